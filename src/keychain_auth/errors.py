@@ -1,0 +1,226 @@
+"""One tree of errors: every failure that a program or a person can meet.
+
+Contract:
+* Every error is a ``RuntimeError``, because programs written against the published client class
+  catch exactly that (protocol, section "Client library").
+* ``reason`` is the wire reason (protocol, section "Responses") where the error has one, else None.
+* ``exit_code`` is what the command line ends with.
+* ``hint`` is the command that mends it, or an empty string.
+* No error carries a secret: messages name services, targets, paths and fields, never values.
+
+This module imports nothing, so that the client's fast path pays nothing for it.
+"""
+
+from __future__ import annotations
+
+# Exit codes of every command (protocol, section "Administration").
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_DENIED = 3
+EXIT_NOT_RUNNING = 4
+EXIT_LOCKED = 5
+EXIT_NOT_FOUND = 6
+
+NOT_RUNNING_MESSAGE = "keychain-auth daemon is not running. Start it with: keychain-auth start"
+
+
+class KeychainAuthError(RuntimeError):
+    """Base of all errors of this package."""
+
+    reason: str | None = None
+    exit_code: int = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+# --- what a client can meet -------------------------------------------------------------------
+
+
+class DaemonNotRunning(KeychainAuthError):
+    """Nothing listens on the socket. The message is fixed by the protocol."""
+
+    exit_code = EXIT_NOT_RUNNING
+
+    def __init__(self, message: str = NOT_RUNNING_MESSAGE) -> None:
+        super().__init__(message)
+
+
+class UntrustedDaemon(KeychainAuthError):
+    """Something listens, but it is not this user's daemon (nor root's). Nothing was sent to it."""
+
+
+class ConnectionLost(KeychainAuthError):
+    """The stream ended before, or in the middle of, an answer; a write may or may not have happened."""
+
+
+class RequestTimeout(KeychainAuthError):
+    """No complete answer within the time that the caller allowed."""
+
+
+class InvalidRequest(KeychainAuthError, ValueError):
+    """The client library refused to send this: the daemon would call it malformed."""
+
+    reason = "malformed_request"
+    exit_code = EXIT_USAGE
+
+
+class RequestRejected(KeychainAuthError):
+    """The daemon answered ``denied`` or ``error``.
+
+    ``response`` is the answer as a dict (it never holds a value), ``reason`` its reason code.
+    """
+
+    def __init__(self, reason: str, response: dict[str, object] | None = None) -> None:
+        super().__init__(f"Daemon rejected request: {reason}")
+        self.reason = reason
+        self.response = response if response is not None else {}
+
+
+class RequestDenied(RequestRejected):
+    """A policy said no (status ``denied``)."""
+
+    exit_code = EXIT_DENIED
+
+
+class ApprovalPending(RequestDenied):
+    """This program is not registered yet; it now waits in ``keychain-auth list-pending``."""
+
+
+class ServiceNotAllowed(RequestDenied):
+    """The service is not in this program's read or write list."""
+
+
+class ActionNotInPolicy(RequestDenied):
+    """Searching and prefix access need ``can_search``."""
+
+
+class TargetNotAllowed(RequestDenied):
+    """The entry limits its targets, and one of these is outside."""
+
+
+class CallerChanged(RequestDenied):
+    """The message came from another process than the one that connected."""
+
+
+class SocketNotCloexec(RequestDenied):
+    """The program opened its descriptor inheritable; open it with SOCK_CLOEXEC."""
+
+
+class UserNotAllowed(RequestDenied):
+    """The caller runs as another user than this daemon serves."""
+
+
+class RequestFailed(RequestRejected):
+    """Something failed on the daemon's side (status ``error``)."""
+
+
+class MalformedRequest(RequestFailed):
+    """The daemon could not accept the request as written."""
+
+
+class KeychainLocked(RequestFailed):
+    """The vault is sealed and nobody has unlocked it yet."""
+
+    exit_code = EXIT_LOCKED
+
+
+class AuditUnavailable(RequestFailed):
+    """The audit log cannot be written, so nothing is given out."""
+
+
+class RateLimited(RequestFailed):
+    """This caller exceeded its limit of connections."""
+
+
+_BY_REASON: dict[str, type[RequestRejected]] = {
+    "unregistered_binary_pending_approval": ApprovalPending,
+    "service_not_allowed": ServiceNotAllowed,
+    "action_not_in_policy": ActionNotInPolicy,
+    "target_not_allowed": TargetNotAllowed,
+    "caller_changed": CallerChanged,
+    "socket_not_cloexec": SocketNotCloexec,
+    "user_not_allowed": UserNotAllowed,
+    "malformed_request": MalformedRequest,
+    "keychain_locked": KeychainLocked,
+    "audit_unavailable": AuditUnavailable,
+    "rate_limited": RateLimited,
+}
+
+
+def rejection(response: dict[str, object]) -> RequestRejected:
+    """The typed error for an answer whose status is not ``success``.
+
+    A reason that this version does not know still gives RequestDenied or RequestFailed.
+    """
+    reason = response.get("reason")
+    name = reason if isinstance(reason, str) else "unknown"
+    fallback = RequestDenied if response.get("status") == "denied" else RequestFailed
+    return _BY_REASON.get(name, fallback)(name, response)
+
+
+# --- what the daemon and the command line can meet --------------------------------------------
+
+
+class UsageError(KeychainAuthError):
+    """The command was called with words that do not fit."""
+
+    exit_code = EXIT_USAGE
+
+
+class NotFound(KeychainAuthError):
+    """What the command names does not exist."""
+
+    exit_code = EXIT_NOT_FOUND
+
+
+class UnsafeFile(KeychainAuthError):
+    """A file or folder that others can write, or that is not what it should be."""
+
+
+class PolicyFormatError(KeychainAuthError):
+    """config.json does not say what it must; ``line`` is 1-based, ``field`` a JSON path."""
+
+    def __init__(self, problem: str, *, line: int, field: str) -> None:
+        super().__init__(f"line {line}, {field}: {problem}")
+        self.problem = problem
+        self.line = line
+        self.field = field
+
+
+class DaemonAlreadyRunning(KeychainAuthError):
+    """Another daemon answers on this socket; ``pid`` is its process id."""
+
+    def __init__(self, socket_path: str, pid: int) -> None:
+        super().__init__(f"another keychain-auth daemon (pid {pid}) already listens on {socket_path}")
+        self.pid = pid
+
+
+class AuditError(KeychainAuthError):
+    """The audit log cannot be opened or written."""
+
+    reason = "audit_unavailable"
+
+
+class KeychainError(KeychainAuthError):
+    """The storage behind the daemon failed; the client sees ``internal_error``."""
+
+    reason = "internal_error"
+
+
+class VaultError(KeychainError):
+    """The vault does not open; it is never replaced by an empty one."""
+
+
+class VaultDamaged(VaultError):
+    """The vault file is truncated, altered, or does not authenticate."""
+
+
+class VaultKeyMissing(VaultError):
+    """No slot of the vault could be opened with what is at hand."""
+
+
+class VaultInUse(VaultError):
+    """Another process holds this vault."""

@@ -1,0 +1,114 @@
+"""The nouns that every room shares: frozen values, no behaviour that touches the world.
+
+They are msgspec structs: creating one costs a tenth of a dataclass, the wire codec and the policy
+parser fill them directly with type checks, and ``gc=False`` keeps them out of the garbage
+collector's work on the request path (none of them can be part of a cycle).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+Action = Literal["read", "write", "delete", "search", "check"]
+Match = Literal["exact", "prefix"]
+
+
+class Grade(StrEnum):
+    """How surely the daemon knows which program is asking.
+
+    ``NATIVE``: the kernel runs exactly the registered file.
+    ``DECLARED``: the kernel runs a registered interpreter whose command line names the registered
+    script. A command line is the process's own memory: this grade stops accidents, not an attacker
+    who runs as the same user.
+    """
+
+    NATIVE = "native"
+    DECLARED = "declared"
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One request that has passed every check of the wire format."""
+
+    action: Action
+    service: str
+    match: Match = "exact"
+    targets: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    attributes: dict[str, str] = {}  # msgspec copies a mutable default for each instance
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One stored secret as it is answered; ``value`` is None where none may be shown (search)."""
+
+    target: str
+    value: str | None = None
+    attributes: dict[str, str] | None = None
+
+
+class Program(msgspec.Struct, frozen=True, gc=False):
+    """A file by name and content: ``sha256`` is 64 lower-case hex digits."""
+
+    path: str
+    sha256: str
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Who is asking, as far as the kernel and the files vouch for it.
+
+    ``program`` is the running executable. ``script`` is the file that an interpreter runs, when its
+    command line declares one. ``pid`` and ``uid`` are in the daemon's own namespaces.
+    """
+
+    program: Program
+    grade: Grade
+    pid: int
+    uid: int
+    script: Program | None = None
+
+    @property
+    def subject(self) -> Program:
+        """The file that a person registers and approves: the script if there is one."""
+        return self.script or self.program
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One registered program and what it may do, compiled for deciding.
+
+    For a script, ``program`` is the script and ``interpreter`` what must run it. ``accepts`` lists the
+    grades this entry is content with. ``allowed_targets`` is None (no limit) or a tuple of prefixes.
+    """
+
+    program: Program
+    read_services: frozenset[str]
+    write_services: frozenset[str]
+    can_search: bool
+    registered_at: str
+    interpreter: Program | None = None
+    accepts: frozenset[Grade] = frozenset((Grade.NATIVE,))
+    allowed_targets: tuple[str, ...] | None = None
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """The policy allows the request."""
+
+    entry: Entry
+
+
+class Denial(msgspec.Struct, frozen=True, gc=False):
+    """The policy does not allow it, and why.
+
+    ``reason`` is the wire reason. ``field`` names what in the entry decided, ``wanted`` what the request
+    needed there, ``found`` what stands there. ``entry`` is None when no entry matched at all.
+    """
+
+    reason: str
+    field: str
+    wanted: str
+    found: str
+    entry: Entry | None = None
+
+
+Decision = Grant | Denial
