@@ -1,0 +1,317 @@
+"""The client's half of the protocol, without I/O: arguments to request lines, answer lines to results.
+
+Contract (protocol, sections "Requests" and "Responses"):
+* A typed request that every daemon would call malformed is refused here, before it is sent: InvalidRequest says
+  which argument and why. Limits that a daemon can set (line, value, number of targets) are the daemon's to judge.
+* A line that is no answer of this protocol is BadAnswer, never a half-read result.
+* What went wrong on the way is worded here, because only the request knows what it means: a read that got no answer
+  did nothing, a write may have happened.
+* No error raised here holds a value, not even in its ``__context__``: exceptions of the JSON library carry the whole
+  document, so ours are raised after their handler has ended.
+
+Only the standard library's json: this module is on the fast path of every command and program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from keychain_auth import errors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` would double what this import costs
+    from typing import Any
+
+LONGEST_SERVICE = 256  # characters
+LONGEST_TARGET = 1024  # characters
+
+# What may be asked twice: asking changes nothing.
+_REPEATABLE = frozenset(("read", "search", "check"))
+
+# After these the daemon closes the connection, or may (a malformed line that was too long).
+_CLOSING = frozenset(
+    (
+        "unregistered_binary_pending_approval",
+        "caller_changed",
+        "socket_not_cloexec",
+        "user_not_allowed",
+        "identity_not_verified",
+        "malformed_request",
+        "rate_limited",
+    )
+)
+
+# UTF-8 as it is, not \uXXXX: shorter, and a lone surrogate cannot hide in an escape.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class BadAnswer(errors.KeychainAuthError):
+    """The daemon's line is not an answer of this protocol. The connection is not used again."""
+
+
+class SecretInfo:
+    """What a search tells of a secret: ``target`` (str) and ``attributes`` (dict of str to str)."""
+
+    __slots__ = ("attributes", "target")
+
+    def __init__(self, target: str, attributes: dict[str, str]) -> None:
+        self.target = target
+        self.attributes = attributes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(target={self.target!r}, attributes={self.attributes!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in ("target", "attributes"))
+
+    __hash__ = None  # type: ignore[assignment] # it holds a dict
+
+
+class Secret(SecretInfo):
+    """One secret as it was read: ``target``, ``value`` (str) and ``attributes``. Its repr never shows the value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, target: str, value: str, attributes: dict[str, str]) -> None:
+        super().__init__(target, attributes)
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) and isinstance(other, Secret) and self.value == other.value
+
+    __hash__ = None
+
+
+class Call:
+    """One request on its way: ``line`` ends with its newline, ``action`` is its word for messages.
+
+    Whoever sends it sets ``sent_whole`` when the last byte has been handed to the kernel.
+    """
+
+    __slots__ = ("action", "line", "repeatable", "sent_whole")
+
+    def __init__(self, message: Mapping[str, object]) -> None:
+        action = message.get("action")
+        self.action = action if isinstance(action, str) else "request"
+        self.repeatable = self.action in _REPEATABLE
+        self.line = _line(message)
+        self.sent_whole = False
+
+    @property
+    def may_have_run(self) -> bool:
+        """Could the daemon have changed something? A line without its newline is never executed."""
+        return self.sent_whole and not self.repeatable
+
+    def lost(self, received: int) -> errors.ConnectionLost:
+        """The error to raise: the stream ended after ``received`` bytes of the answer."""
+        where = f"in the middle of its answer (after {received} bytes)" if received else "before it answered"
+        return errors.ConnectionLost(
+            f"the keychain-auth daemon closed the connection {where}{self._outcome()}",
+            hint="keychain-auth status",
+        )
+
+    def late(self, seconds: float) -> errors.RequestTimeout:
+        """The error to raise: no whole answer came within ``seconds``."""
+        return errors.RequestTimeout(
+            f"the keychain-auth daemon gave no complete answer within {seconds:g} s{self._outcome()}",
+            hint="keychain-auth status",
+        )
+
+    def _outcome(self) -> str:
+        if self.repeatable:
+            return ""
+        if not self.sent_whole:
+            return f"; the {self.action} was not carried out"
+        return f"; whether the {self.action} was carried out is unknown: read back what it changes before repeating it"
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+def raw(message: Mapping[str, object]) -> Call:
+    """A request that the program wrote itself; the daemon judges it.
+
+    Raises InvalidRequest only for what cannot be written as JSON at all.
+    """
+    if not isinstance(message, Mapping):
+        raise errors.InvalidRequest(f"a request is a dict, not {_kind(message)}")
+    return Call(message)
+
+
+def read(service: str, targets: str | Iterable[str], prefix: bool, attributes: Mapping[str, str] | None) -> Call:
+    """A read of ``targets``, or of everything that begins with one of them. Raises InvalidRequest."""
+    return Call(_selection("read", service, targets, prefix, attributes))
+
+
+def delete(service: str, targets: str | Iterable[str], prefix: bool, attributes: Mapping[str, str] | None) -> Call:
+    """A deletion of ``targets``, or of everything that begins with one of them. Raises InvalidRequest."""
+    return Call(_selection("delete", service, targets, prefix, attributes))
+
+
+def write(service: str, values: Mapping[str, str], attributes: Mapping[str, str] | None) -> Call:
+    """A batch of target to value, stored whole or not at all. Raises InvalidRequest."""
+    if not isinstance(values, Mapping):
+        raise errors.InvalidRequest(f"values are a dict of target to value, not {_kind(values)}")
+    message = _begin("write", service)
+    message["targets"] = _names("target", values)
+    for target, value in values.items():
+        if not isinstance(value, str):
+            raise errors.InvalidRequest(f"the value of {target!r} must be a string, not {_kind(value)}")
+    message["values"] = list(values.values())
+    return Call(_with_attributes(message, attributes))
+
+
+def search(service: str, prefixes: str | Iterable[str], attributes: Mapping[str, str] | None) -> Call:
+    """A search by prefixes (all targets when there are none). Raises InvalidRequest."""
+    message = _begin("search", service)
+    filters = _listed(prefixes)
+    if filters:
+        message["targets"] = _names("prefix", filters)
+    return Call(_with_attributes(message, attributes))
+
+
+def check(service: str) -> Call:
+    """May this program read, write and search ``service``? Raises InvalidRequest."""
+    return Call(_begin("check", service))
+
+
+def _begin(action: str, service: str) -> dict[str, object]:
+    _check_name("service", service, LONGEST_SERVICE)
+    return {"type": "REQUEST", "action": action, "service": service}
+
+
+def _selection(
+    action: str,
+    service: str,
+    targets: str | Iterable[str],
+    prefix: bool,
+    attributes: Mapping[str, str] | None,
+) -> dict[str, object]:
+    message = _begin(action, service)
+    if prefix:
+        message["match"] = "prefix"
+    message["targets"] = _names("target", _listed(targets))
+    return _with_attributes(message, attributes)
+
+
+def _with_attributes(message: dict[str, object], attributes: Mapping[str, str] | None) -> dict[str, object]:
+    if attributes is None:
+        return message
+    if not isinstance(attributes, Mapping):
+        raise errors.InvalidRequest(f"attributes are a dict of strings, not {_kind(attributes)}")
+    for name, value in attributes.items():
+        _check_name("attribute name", name, LONGEST_TARGET)
+        if not isinstance(value, str):
+            raise errors.InvalidRequest(f"attribute {name!r} must be a string, not {_kind(value)}")
+    if attributes:
+        message["attributes"] = dict(attributes)
+    return message
+
+
+def _listed(names: str | Iterable[str]) -> list[str]:
+    # A lone string is one name: taken as a sequence it would ask for each of its letters.
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable):
+        raise errors.InvalidRequest(f"targets are a list of strings, not {_kind(names)}")
+    return list(names)
+
+
+def _names(what: str, names: Iterable[str]) -> list[str]:
+    checked = list(names)
+    if not checked:
+        raise errors.InvalidRequest(f"at least one {what} is needed")
+    for name in checked:
+        _check_name(what, name, LONGEST_TARGET)
+    return checked
+
+
+def _check_name(what: str, name: object, longest: int) -> None:
+    if not isinstance(name, str):
+        raise errors.InvalidRequest(f"a {what} must be a string, not {_kind(name)}")
+    if not 1 <= len(name) <= longest:
+        raise errors.InvalidRequest(f"a {what} has 1 to {longest} characters, this one {len(name)}")
+    # isprintable() is one call in C and true for nearly every name; U+0000-1F and U+007F-9F are category Cc.
+    if not name.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" for char in name):
+        raise errors.InvalidRequest(f"a {what} must not hold control characters: {name!r}")
+
+
+def _kind(thing: object) -> str:
+    return type(thing).__name__
+
+
+def _line(message: Mapping[str, object]) -> bytes:
+    try:
+        return (_encode(message if isinstance(message, dict) else dict(message)) + "\n").encode()
+    except UnicodeEncodeError:
+        problem = "it holds half of a surrogate pair, which UTF-8 cannot express"
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = str(error)
+    raise errors.InvalidRequest(f"the request cannot be written as JSON: {problem}")
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+def parse_response(line: bytes) -> dict[str, Any]:
+    """The answer in ``line`` (UTF-8 JSON, without its newline), whatever its status. Raises BadAnswer."""
+    response = None
+    try:
+        # Decoded here: json.loads(bytes) would take UTF-16 and UTF-32 as well.
+        response = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        pass
+    if (
+        isinstance(response, dict)
+        and response.get("type") == "RESPONSE"
+        and response.get("status") in ("success", "denied", "error")
+    ):
+        return response
+    raise BadAnswer("the daemon's answer is not one of the keychain-auth protocol", hint="keychain-auth status")
+
+
+def closes_connection(response: Mapping[str, object]) -> bool:
+    """Will the daemon close, or may it, after this answer? Then the next request needs a new connection."""
+    return response["status"] != "success" and response.get("reason") in _CLOSING
+
+
+def successful(response: dict[str, Any]) -> dict[str, Any]:
+    """``response`` itself if its status is ``success``. Raises the typed RequestRejected otherwise."""
+    if response["status"] != "success":
+        raise errors.rejection(response)
+    return response
+
+
+def secrets(response: Mapping[str, Any]) -> list[Secret]:
+    """The results of a read, in the order of the answer. Raises BadAnswer."""
+    found = []
+    for result in _results(response):
+        value = result.get("value")
+        if not isinstance(value, str):
+            raise BadAnswer("a result of the daemon's answer to a read has no value")
+        found.append(Secret(result["target"], value, result.get("attributes") or {}))
+    return found
+
+
+def infos(response: Mapping[str, Any]) -> list[SecretInfo]:
+    """The results of a search, sorted by target as the daemon sent them. Raises BadAnswer."""
+    return [SecretInfo(result["target"], result.get("attributes") or {}) for result in _results(response)]
+
+
+def _results(response: Mapping[str, Any]) -> list[dict[str, Any]]:
+    results = response.get("results")
+    if results is None:
+        return []
+    if isinstance(results, list) and all(map(_is_result, results)):
+        return results
+    raise BadAnswer("the results of the daemon's answer are not a list of targets")
+
+
+def _is_result(result: object) -> bool:
+    if not isinstance(result, dict) or not isinstance(result.get("target"), str):
+        return False
+    attributes = result.get("attributes")
+    return attributes is None or isinstance(attributes, dict)

@@ -1,0 +1,189 @@
+"""Bytes of one line to a Request, a Response to bytes: strict in, exact out.
+
+Contract (protocol, sections "Requests", "Responses", "Limits"):
+* ``decode_request`` returns a Request or raises Malformed, whatever the bytes are.
+* Refused: unknown fields, duplicate keys, wrong types, bad UTF-8, lone surrogates, a byte order mark, control
+  characters in names, trailing data, and every rule that binds fields to each other.
+* Malformed says what was wrong, for the daemon's log; the client gets the reason code only.
+
+The work is msgspec's, which is strict about types and UTF-8 but takes the last of duplicate keys. Two
+parsers that disagree about which one counts are how requests get smuggled, so duplicates are found by
+counting: in a line without a backslash every string costs exactly two quotation marks, so the number of
+marks is known from what was parsed, and one more means that something was dropped. A line with a backslash
+is read a second time, slowly, by the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any, Literal
+
+import msgspec
+
+from keychain_auth.model import Action, Item, Match, Request
+from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
+
+
+class Malformed(Exception):
+    """A line that is not a request. The text is for the log and never quotes a value."""
+
+
+class _WireRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: Literal["REQUEST"]
+    action: Action
+    service: str
+    match: Match | msgspec.UnsetType = msgspec.UNSET
+    targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    values: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    attributes: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Success(msgspec.Struct, gc=False):
+    type: str
+    status: str
+    results: list[Item]
+
+
+_decode = msgspec.json.Decoder(_WireRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+_SUCCESS_WITHOUT_RESULTS = b'{"type":"RESPONSE","status":"success"}\n'
+
+
+def decode_request(line: bytes, limits: Limits) -> Request:
+    """The request that ``line`` (without its newline) holds. Raises Malformed for everything else."""
+    try:
+        wire = _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(_describe(error)) from None
+    _refuse_duplicate_keys(line, wire)
+    match = "exact" if wire.match is msgspec.UNSET else wire.match
+    targets = () if wire.targets is msgspec.UNSET else wire.targets
+    attributes = {} if wire.attributes is msgspec.UNSET else wire.attributes
+    _check_name("service", wire.service, limits.service_chars)
+    if len(targets) > limits.targets:
+        raise Malformed(f"more than {limits.targets} targets")
+    for target in targets:
+        _check_name("target", target, limits.target_chars)
+    for key in attributes:
+        _check_name("attribute name", key, limits.target_chars)
+    _RULES[wire.action](wire, match, targets, limits)
+    values = () if wire.values is msgspec.UNSET else wire.values
+    return Request(wire.action, wire.service, match, targets, values, attributes)
+
+
+def encode_results(items: list[Item]) -> bytes:
+    """The line of a successful read or search; absent values and attributes are left out."""
+    return _encode(_Success("RESPONSE", "success", items)) + b"\n"
+
+
+def encode_done() -> bytes:
+    """The line of a successful write, delete or check."""
+    return _SUCCESS_WITHOUT_RESULTS
+
+
+def encode_reason(reason: str) -> bytes:
+    """The line of a request that was denied or failed. Raises KeyError for a reason that does not exist."""
+    return _REASON_LINES[reason]
+
+
+def _reason_line(status: str, reason: str) -> bytes:
+    return b'{"type":"RESPONSE","status":"%s","reason":"%s"}\n' % (status.encode(), reason.encode())
+
+
+_REASON_LINES = {reason: _reason_line("denied", reason) for reason in DENIED_REASONS} | {
+    reason: _reason_line("error", reason) for reason in ERROR_REASONS
+}
+
+
+# --- rules that bind fields to each other -----------------------------------------------------
+
+
+def _write_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limits: Limits) -> None:
+    _need_targets(targets)
+    if match == "prefix":
+        raise Malformed("a write is always exact")
+    if wire.values is msgspec.UNSET or len(wire.values) != len(targets):
+        raise Malformed("a write needs as many values as targets")
+    if len(set(targets)) != len(targets):
+        raise Malformed("a write names a target twice")
+    for value in wire.values:
+        # A character is at most four bytes in UTF-8: most values are settled without encoding them.
+        if len(value) * 4 > limits.value_bytes and len(value.encode()) > limits.value_bytes:
+            raise Malformed(f"a value is longer than {limits.value_bytes} bytes")
+
+
+def _read_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limits: Limits) -> None:
+    _need_targets(targets)
+    _no_values(wire)
+
+
+def _search_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limits: Limits) -> None:
+    _no_values(wire)
+
+
+def _check_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limits: Limits) -> None:
+    _no_values(wire)
+    if match == "prefix" or wire.attributes is not msgspec.UNSET:
+        raise Malformed("a check takes neither a prefix match nor attributes")
+
+
+def _need_targets(targets: tuple[str, ...]) -> None:
+    if not targets:
+        raise Malformed("targets are missing or empty")
+
+
+def _no_values(wire: _WireRequest) -> None:
+    if wire.values is not msgspec.UNSET:
+        raise Malformed("only a write takes values")
+
+
+_RULES = {
+    "read": _read_rules,
+    "write": _write_rules,
+    "delete": _read_rules,
+    "search": _search_rules,
+    "check": _check_rules,
+}
+
+
+def _check_name(what: str, name: str, longest: int) -> None:
+    if not 1 <= len(name) <= longest:
+        raise Malformed(f"a {what} has {len(name)} characters, allowed are 1 to {longest}")
+    # isprintable() is one C call and true for nearly every name; only then look at each character.
+    if not name.isprintable() and any(unicodedata.category(char) == "Cc" for char in name):
+        raise Malformed(f"a {what} holds a control character")
+
+
+def _refuse_duplicate_keys(line: bytes, wire: _WireRequest) -> None:
+    if b"\\" in line:
+        json.loads(line, object_pairs_hook=_unique_pairs)
+        return
+    strings = 6  # type, action and service: three keys, three values
+    if wire.match is not msgspec.UNSET:
+        strings += 2
+    if wire.targets is not msgspec.UNSET:
+        strings += 1 + len(wire.targets)
+    if wire.values is not msgspec.UNSET:
+        strings += 1 + len(wire.values)
+    if wire.attributes is not msgspec.UNSET:
+        strings += 1 + 2 * len(wire.attributes)
+    if line.count(b'"') != 2 * strings:
+        raise Malformed("a key stands twice in one object")
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise Malformed("a key stands twice in one object")
+    return unique
+
+
+def _describe(error: Exception) -> str:
+    """What was wrong, without the bytes: msgspec quotes unknown field names, never values."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error)
