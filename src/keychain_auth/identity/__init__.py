@@ -1,0 +1,1 @@
+"""Identity: from what the kernel said to who it is. Pure."""

@@ -1,0 +1,111 @@
+"""Facts to Identity, or a refusal that says which rule did not hold. Pure.
+
+The rules, in the order in which they are applied (docs/threat-model.md tells the attack behind each):
+
+1. The same user. User mode serves nobody else.
+2. The same user, pid and mount namespaces: in a user namespace of his own an unprivileged user can make
+   /proc/PID/exe point at any file, mount over any path, and send forged credentials.
+3. The executable lies on a filesystem whose answers the kernel itself gives, and the file at the registered path is
+   that very file (device and inode): an equal copy elsewhere, or a file that was replaced, is not the program.
+4. The process itself holds the peer end, and every descriptor of it is close-on-exec. Such a descriptor cannot
+   have survived an exec, so whoever connected is who runs now.
+5. Nothing of it changed while the facts were gathered (``same_process``).
+
+What this does not promise: that nothing else was loaded into the verified process (LD_PRELOAD), and nothing against
+ptrace by the same user.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts
+from keychain_auth.model import Grade, Identity, Program
+
+USER_NOT_ALLOWED = "user_not_allowed"
+IDENTITY_NOT_VERIFIED = "identity_not_verified"
+SOCKET_NOT_CLOEXEC = "socket_not_cloexec"
+CALLER_CHANGED = "caller_changed"
+
+# Filesystems whose metadata comes from this kernel and its own disks. Not here: fuse and 9p (their server answers what it
+# likes), nfs and cifs (another machine does), tmpfs and overlay (opt-in: see docs/operations.md).
+LOCAL_FILESYSTEMS = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "squashfs", "erofs"))
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A caller whose identity could not be established. ``why`` is for the log."""
+
+    reason: str
+    why: str
+
+
+_CHANGED = Refusal(CALLER_CHANGED, "it replaced its program while it was being verified")
+
+
+def judge_user(facts: PeerFacts, host: HostFacts) -> Refusal | None:
+    """None if the caller is this user, in this user's own view of the machine (rules 1 and 2)."""
+    if facts.uid != host.uid:
+        return Refusal(USER_NOT_ALLOWED, f"uid {facts.uid}, this daemon serves uid {host.uid}")
+    if facts.namespaces != host.namespaces:
+        return Refusal(IDENTITY_NOT_VERIFIED, f"it runs in another {_foreign(facts, host)} namespace")
+    return None
+
+
+def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
+    """None if the facts hold by rules 1 to 4, and held still while they were gathered."""
+    if (refusal := judge_user(facts, host)) is not None:
+        return refusal
+    if not facts.steady:
+        return _CHANGED
+    executable = facts.executable
+    if executable.filesystem not in host.filesystems:
+        return Refusal(IDENTITY_NOT_VERIFIED, f"its executable lies on {executable.filesystem}")
+    if facts.at_path != (executable.key.device, executable.key.inode):
+        return Refusal(
+            IDENTITY_NOT_VERIFIED,
+            f"the file at {executable.path} is not the one that runs: it was replaced since, or mounted over",
+        )
+    if not facts.holds_socket:
+        return Refusal(
+            SOCKET_NOT_CLOEXEC,
+            "another process holds the peer's end of the connection, not the one that connected",
+        )
+    if facts.inheritable:
+        return Refusal(SOCKET_NOT_CLOEXEC, "its descriptor is inheritable: open the socket with SOCK_CLOEXEC")
+    return None
+
+
+def same_process(before: PeerFacts, after: PeerFacts) -> Refusal | None:
+    """None if nothing that identity rests on changed between two looks (rule 5)."""
+    if before.exec_id != after.exec_id or before.executable != after.executable:
+        return _CHANGED
+    return None
+
+
+def native(facts: PeerFacts, sha256: str) -> Identity:
+    """The identity of a program that the kernel runs directly."""
+    return Identity(Program(facts.executable.path, sha256), Grade.NATIVE, facts.pid, facts.uid)
+
+
+def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts) -> Identity | Refusal:
+    """The identity of an interpreter whose command line names ``script``."""
+    if script.filesystem not in host.filesystems:
+        return Refusal(IDENTITY_NOT_VERIFIED, f"the script {script.path} lies on {script.filesystem}")
+    if script.writable_by_others:
+        return Refusal(
+            IDENTITY_NOT_VERIFIED,
+            f"other users can change {script.writable_by_others}, so {script.path} proves nothing",
+        )
+    return Identity(
+        Program(facts.executable.path, sha256),
+        Grade.DECLARED,
+        facts.pid,
+        facts.uid,
+        Program(script.path, script.sha256),
+    )
+
+
+def _foreign(facts: PeerFacts, host: HostFacts) -> str:
+    ours, theirs = host.namespaces, facts.namespaces
+    names = [name for name in ("user", "pid", "mount") if getattr(ours, name) != getattr(theirs, name)]
+    return " and ".join(names)

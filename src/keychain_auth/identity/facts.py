@@ -1,0 +1,86 @@
+"""What the kernel said about the process on the other end: plain facts, no opinion.
+
+A platform fills these in; ``attest`` judges them. A fact that a platform cannot know is None, and attest
+decides whether that is acceptable: never the platform.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class FileKey(msgspec.Struct, frozen=True, gc=False):
+    """One version of one file. Any change of content changes ``ctime_ns`` (only root can set the clock back)."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class FileFacts(msgspec.Struct, frozen=True, gc=False):
+    """An opened file: its version, the name the kernel gives it, and the filesystem it lies on."""
+
+    path: str
+    key: FileKey
+    filesystem: str
+
+
+class Namespaces(msgspec.Struct, frozen=True, gc=False):
+    """Inode numbers of the namespaces that decide what a path or a pid means."""
+
+    user: int
+    pid: int
+    mount: int
+
+
+class ExecId(msgspec.Struct, frozen=True, gc=False):
+    """What a process cannot keep over an exec, nor share with the next holder of its pid.
+
+    Start time in clock ticks since boot, and the randomised layout of its memory.
+    """
+
+    start_time: int
+    layout: tuple[int, ...]
+
+
+class PeerFacts(msgspec.Struct, frozen=True, gc=False):
+    """The process that connected, as seen at one moment.
+
+    ``at_path`` is (device, inode) of what stands at ``executable.path`` now, None if nothing does.
+    ``holds_socket``: the process itself has the peer end of this connection open.
+    ``inheritable``: one of its descriptors for that end would survive an exec.
+    ``steady``: ``exec_id`` was the same before and after everything else was looked at.
+    """
+
+    pid: int
+    uid: int
+    namespaces: Namespaces
+    executable: FileFacts
+    at_path: tuple[int, int] | None
+    holds_socket: bool
+    inheritable: bool
+    exec_id: ExecId
+    steady: bool
+
+
+class ScriptFacts(msgspec.Struct, frozen=True, gc=False):
+    """The file that an interpreter's command line declares.
+
+    ``writable_by_others`` names the first folder of the chain, or the file itself, that somebody other than
+    root and this user could change; empty if there is none.
+    """
+
+    path: str
+    sha256: str
+    filesystem: str
+    writable_by_others: str = ""
+
+
+class HostFacts(msgspec.Struct, frozen=True, gc=False):
+    """The daemon's own side of the comparison, read once at start."""
+
+    uid: int
+    namespaces: Namespaces
+    filesystems: frozenset[str]

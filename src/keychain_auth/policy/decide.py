@@ -1,0 +1,93 @@
+"""May this entry do this? Pure, and every "no" says why.
+
+Contract (protocol, section "Who may do what"). All-or-nothing: one target outside refuses the whole request, before
+the keychain is touched.
+"""
+
+from __future__ import annotations
+
+from keychain_auth.model import Decision, Denial, Entry, Grant, Request
+
+
+def decide(entry: Entry, request: Request) -> Decision:
+    """Grant or Denial for a request that is well formed."""
+    return _BY_ACTION[request.action](entry, request)
+
+
+def _read(entry: Entry, request: Request) -> Decision:
+    if request.service not in entry.read_services:
+        return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
+    if request.match == "prefix" and not entry.can_search:
+        return _search_denial(entry, "a prefix read")
+    return _targets(entry, request)
+
+
+def _search(entry: Entry, request: Request) -> Decision:
+    if not entry.can_search:
+        return _search_denial(entry, "a search")
+    if request.service not in entry.read_services:
+        return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
+    return _targets(entry, request)
+
+
+def _write(entry: Entry, request: Request) -> Decision:
+    if request.service not in entry.write_services:
+        return _service_denial(entry, "allowed_write_services", request.service, entry.write_services)
+    return _targets(entry, request)
+
+
+def _delete(entry: Entry, request: Request) -> Decision:
+    if request.service not in entry.write_services:
+        return _service_denial(entry, "allowed_write_services", request.service, entry.write_services)
+    if request.match == "prefix" and not entry.can_search:
+        return _search_denial(entry, "a prefix delete")
+    return _targets(entry, request)
+
+
+def _check(entry: Entry, request: Request) -> Decision:
+    """Full access to the service: read, write and search. A program may only ask about itself."""
+    if request.targets:
+        return Denial("action_not_in_policy", "targets", "asking about another program", "only about itself", entry)
+    if request.service not in entry.read_services:
+        return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
+    if request.service not in entry.write_services:
+        return _service_denial(entry, "allowed_write_services", request.service, entry.write_services)
+    if not entry.can_search:
+        return _search_denial(entry, "full access")
+    return Grant(entry)
+
+
+_BY_ACTION = {"read": _read, "search": _search, "write": _write, "delete": _delete, "check": _check}
+
+
+def _targets(entry: Entry, request: Request) -> Decision:
+    """Each target, or each prefix, must itself begin with an allowed prefix.
+
+    ``prod`` is outside of ``prod:``: what it would match is more than what was allowed.
+    """
+    allowed = entry.allowed_targets
+    if allowed is not None:
+        if not allowed:
+            return Denial("target_not_allowed", "allowed_targets", "any target", "an empty list", entry)
+        for target in request.targets:
+            if not target.startswith(allowed):
+                return Denial("target_not_allowed", "allowed_targets", target, ", ".join(allowed), entry)
+    return Grant(entry)
+
+
+def search_prefixes(entry: Entry, request: Request) -> tuple[str, ...]:
+    """The prefixes that a granted search looks under; empty means the whole service.
+
+    A search without targets by an entry that limits its targets sees what lies inside the limit.
+    """
+    if request.targets or entry.allowed_targets is None:
+        return request.targets
+    return entry.allowed_targets
+
+
+def _service_denial(entry: Entry, field: str, service: str, found: frozenset[str]) -> Denial:
+    return Denial("service_not_allowed", field, service, ", ".join(sorted(found)) or "nothing", entry)
+
+
+def _search_denial(entry: Entry, what: str) -> Denial:
+    return Denial("action_not_in_policy", "can_search", what, "false", entry)

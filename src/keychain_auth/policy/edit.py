@@ -1,0 +1,149 @@
+"""Changes to config.json as a document: pure functions from the old JSON value to the new one.
+
+They work on the document and not on the compiled policy, so that a file that people edit by hand keeps its order
+and its fields. Every result must pass ``parse_policy`` before it is written.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.model import Program
+from keychain_auth.policy.parse import PROTOCOL_VERSION, parse_hash
+
+Document = dict[str, Any]
+
+
+def empty_document() -> Document:
+    """A config.json that allows nothing to nobody."""
+    return {"protocol_version": PROTOCOL_VERSION, "registered_binaries": [], "trusted_signers": []}
+
+
+def register(
+    document: Document,
+    program: Program,
+    now: str,
+    *,
+    interpreter: Program | None = None,
+    accepts: list[str] | None = None,
+) -> tuple[Document, str]:
+    """Add an entry with no permission, or give the entries of a known path the new hash.
+
+    Returns the new document and "registered", "updated" or "unchanged".
+    """
+    changed = copy.deepcopy(document)
+    known = _entries(changed, program.path)
+    if known:
+        before = copy.deepcopy(known)
+        _refresh(changed, program, interpreter)
+        if interpreter is not None and accepts is not None:
+            known[0]["accepts"] = accepts
+        return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
+    entry: Document = {
+        "path": program.path,
+        "hash": f"sha256:{program.sha256}",
+        "registered_at": now,
+        "allowed_read_services": [],
+        "allowed_write_services": [],
+        "can_search": False,
+    }
+    if interpreter is not None:
+        entry["interpreter"] = {"path": interpreter.path, "hash": f"sha256:{interpreter.sha256}"}
+        entry["accepts"] = accepts or []
+    changed.setdefault("registered_binaries", []).append(entry)
+    return changed, "registered"
+
+
+def upgrade(document: Document, program: Program, interpreter: Program | None = None) -> tuple[Document, str]:
+    """Give a known path its new hash, grants kept. Raises NotFound for an unknown path."""
+    changed = copy.deepcopy(document)
+    before = copy.deepcopy(_known(changed, program.path))
+    _refresh(changed, program, interpreter)
+    return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
+
+
+def authorize(
+    document: Document,
+    path: str,
+    service: str,
+    *,
+    read: bool,
+    write: bool,
+    search: bool,
+    targets: tuple[str, ...] = (),
+) -> Document:
+    """Add grants to the entries of ``path``. Raises NotFound for an unknown path."""
+    changed = copy.deepcopy(document)
+    for entry in _known(changed, path):
+        if read:
+            _add(entry, "allowed_read_services", service)
+        if write:
+            _add(entry, "allowed_write_services", service)
+        if search:
+            entry["can_search"] = True
+        for target in targets:
+            _add(entry, "allowed_targets", target)
+    return changed
+
+
+def revoke(document: Document, path: str, service: str | None) -> tuple[Document, bool]:
+    """Take one service, or with None every grant, from ``path``. True if something was there to take."""
+    changed = copy.deepcopy(document)
+    for entry in _known(changed, path):
+        if service is None:
+            entry["allowed_read_services"] = []
+            entry["allowed_write_services"] = []
+            entry["can_search"] = False
+        else:
+            for field in ("allowed_read_services", "allowed_write_services"):
+                entry[field] = [name for name in entry.get(field, []) if name != service]
+    return changed, changed != document
+
+
+def unregister(document: Document, path: str) -> Document:
+    """Remove every entry of ``path``. Raises NotFound for an unknown path."""
+    changed = copy.deepcopy(document)
+    _known(changed, path)
+    changed["registered_binaries"] = [entry for entry in changed["registered_binaries"] if entry["path"] != path]
+    return changed
+
+
+def _refresh(document: Document, program: Program, interpreter: Program | None) -> None:
+    entries = _known(document, program.path)
+    if any(bool(entry.get("interpreter")) != (interpreter is not None) for entry in entries):
+        kind = "a program of its own" if interpreter is None else "a script"
+        raise UsageError(
+            f"{program.path} is registered otherwise than as {kind}",
+            hint=f"keychain-auth unregister {program.path}",
+        )
+    if len(entries) > 1:
+        hashes = {parse_hash(entry["hash"]) for entry in entries}
+        if program.sha256 in hashes:
+            return
+        raise UsageError(
+            f"{program.path} has {len(entries)} entries, and which one to renew is doubtful",
+            hint=f"keychain-auth unregister {program.path}",
+        )
+    if parse_hash(entries[0]["hash"]) != program.sha256:
+        entries[0]["hash"] = f"sha256:{program.sha256}"
+    if interpreter is not None:
+        entries[0]["interpreter"] = {"path": interpreter.path, "hash": f"sha256:{interpreter.sha256}"}
+
+
+def _entries(document: Document, path: str) -> list[Document]:
+    return [entry for entry in document.get("registered_binaries", []) if entry["path"] == path]
+
+
+def _known(document: Document, path: str) -> list[Document]:
+    entries = _entries(document, path)
+    if not entries:
+        raise NotFound(f"{path} is not registered", hint=f"keychain-auth register {path}")
+    return entries
+
+
+def _add(entry: Document, field: str, word: str) -> None:
+    words = entry.get(field) or []
+    if word not in words:
+        entry[field] = [*words, word]

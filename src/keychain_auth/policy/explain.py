@@ -1,0 +1,45 @@
+"""A decision in words, for logs and for ``check``: the entry, the field, what was wanted, what was there."""
+
+from __future__ import annotations
+
+from keychain_auth.model import Denial, Entry
+from keychain_auth.policy.interpreters import is_interpreter
+
+
+def explain(denial: Denial) -> str:
+    """One line that says why. It may hold names that a client chose: escape before printing."""
+    where = f"entry {denial.entry.program.path}: " if denial.entry is not None else ""
+    return f"{where}{denial.field}: wanted {denial.wanted}, found {denial.found}"
+
+
+def mend(denial: Denial, service: str = "") -> str:
+    """The command that would change the decision, or an empty string."""
+    if denial.entry is None:
+        if denial.field == "path":
+            flag = "--script " if is_interpreter(denial.wanted) else ""
+            return f"keychain-auth register {flag}{denial.wanted}"
+        return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
+    path = denial.entry.program.path
+    return {
+        "hash": f"keychain-auth upgrade {path}",
+        "interpreter": f"keychain-auth upgrade {path}",
+        "allowed_read_services": f"keychain-auth authorize {path} {service} --read",
+        "allowed_write_services": f"keychain-auth authorize {path} {service} --write",
+        "can_search": f"keychain-auth authorize {path} {service} --search",
+        "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
+    }.get(denial.field, "")
+
+
+def describe_entry(entry: Entry) -> dict[str, object]:
+    """An entry as plain data for ``--json`` and for tables."""
+    return {
+        "path": entry.program.path,
+        "hash": f"sha256:{entry.program.sha256}",
+        "registered_at": entry.registered_at,
+        "allowed_read_services": sorted(entry.read_services),
+        "allowed_write_services": sorted(entry.write_services),
+        "can_search": entry.can_search,
+        "allowed_targets": None if entry.allowed_targets is None else list(entry.allowed_targets),
+        "interpreter": None if entry.interpreter is None else entry.interpreter.path,
+        "accepts": sorted(entry.accepts),
+    }

@@ -1,0 +1,189 @@
+"""config.json to a Policy, or an error that names the line and the field.
+
+Contract (protocol, section "Files"): the published names and types, a hash as ``sha256:<64 hex>`` or as bare
+hex, plus the optional fields of ours. An unknown field is refused: a misspelt ``allowed_targets`` that were
+ignored would allow more than its author meant.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any, NoReturn
+
+import msgspec
+
+from keychain_auth.errors import PolicyFormatError
+from keychain_auth.model import Entry, Grade, Program
+from keychain_auth.policy.locate import line_of
+
+PROTOCOL_VERSION = "1"
+
+_HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
+_FIELD_IN_MESSAGE = re.compile(r" - at `([^`]*)`$")
+
+
+class ProgramDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """A file named in config.json."""
+
+    path: str
+    hash: str
+
+
+class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One element of ``registered_binaries`` as it stands in the file."""
+
+    path: str
+    hash: str
+    registered_at: str = ""
+    allowed_read_services: list[str] = []
+    allowed_write_services: list[str] = []
+    can_search: bool = False
+    allowed_targets: list[str] | None = None
+    interpreter: ProgramDocument | None = None
+    accepts: list[str] | None = None
+
+
+class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """One element of ``trusted_signers`` as it stands in the file."""
+
+    service: str
+    public_key: str
+
+
+class ConfigDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """The whole of config.json."""
+
+    protocol_version: str = PROTOCOL_VERSION
+    registered_binaries: list[EntryDocument] = []
+    trusted_signers: list[SignerDocument] = []
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The compiled policy.
+
+    ``by_program`` finds an entry by (path, sha256) of its subject; ``by_path`` finds those of a path whatever their
+    hash, to explain a mismatch. ``signers`` counts trusted signers.
+    """
+
+    by_program: dict[tuple[str, str], Entry]
+    by_path: dict[str, tuple[Entry, ...]]
+    signers: int = 0
+
+
+EMPTY = Policy(by_program={}, by_path={})
+
+
+def parse_policy(content: bytes) -> Policy:
+    """The policy that the bytes of config.json say. Raises PolicyFormatError."""
+    text, document = parse_document(content)
+    config = _convert(text, document)
+    if config.protocol_version != PROTOCOL_VERSION:
+        _refuse(text, "$.protocol_version", f'"{PROTOCOL_VERSION}" is the only version known here')
+    by_program: dict[tuple[str, str], Entry] = {}
+    by_path: dict[str, tuple[Entry, ...]] = {}
+    for number, entry_document in enumerate(config.registered_binaries):
+        entry = _compile(text, f"$.registered_binaries[{number}]", entry_document)
+        key = (entry.program.path, entry.program.sha256)
+        if key in by_program:
+            _refuse(text, f"$.registered_binaries[{number}]", "a second entry for the same path and hash")
+        by_program[key] = entry
+        by_path[key[0]] = (*by_path.get(key[0], ()), entry)
+    return Policy(by_program=by_program, by_path=by_path, signers=len(config.trusted_signers))
+
+
+def parse_document(content: bytes) -> tuple[str, Any]:
+    """The text and the JSON value of config.json, duplicate keys refused. Raises PolicyFormatError."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyFormatError("not UTF-8", line=line, field="$") from None
+    if not text.strip():
+        raise PolicyFormatError("the file is empty", line=1, field="$")
+    try:
+        return text, json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise PolicyFormatError(f"not JSON: {error.msg}", line=error.lineno, field="$") from None
+    except RecursionError:
+        raise PolicyFormatError("nested too deeply", line=1, field="$") from None
+    except _DuplicateKey as error:
+        line = text.count("\n", 0, text.rfind(json.dumps(error.key))) + 1
+        raise PolicyFormatError("this key stands twice", line=line, field=error.key) from None
+
+
+def parse_hash(text: str) -> str | None:
+    """The 64 lower-case hex digits of ``sha256:<hex>`` or bare hex, or None if it is neither."""
+    match = _HASH.fullmatch(text)
+    return match.group(1).lower() if match else None
+
+
+def _compile(text: str, field: str, document: EntryDocument) -> Entry:
+    interpreter = None
+    if document.interpreter is not None:
+        interpreter = _program(text, f"{field}.interpreter", document.interpreter)
+    for name in ("allowed_read_services", "allowed_write_services", "allowed_targets"):
+        longest = 1024 if name == "allowed_targets" else 256
+        for number, word in enumerate(getattr(document, name) or ()):
+            if not 1 <= len(word) <= longest or any(unicodedata.category(char) == "Cc" for char in word):
+                _refuse(text, f"{field}.{name}[{number}]", f"1 to {longest} characters, no control characters")
+    targets = document.allowed_targets
+    return Entry(
+        program=_program(text, field, document),
+        read_services=frozenset(document.allowed_read_services),
+        write_services=frozenset(document.allowed_write_services),
+        can_search=document.can_search,
+        registered_at=document.registered_at,
+        interpreter=interpreter,
+        accepts=_grades(text, field, document),
+        allowed_targets=None if targets is None else tuple(targets),
+    )
+
+
+def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -> Program:
+    sha256 = parse_hash(document.hash)
+    if sha256 is None:
+        _refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
+    if not document.path.startswith("/") or "\0" in document.path:
+        _refuse(text, f"{field}.path", "a path is absolute")
+    return Program(path=document.path, sha256=sha256)
+
+
+def _grades(text: str, field: str, document: EntryDocument) -> frozenset[Grade]:
+    if document.accepts is None:
+        return frozenset() if document.interpreter else frozenset((Grade.NATIVE,))
+    known = {grade.value for grade in Grade}
+    for number, word in enumerate(document.accepts):
+        if word not in known:
+            _refuse(text, f"{field}.accepts[{number}]", f"one of: {', '.join(sorted(known))}")
+    return frozenset(Grade(word) for word in document.accepts)
+
+
+def _convert(text: str, document: Any) -> ConfigDocument:
+    try:
+        return msgspec.convert(document, ConfigDocument)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        match = _FIELD_IN_MESSAGE.search(message)
+        field = match.group(1) if match else "$"
+        _refuse(text, field, _FIELD_IN_MESSAGE.sub("", message))
+
+
+def _refuse(text: str, field: str, problem: str) -> NoReturn:
+    raise PolicyFormatError(problem, line=line_of(text, field), field=field)
+
+
+class _DuplicateKey(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in unique:
+            raise _DuplicateKey(key)
+        unique[key] = value
+    return unique

@@ -1,0 +1,95 @@
+"""Who asked and was not known: the rules of the pending queue. Pure: the clock is an argument.
+
+Contract (protocol, section "Files"): one entry for each program (for a script: for each pair of interpreter and
+script), gone after 24 hours, at most 1,000 kept, the oldest out first. Command lines can carry secrets: they are cut
+at 4 KiB, and the file that holds them is 0600.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from keychain_auth.model import Identity, Program
+
+KEPT = 1000
+LIFETIME = timedelta(hours=24)
+COMMAND_LINE_BYTES = 4096
+
+
+class PendingEntry(msgspec.Struct, omit_defaults=True):
+    """One program that waits for approval. ``path`` and ``hash`` are what an approval registers.
+
+    ``timestamp`` is the last time it asked, UTC, ISO 8601. ``interpreter`` is set for a script.
+    """
+
+    path: str
+    hash: str
+    command_line: str
+    timestamp: str
+    user: str
+    pid: int
+    interpreter: Program | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes two requests the same request: program and script, by content and place."""
+        return (self.path, self.hash, self.interpreter.sha256 if self.interpreter else "")
+
+
+def pending_entry(identity: Identity, command_line: str, user: str, now: datetime) -> PendingEntry:
+    """The queue entry for an identity that matched nothing."""
+    return PendingEntry(
+        path=identity.subject.path,
+        hash=f"sha256:{identity.subject.sha256}",
+        command_line=cut(command_line),
+        timestamp=stamp(now),
+        user=user,
+        pid=identity.pid,
+        interpreter=identity.program if identity.script is not None else None,
+    )
+
+
+def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
+    """The queue after ``fresh`` requests: one for each key, expired ones gone, the newest 1,000, oldest first."""
+    by_key: dict[tuple[str, str, str], PendingEntry] = {}
+    for entry in (*queue, *fresh):
+        by_key.pop(entry.key, None)  # asked again: it moves to the young end
+        by_key[entry.key] = entry
+    oldest = stamp(now - LIFETIME)
+    alive = [entry for entry in by_key.values() if entry.timestamp > oldest]
+    return alive[-KEPT:]
+
+
+def stamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with a fixed width, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cut(command_line: str) -> str:
+    """At most 4 KiB of UTF-8, ended at a character."""
+    return command_line.encode("utf-8", "replace")[:COMMAND_LINE_BYTES].decode("utf-8", "ignore")
+
+
+_decode = msgspec.json.Decoder(list[PendingEntry]).decode
+
+
+def decode_queue(content: bytes) -> list[PendingEntry]:
+    """The queue in the bytes of pending.json. Raises ValueError for anything else."""
+    try:
+        return _decode(content)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"not a pending queue: {error}") from None
+
+
+def encode_queue(queue: list[PendingEntry]) -> bytes:
+    """The bytes of pending.json, readable by people."""
+    return msgspec.json.format(msgspec.json.encode(queue), indent=2) + b"\n"
+
+
+def find(queue: list[PendingEntry], wanted: str) -> list[PendingEntry]:
+    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``)."""
+    prefix = "sha256:" + wanted.removeprefix("sha256:").lower()
+    return [entry for entry in queue if entry.hash.startswith(prefix)]
