@@ -1,0 +1,124 @@
+"""What the daemon needs from an operating system, as three small interfaces.
+
+A platform is a folder beside this file; it fills in facts and moves bytes. What the facts mean is decided in
+``identity`` and ``policy``, the same for all.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from keychain_auth.identity.facts import FileKey, HostFacts, PeerFacts, ScriptFacts
+
+
+class PeerGone(Exception):
+    """The process on the other end is gone, or does not let this user look at it. The text says which."""
+
+
+class NeedsThread(Exception):
+    """The look would take long enough to be felt by others: repeat it in a worker thread."""
+
+
+class FileTooLarge(Exception):
+    """The file exceeds the size up to which the daemon hashes."""
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of one sender. ``sender`` is the pid that the kernel attached, None if it attached none (or two)."""
+
+    data: bytes
+    sender: int | None
+
+
+class Digest(msgspec.Struct, frozen=True, gc=False):
+    """A file's SHA-256 in hex. ``keep``: the file cannot change without its key changing."""
+
+    key: FileKey
+    sha256: str
+    keep: bool
+
+
+class Peer(Protocol):
+    """The process on the other end, pinned: never another process with the same number."""
+
+    pid: int
+    uid: int
+
+    def facts(self, *, patient: bool = False) -> PeerFacts:
+        """What the kernel says now. Raises PeerGone; NeedsThread unless ``patient``."""
+
+    def hash_program(self, limit: int) -> Digest:
+        """Hash the running executable; for a worker thread. Raises PeerGone, FileTooLarge."""
+
+    def command_line(self) -> tuple[str, ...]:
+        """The process's own claim of its arguments. Raises PeerGone."""
+
+    def script(self, word: str, limit: int) -> ScriptFacts | None:
+        """The file that ``word`` of the command line names; for a worker thread.
+
+        None if there is no such file. Raises PeerGone, FileTooLarge.
+        """
+
+    def runs_same_file(self) -> bool:
+        """Is the process alive and its executable still the one of the first look? Cheap."""
+
+    def close(self) -> None:
+        """Let go of the process."""
+
+
+class Channel(Protocol):
+    """One connection, non-blocking."""
+
+    def fileno(self) -> int:
+        """The descriptor for the event loop."""
+
+    def receive(self) -> Received:
+        """The next bytes; empty at the end of the stream. Raises BlockingIOError, ConnectionError."""
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what fits; returns the number of bytes. Raises BlockingIOError, ConnectionError."""
+
+    def end_output(self) -> None:
+        """No more answers: the client sees the end of the stream after what was sent."""
+
+    def peer(self) -> Peer:
+        """The process on the other end. Raises PeerGone."""
+
+    def peer_credentials(self) -> tuple[int, int]:
+        """(pid, uid) that the kernel recorded at connect."""
+
+    def close(self) -> None:
+        """Close it. May be called twice."""
+
+
+class Listener(Protocol):
+    """A bound endpoint."""
+
+    path: str
+
+    def fileno(self) -> int:
+        """The descriptor for the event loop."""
+
+    def accept(self) -> Channel:
+        """The next connection. Raises BlockingIOError, OSError."""
+
+    def close(self) -> None:
+        """Stop listening and remove the endpoint, if it is still the one that this object made."""
+
+
+class Platform(Protocol):
+    """One operating system."""
+
+    def host(self) -> HostFacts:
+        """The daemon's own side of every comparison."""
+
+    def listen(self, path: str) -> Listener:
+        """Bind ``path``. Raises DaemonAlreadyRunning, OSError, UnsafeFile."""
+
+    def rules(self) -> dict[str, str]:
+        """Which rules of identity are in force on this machine, for ``status``."""
+
+    def close(self) -> None:
+        """Release what the platform holds."""

@@ -1,0 +1,1 @@
+"""Linux: peer credentials, /proc, netlink, namespaces. One concern, one file."""

@@ -1,0 +1,72 @@
+"""One accepted Unix connection: bytes, and with every byte the pid that sent it.
+
+SO_PASSCRED is set on the listener and inherited by what it accepts (net/unix/af_unix.c copies the flag), so bytes
+that were sent before accept carry credentials too. The kernel never joins bytes of two senders in one
+recvmsg (unix_skb_scm_eq). The ancillary buffer has room for exactly one credentials message: passed
+descriptors do not fit, are dropped by the kernel, and show as MSG_CTRUNC.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+
+from keychain_auth.platform.base import Received
+from keychain_auth.platform.linux.peer import Host, LinuxPeer
+
+_READ_BYTES = 65536
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_CREDENTIALS.size)
+_SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
+
+
+class UnixChannel:
+    """The daemon's end of one connection; see ``Channel``."""
+
+    __slots__ = ("_host", "_recvmsg", "_socket", "send")
+
+    def __init__(self, connection: socket.socket, host: Host) -> None:
+        connection.setblocking(False)
+        with contextlib.suppress(OSError):  # older kernels: the descriptors are dropped on arrival instead
+            connection.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+        self._socket = connection
+        self._host = host
+        self._recvmsg = connection.recvmsg
+        self.send = connection.send
+
+    def fileno(self) -> int:
+        """The socket's descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def receive(self) -> Received:
+        """The next bytes of one sender. See ``Channel.receive``."""
+        data, ancillary, flags, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+        if flags & socket.MSG_CTRUNC or len(ancillary) != 1:
+            return Received(data, None)
+        level, kind, content = ancillary[0]
+        if level != socket.SOL_SOCKET or kind != socket.SCM_CREDENTIALS:
+            return Received(data, None)
+        # SO_PEERCRED shows effective ids, a message real ones: only the pid can be compared.
+        return Received(data, _CREDENTIALS.unpack(content)[0])
+
+    def end_output(self) -> None:
+        """shutdown(SHUT_WR); a peer that is gone already does not matter."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def peer_credentials(self) -> tuple[int, int]:
+        """(pid, uid) from SO_PEERCRED: taken by the kernel when the peer connected."""
+        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(raw)
+        return pid, uid
+
+    def peer(self) -> LinuxPeer:
+        """The process that connected. Raises PeerGone."""
+        pid, uid = self.peer_credentials()
+        return LinuxPeer(self._socket, pid, uid, self._host, os.fstat(self._socket.fileno()).st_ino)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

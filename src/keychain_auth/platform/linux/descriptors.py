@@ -1,0 +1,124 @@
+"""Does the process that connected still hold its end, and would that end survive an exec?
+
+The rule is the whole defence against "connect, write, exec the trusted program": the kernel names the process
+by its pid, and a pid keeps its number over an exec. A close-on-exec descriptor does not. So if the process that runs now has
+the peer end open, and every descriptor of it is close-on-exec, then the program that runs now opened it.
+
+Facts: NETLINK_SOCK_DIAG with UDIAG_SHOW_PEER gives the inode of the other end (linux/unix_diag.h, sock_diag(7));
+/proc/PID/fd/N is a link "socket:[inode]"; /proc/PID/fdinfo/N has the octal open flags, O_CLOEXEC among them.
+
+What this does not promise: that no other process holds the same end. Its messages would carry its own pid, which every
+message is checked for; its reading what was answered is noticed in strict mode only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+import threading
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_NLMSG_ERROR = 2
+_UDIAG_SHOW_PEER = 4
+_UNIX_DIAG_PEER = 2
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_REQUEST = struct.Struct("=BBHIIIII")  # unix_diag_req: family, protocol, pad, states, inode, show, cookie
+_MESSAGE_BYTES = 16  # unix_diag_msg, before the attributes
+_ATTRIBUTE = struct.Struct("=HH")
+_ANY_COOKIE = 0xFFFFFFFF
+
+
+class TooManyDescriptors(Exception):
+    """The process holds more descriptors than may be looked at here."""
+
+
+class SocketDiagnosis:
+    """Asks the kernel which socket is the other end of one of ours. One netlink socket for the daemon's life.
+
+    Raises OSError at creation when the kernel has no netlink diagnosis at all.
+    """
+
+    def __init__(self) -> None:
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        self._netlink.connect((0, 0))
+        self._sequence = 0
+        self._lock = threading.Lock()  # looks that take long are made from worker threads
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._netlink.close()
+
+    def peer_inode(self, inode: int) -> int:
+        """The inode of the socket connected to our socket ``inode``; 0 if the peer is closed.
+
+        Raises OSError: ENOENT when our socket lives in another network namespace (the client's decides that), or the
+        kernel was built without unix_diag.
+        """
+        request = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _UDIAG_SHOW_PEER, _ANY_COOKIE, _ANY_COOKIE)
+        with self._lock:
+            answer = self._ask(request)
+        length, kind, *_ = _HEADER.unpack_from(answer)
+        if kind == _NLMSG_ERROR:
+            code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
+            raise OSError(code, os.strerror(code))
+        return _peer_attribute(answer[:length])
+
+    def _ask(self, request: bytes) -> bytes:
+        self._sequence = self._sequence % 0x7FFFFFFF + 1
+        length = _HEADER.size + len(request)
+        header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._sequence, 0)
+        self._netlink.send(header + request)
+        while True:
+            answer = self._netlink.recv(4096)
+            if _HEADER.unpack_from(answer)[3] == self._sequence:
+                return answer
+
+
+def _peer_attribute(answer: bytes) -> int:
+    position = _HEADER.size + _MESSAGE_BYTES
+    while position + _ATTRIBUTE.size <= len(answer):
+        length, kind = _ATTRIBUTE.unpack_from(answer, position)
+        if kind == _UNIX_DIAG_PEER:
+            return int(struct.unpack_from("=I", answer, position + _ATTRIBUTE.size)[0])
+        position += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    return 0
+
+
+def holding(process_folder: int, inode: int, most: int) -> tuple[bool, bool]:
+    """(holds, inheritable) of the process behind the /proc folder, for the socket ``inode``.
+
+    Every descriptor is looked at: one inheritable copy is enough to carry the connection over an exec.
+    Raises TooManyDescriptors beyond ``most``, OSError when the process is gone.
+    """
+    wanted = f"socket:[{inode}]"
+    holds = inheritable = False
+    folder = os.open("fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process_folder)
+    try:
+        with os.scandir(folder) as numbers:
+            for count, number in enumerate(numbers):
+                if count >= most:
+                    raise TooManyDescriptors
+                with contextlib.suppress(FileNotFoundError):  # closed between the listing and the look
+                    if os.readlink(number.name, dir_fd=folder) == wanted:
+                        holds = True
+                        inheritable = inheritable or not _close_on_exec(process_folder, number.name)
+    finally:
+        os.close(folder)
+    return holds, inheritable
+
+
+def _close_on_exec(process_folder: int, number: str) -> bool:
+    fd = os.open(f"fdinfo/{number}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process_folder)
+    try:
+        for line in os.read(fd, 4096).split(b"\n"):
+            if line.startswith(b"flags:"):
+                return bool(int(line[6:], 8) & os.O_CLOEXEC)
+    finally:
+        os.close(fd)
+    raise OSError(errno.EPROTO, "fdinfo without flags")

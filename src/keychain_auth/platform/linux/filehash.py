@@ -1,0 +1,89 @@
+"""SHA-256 of an opened file, and whether the answer may be remembered.
+
+The answer may be remembered under the file's key (device, inode, size, mtime, ctime) only if the content cannot change
+without the key changing. Two things could break that:
+
+* A writer that mapped the file before it was hashed: a page that is dirty already can be written again without a new
+  ctime. So nobody may have had the file open for writing while it was hashed. A read lease says that: F_SETLEASE with
+  F_RDLCK is refused while there is a writer, and taken back when one comes (fcntl(2)). The lease must be there
+  before and after. It needs no help from ETXTBSY, which Linux 6.11 and 6.12 do not give.
+  A file that only root can write, in folders that only root can write, needs no lease.
+* Two changes within one tick of the clock that stamps ctime (up to 10 ms): a file whose ctime is younger than two
+  seconds is hashed again each time.
+
+After that, whoever opens the file for writing changes its ctime with the first byte.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+
+from keychain_auth.identity.facts import FileKey
+from keychain_auth.platform.base import Digest, FileTooLarge
+from keychain_auth.platform.linux.syscalls import Statx, statx_descriptor
+
+_CHUNK = 1024 * 1024
+_SETTLED_NS = 2_000_000_000
+
+
+def digest(fd: int, limit: int) -> Digest:
+    """Hash the file behind the readable descriptor ``fd``, in constant memory. Raises FileTooLarge, OSError."""
+    before = statx_descriptor(fd)
+    if before.size > limit:
+        raise FileTooLarge(f"{before.size} bytes; the daemon hashes up to {limit}")
+    leased = _take_lease(fd)
+    try:
+        sha256 = _sha256(fd, limit)
+        unwritten = (leased and _has_lease(fd)) or _only_root_writes(fd, before)
+    finally:
+        if leased:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    after = statx_descriptor(fd)
+    settled = time.time_ns() - after.ctime_ns > _SETTLED_NS
+    key = FileKey(after.device, after.inode, after.size, after.mtime_ns, after.ctime_ns)
+    return Digest(key, sha256, keep=unwritten and settled and before == after)
+
+
+def _sha256(fd: int, limit: int) -> str:
+    state = hashlib.sha256()
+    buffer = bytearray(_CHUNK)
+    view = memoryview(buffer)
+    position = 0
+    while count := os.preadv(fd, [buffer], position):
+        state.update(view[:count])
+        position += count
+        if position > limit:
+            raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
+    return state.hexdigest()
+
+
+def _take_lease(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError:  # a writer is there (EAGAIN), or the file is not ours (EACCES), or no leases here (EINVAL)
+        return False
+    return True
+
+
+def _has_lease(fd: int) -> bool:
+    return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+
+
+def _only_root_writes(fd: int, about: Statx) -> bool:
+    """The file and every folder above it belong to root, and nobody else may write them."""
+    if about.uid != 0 or about.mode & 0o022:
+        return False
+    place = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
+    while True:
+        try:
+            folder = os.stat(place, follow_symlinks=False)
+        except OSError:
+            return False
+        if folder.st_uid != 0 or folder.st_mode & 0o022:
+            return False
+        if place == "/":
+            return True
+        place = os.path.dirname(place)

@@ -1,0 +1,49 @@
+"""Linux as a whole: the parts that the other files here hold, behind the interface ``Platform``."""
+
+from __future__ import annotations
+
+import os
+
+from keychain_auth.errors import KeychainAuthError
+from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
+from keychain_auth.identity.facts import HostFacts
+from keychain_auth.platform.linux.listener import UnixListener
+from keychain_auth.platform.linux.peer import Host
+from keychain_auth.platform.linux.peercred import has_peer_pidfd
+from keychain_auth.platform.linux.procfs import own_namespaces
+
+
+class LinuxPlatform:
+    """See ``Platform``. ``filesystems`` are those allowed beyond the local ones (tmpfs, overlay)."""
+
+    def __init__(self, filesystems: frozenset[str] = frozenset()) -> None:
+        try:
+            self._shared = Host()
+        except OSError as error:
+            raise KeychainAuthError(
+                f"this kernel cannot say who holds a socket ({error.strerror})", hint="modprobe unix_diag"
+            ) from None
+        self._host = HostFacts(os.geteuid(), own_namespaces(), LOCAL_FILESYSTEMS | filesystems)
+
+    def host(self) -> HostFacts:
+        """The daemon's own user and namespaces, and the filesystems it trusts."""
+        return self._host
+
+    def listen(self, path: str) -> UnixListener:
+        """Bind a Unix socket. Raises DaemonAlreadyRunning, UnsafeFile, OSError."""
+        return UnixListener(path, self._shared)
+
+    def rules(self) -> dict[str, str]:
+        """Rule to how it is enforced here."""
+        return {
+            "peer": "SO_PEERPIDFD" if has_peer_pidfd() else "pidfd_open and start time",
+            "namespaces": "user, pid and mount namespace of the daemon",
+            "executable": "device, inode and SHA-256 of /proc/PID/exe",
+            "filesystems": ", ".join(sorted(self._host.filesystems)),
+            "descriptor": "peer end held by the process, close-on-exec",
+            "message": "SCM_CREDENTIALS pid and executable, each message",
+        }
+
+    def close(self) -> None:
+        """Close what the looks at peers share."""
+        self._shared.close()

@@ -1,0 +1,83 @@
+"""One process, seen through its folder in /proc.
+
+The folder is opened once. Such a descriptor belongs to the process, not to its number: when the process is gone every
+look through it fails (ESRCH or ENOENT), even if the pid has a new owner by then (fs/proc/base.c resolves
+through the inode's ``struct pid``). So a pid is turned into a process once, at accept, and never again.
+"""
+
+from __future__ import annotations
+
+import os
+
+from keychain_auth.identity.facts import ExecId, Namespaces
+
+_NAMESPACES = ("ns/user", "ns/pid", "ns/mnt")
+# Fields of /proc/PID/stat, counted after the closing parenthesis of the name (proc(5) numbers them from 1, the state
+# is field 3): start time 22; code and stack addresses 26 to 28; data, brk, argument and environment addresses 45 to 51.
+_START_TIME = 22 - 3
+_LAYOUT = (26 - 3, 27 - 3, 28 - 3, 45 - 3, 46 - 3, 47 - 3, 48 - 3, 49 - 3, 50 - 3, 51 - 3)
+_ARGUMENTS_BYTES = 128 * 1024
+
+
+class Process:
+    """A process behind an open descriptor of its /proc folder.
+
+    Every method raises ProcessLookupError, FileNotFoundError or PermissionError (all OSError) when the process is gone,
+    or does not let this user look (a program that made itself non-dumpable).
+    """
+
+    __slots__ = ("folder", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Let go of the process. May be called twice."""
+        if self.folder >= 0:
+            os.close(self.folder)
+            self.folder = -1
+
+    def namespaces(self) -> Namespaces:
+        """The inode numbers of its user, pid and mount namespaces."""
+        user, pid, mount = (os.stat(name, dir_fd=self.folder).st_ino for name in _NAMESPACES)
+        return Namespaces(user, pid, mount)
+
+    def open_executable(self) -> int:
+        """An O_PATH descriptor of the file that runs, through the magic link: no path is looked up."""
+        return os.open("exe", os.O_PATH | os.O_CLOEXEC, dir_fd=self.folder)
+
+    def open_executable_content(self) -> int:
+        """A readable descriptor of the file that runs."""
+        return os.open("exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=self.folder)
+
+    def open_working_folder(self) -> int:
+        """An O_PATH descriptor of its working directory."""
+        return os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+
+    def exec_id(self) -> ExecId:
+        """Start time and memory layout: another exec, or another process, has others."""
+        # The name in parentheses may hold spaces and parentheses itself; nothing after the last one can.
+        fields = self._read("stat", 4096).rpartition(b")")[2].split()
+        return ExecId(int(fields[_START_TIME]), tuple(int(fields[index]) for index in _LAYOUT))
+
+    def arguments(self) -> tuple[str, ...]:
+        """The command line. It is the process's own memory: a claim, not a fact."""
+        raw = self._read("cmdline", _ARGUMENTS_BYTES)
+        return tuple(word.decode("utf-8", "surrogateescape") for word in raw.removesuffix(b"\0").split(b"\0"))
+
+    def _read(self, name: str, limit: int) -> bytes:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+        try:
+            return os.read(fd, limit)
+        finally:
+            os.close(fd)
+
+
+def own_namespaces() -> Namespaces:
+    """The namespaces of this process."""
+    process = Process(os.getpid())
+    try:
+        return process.namespaces()
+    finally:
+        process.close()

@@ -1,0 +1,122 @@
+"""The system calls that Python's os module does not offer, each as one typed function.
+
+Only what the daemon needs, bound once. A failure raises OSError with the call's errno.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import NamedTuple
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+# "Don't synchronize the attributes": a network or FUSE server is never asked (statx(2)).
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_WANTED = 0x7FF | 0x1000  # basic stats and, since Linux 5.8, the mount id
+_STATX_BYTES = 256
+# struct statx of include/uapi/linux/stat.h: uid at byte 20, mode 28, inode 32, size 40, ctime 96, mtime 112,
+# device major and minor 136, mount id 144.
+_FIELDS = struct.Struct("=20xI4xH2xQQ48xqI4xqI4x8xIIQ")
+_DEVICE_AND_INODE = struct.Struct("=32xQ96xII")
+
+_NR_OPENAT2 = 437  # the same number on every architecture that has it (Linux 5.6)
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_CACHED = 0x20  # Linux 5.12: answer from the dentry cache or say EAGAIN, never wait
+
+_PR_SET_DUMPABLE = 4
+
+_statx = _libc.statx
+_statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+class Statx(NamedTuple):
+    """What identity rests on. Times in nanoseconds since the epoch, ``device`` as in ``st_dev``."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    uid: int
+    mode: int
+    mount_id: int
+
+
+def statx_descriptor(fd: int) -> Statx:
+    """The attributes of the opened file ``fd`` (O_PATH is enough), from the kernel's own cache."""
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    if _statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_WANTED, buffer) != 0:
+        raise _errno("statx")
+    uid, mode, inode, size, c_sec, c_nsec, m_sec, m_nsec, major, minor, mount_id = _FIELDS.unpack_from(buffer)
+    return Statx(
+        os.makedev(major, minor),
+        inode,
+        size,
+        m_sec * 1_000_000_000 + m_nsec,
+        c_sec * 1_000_000_000 + c_nsec,
+        uid,
+        mode,
+        mount_id,
+    )
+
+
+class FileWatch:
+    """Which file a name in a folder leads to, asked again and again at the least cost.
+
+    One call is one statx(2) into a buffer that is allocated once; used for ``exe`` in a process's /proc folder before
+    each message. Not for use by two threads at once.
+    """
+
+    __slots__ = ("_buffer", "_folder", "_name")
+
+    def __init__(self, folder: int, name: bytes) -> None:
+        self._folder = folder
+        self._name = name
+        self._buffer = ctypes.create_string_buffer(_STATX_BYTES)
+
+    def raw(self) -> tuple[int, int, int] | None:
+        """(inode, device major, device minor), or None if there is nothing (any more)."""
+        if _statx(self._folder, self._name, _AT_STATX_DONT_SYNC, 0x100, self._buffer) != 0:
+            return None
+        inode, major, minor = _DEVICE_AND_INODE.unpack_from(self._buffer)
+        return inode, major, minor
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def open_cached(path: bytes) -> int:
+    """An O_PATH descriptor of ``path`` from the dentry cache alone.
+
+    Raises BlockingIOError (EAGAIN) where a disk or a filesystem's server would have to be asked, OSError with ENOSYS
+    or EINVAL on kernels older than 5.12.
+    """
+    how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED | _RESOLVE_NO_MAGICLINKS)
+    fd = _syscall(_NR_OPENAT2, _AT_FDCWD, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    if fd < 0:
+        raise _errno("openat2")
+    return int(fd)
+
+
+def forbid_dumps() -> None:
+    """PR_SET_DUMPABLE 0: no core file, and no ptrace or /proc/PID/mem by processes of the same user."""
+    if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise _errno("prctl")
+
+
+def lock_memory(address: int, size: int) -> None:
+    """mlock(2): these pages are never written to swap."""
+    if _libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(size)) != 0:
+        raise _errno("mlock")
+
+
+def _errno(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")

@@ -1,0 +1,92 @@
+"""Where this operating system keeps sockets, policy and data, and which socket is meant.
+
+Contract (protocol, sections "Transport" and "Files"): daemon, command line and client library all ask here, so that
+they cannot disagree. Order of precedence for the socket: an explicit path, then ``KEYCHAIN_AUTH_SOCKET``, then the
+user's default. On a system that is not supported yet, every function raises KeychainAuthError.
+
+This file chooses the system; the answers are in the folder of that system.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from keychain_auth.errors import InvalidRequest, KeychainAuthError
+from keychain_auth.platform.linux import paths as linux
+
+SOCKET_VARIABLE = "KEYCHAIN_AUTH_SOCKET"
+AGENT_SOCKET = "agent.sock"
+ADMIN_SOCKET = "admin.sock"
+
+
+def runtime_dir() -> str:
+    """Our folder for sockets (absolute path). Raises KeychainAuthError."""
+    _require_supported()
+    return linux.runtime_dir()
+
+
+def config_dir() -> str:
+    """Our folder for ``config.json`` and ``pending.json`` (absolute path). Raises KeychainAuthError."""
+    _require_supported()
+    return linux.config_dir()
+
+
+def data_dir() -> str:
+    """Our folder for the vault and ``audit.log`` (absolute path). Raises KeychainAuthError."""
+    _require_supported()
+    return linux.data_dir()
+
+
+def system_socket_path() -> str:
+    """The socket of a daemon that serves the whole machine. Raises KeychainAuthError."""
+    _require_supported()
+    return linux.SYSTEM_SOCKET
+
+
+def default_socket_path() -> str:
+    """The socket of this user's daemon when nobody says otherwise. Raises KeychainAuthError."""
+    return os.path.join(runtime_dir(), AGENT_SOCKET)
+
+
+def chosen_socket_path(explicit: str | os.PathLike[str] | None = None) -> str | None:
+    """The socket that somebody chose, absolute: ``explicit``, else ``$KEYCHAIN_AUTH_SOCKET``, else None.
+
+    An empty variable counts as unset; an empty ``explicit`` is a mistake and raises InvalidRequest, as does a path
+    that no socket can have (a NUL in it, or more than 107 bytes).
+    """
+    _require_supported()
+    if explicit is not None:
+        return _usable(os.fspath(explicit), "the socket path")
+    variable = os.environ.get(SOCKET_VARIABLE, "")
+    return _usable(variable, f"${SOCKET_VARIABLE}") if variable else None
+
+
+def resolve_socket_path(explicit: str | os.PathLike[str] | None = None) -> str:
+    """Where a daemon of this user listens: what ``chosen_socket_path`` says, else the default.
+
+    Raises InvalidRequest, KeychainAuthError.
+    """
+    return chosen_socket_path(explicit) or default_socket_path()
+
+
+def admin_socket_path(agent_path: str) -> str:
+    """The administration socket that belongs to the agent socket ``agent_path``: its neighbour."""
+    return os.path.join(os.path.dirname(agent_path), ADMIN_SOCKET)
+
+
+def _usable(path: str, name: str) -> str:
+    if not path or "\0" in path:
+        raise InvalidRequest(f"{name} is empty or holds a NUL: it must be the path of a socket")
+    absolute = os.path.abspath(path)  # a later chdir(2) must not lead to another socket
+    if len(os.fsencode(absolute)) > linux.LONGEST_SOCKET_PATH:
+        raise InvalidRequest(
+            f"{name} is longer than {linux.LONGEST_SOCKET_PATH} bytes, which is all that a socket can have: {absolute}",
+            hint="choose a shorter path",
+        )
+    return absolute
+
+
+def _require_supported() -> None:
+    if sys.platform != "linux":
+        raise KeychainAuthError(f"keychain-auth runs on Linux only in this version; this is {sys.platform}")
