@@ -1,0 +1,1 @@
+"""Cryptography, in one room: the only importer of ``cryptography``."""

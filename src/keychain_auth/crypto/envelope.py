@@ -1,0 +1,66 @@
+"""The vault key in its envelopes: one *slot* for each way to open the vault.
+
+The vault key is random and never stored bare. Each slot holds it encrypted under a key-encryption key (KEK)
+that one *protector* can produce: from a key file, a passphrase, a chip. Slots come and go without touching a
+single secret. (Key slots as in LUKS.)
+
+A wrapped key is bound to its vault, its slot, the kind of its protector and the protector's parameters. An
+envelope from another vault, or one with weakened parameters, does not open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from keychain_auth.crypto.aead import Aead
+from keychain_auth.crypto.kdf import joined
+
+Params = Mapping[str, str]
+
+
+class Protector(Protocol):
+    """One way to produce a key-encryption key. It stands here, below all who make or use one.
+
+    Making a vault goes ``create``, then the vault is written whole, then ``commit``, then the vault gets its
+    name. So whatever ``create`` prepares must vanish when the process dies before ``commit``.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The name of this kind of slot, as it is stored: ``keyfile``."""
+
+    def present(self) -> bool:
+        """True if key material of an earlier ``commit`` is at hand, readable or not."""
+
+    def create(self) -> tuple[Params, bytes]:
+        """Parameters to store in the slot (not secret), and a new KEK of 32 bytes."""
+
+    def commit(self) -> None:
+        """Make durable what ``create`` prepared. Raises KeychainError; never overwrites key material."""
+
+    def unwrap_key(self, params: Params) -> bytes:
+        """The KEK of 32 bytes for a slot with ``params``. Raises VaultKeyMissing or UnsafeFile."""
+
+
+class Place(NamedTuple):
+    """Where an envelope belongs. ``params`` are the very bytes that are stored beside it."""
+
+    vault_id: bytes
+    slot: int
+    kind: str
+    params: bytes
+
+    def context(self) -> bytes:
+        """The place as one string that no other place gives."""
+        return joined((b"slot", self.vault_id, self.slot.to_bytes(8, "big"), self.kind.encode(), self.params))
+
+
+def wrap(kek: bytes, key: bytes, place: Place) -> bytes:
+    """``key`` encrypted for this place."""
+    return Aead(kek).seal(key, place.context())
+
+
+def unwrap(kek: bytes, wrapped: bytes, place: Place) -> bytes:
+    """The key in the envelope ``wrapped``. Raises NotAuthentic."""
+    return Aead(kek).open(wrapped, place.context())

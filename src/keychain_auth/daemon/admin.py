@@ -1,0 +1,237 @@
+"""The admin socket: the command line's way in. Same framing, its own small language.
+
+A request is ``{"command": NAME, …}``, an answer ``{"ok": true, "result": …}`` or ``{"ok": false, "error": TEXT, "hint": TEXT,
+"exit_code": N}``. Who may use it: a process of the same user, in the daemon's own namespaces.
+
+What it does not promise: protection from other programs of the same user. In this mode (key file) such a program can open
+the vault's key file itself; docs/threat-model.md says so. Everything done here is in the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.record import AuditRecord, Result
+from keychain_auth.daemon.connection import Handler, Reply
+from keychain_auth.daemon.gate import RefusedSession
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.errors import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    AuditError,
+    KeychainAuthError,
+    KeychainError,
+    NotFound,
+    UsageError,
+)
+from keychain_auth.identity.attest import judge_user
+from keychain_auth.identity.facts import HostFacts, PeerFacts
+from keychain_auth.keychain.base import Keychain
+from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
+from keychain_auth.wire.codec import Malformed, decode_request
+from keychain_auth.wire.messages import IDENTITY_NOT_VERIFIED, Limits
+
+
+class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One command. Which fields it needs, the command says."""
+
+    command: str
+    service: str = ""
+    target: str = ""
+    value: str | None = None
+    prefix: str = ""
+
+
+_decode = msgspec.json.Decoder(AdminRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class AdminGate:
+    """Admits this user's processes to the admin socket. See ``server.Gate``."""
+
+    def __init__(self, host: HostFacts, commands: AdminCommands, journal: Journal) -> None:
+        self._host = host
+        self._commands = commands
+        self._journal = journal
+
+    async def admit(self, channel: Channel) -> Handler:
+        """A session, or a refusal that the journal explains."""
+        try:
+            peer = channel.peer()
+        except PeerGone:
+            return RefusedSession(IDENTITY_NOT_VERIFIED)
+        try:
+            facts = _look(peer)
+        except PeerGone as gone:
+            peer.close()
+            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=gone)
+            return RefusedSession(IDENTITY_NOT_VERIFIED)
+        refusal = judge_user(facts, self._host)
+        if refusal is not None:
+            peer.close()
+            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=refusal.why)
+            return RefusedSession(refusal.reason)
+        return AdminSession(peer, facts.executable.path, self._commands)
+
+    def turn_away(self, channel: Channel, reason: str) -> None:
+        """Too many connections of this user's own commands."""
+        self._journal.warning("refused", socket="admin", reason=reason, pid=channel.peer_credentials()[0])
+
+
+class AdminSession:
+    """One command line's connection. See ``connection.Handler``."""
+
+    admitted = True
+
+    def __init__(self, peer: Peer, path: str, commands: AdminCommands) -> None:
+        self._peer = peer
+        self._path = path
+        self._commands = commands
+
+    def verify(self, sender: int | None) -> bool:
+        """As on the agent socket."""
+        return sender == self._peer.pid and self._peer.runs_same_file()
+
+    async def respond(self, line: bytes) -> Reply:
+        """Run one command."""
+        return Reply(await self._commands.run(line, self._peer, self._path))
+
+    def impostor(self) -> Reply:
+        """Another process uses the connection: the end."""
+        return Reply(_failure(KeychainAuthError("the connection changed hands")), last=True)
+
+    def overlong(self) -> Reply:
+        """Framing is lost: the end."""
+        return Reply(_failure(UsageError("the request is too long")), last=True)
+
+    def close(self) -> None:
+        """Let go of the process."""
+        self._peer.close()
+
+
+class AdminCommands:
+    """What the admin socket can do. ``status`` is called for the daemon's state."""
+
+    def __init__(
+        self,
+        keychain: Keychain,
+        audit: AuditLog,
+        journal: Journal,
+        limits: Limits,
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._keychain = keychain
+        self._audit = audit
+        self._journal = journal
+        self._limits = limits
+        self._status = status
+        self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
+            "status": self._tell_status,
+            "set": self._set,
+            "get": self._get,
+            "list": self._list,
+            "rm": self._remove,
+        }
+
+    async def run(self, line: bytes, peer: Peer, path: str) -> bytes:
+        """One command line to its answer line."""
+        try:
+            try:
+                request = _decode(line)
+                command = self._table[request.command]
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                raise UsageError("not an admin request") from None
+            except KeyError:
+                raise UsageError(
+                    "this daemon does not know the command: is it older than the command line?",
+                    hint="restart the daemon: keychain-auth start",
+                ) from None
+            result = await command(request, peer, path)
+        except (KeychainError, AuditError) as error:
+            self._journal.error("an admin command failed", pid=peer.pid, why=error)
+            return _failure(error)
+        except KeychainAuthError as error:
+            return _failure(error)
+        return _encode({"ok": True, "result": result}) + b"\n"
+
+    async def _tell_status(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        return self._status()
+
+    async def _set(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        if request.value is None:
+            raise UsageError("a value is needed")
+        self._check(request, "write", [request.value])
+        self._record(peer, path, "write", request.service, (request.target,))
+        await self._keychain.write(request.service, [(request.target, request.value)], {})
+
+    async def _get(self, request: AdminRequest, peer: Peer, path: str) -> str:
+        self._check(request, "read")
+        items = await self._keychain.read(request.service, (request.target,), {})
+        if not items or items[0].value is None:
+            self._record(peer, path, "read", request.service, ())
+            raise NotFound(
+                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
+            )
+        self._record(peer, path, "read", request.service, (request.target,))
+        return items[0].value
+
+    async def _list(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
+        services = [request.service] if request.service else await self._keychain.services()
+        rows = []
+        for service in services:
+            for item in await self._keychain.search(service, (request.prefix,) if request.prefix else (), {}):
+                rows.append({"service": service, "target": item.target, "attributes": item.attributes or {}})
+        self._record(peer, path, "search", request.service, [row["target"] for row in rows])
+        return rows
+
+    async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        self._check(request, "delete")
+        if not await self._keychain.read(request.service, (request.target,), {}):
+            raise NotFound(
+                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
+            )
+        self._record(peer, path, "delete", request.service, (request.target,))
+        await self._keychain.delete(request.service, (request.target,), {})
+
+    def _check(self, request: AdminRequest, action: str, values: list[str] | None = None) -> None:
+        """Names and values obey the rules of the wire, so that programs can reach what people store."""
+        document: dict[str, Any] = {"type": "REQUEST", "action": action, "service": request.service}
+        document["targets"] = [request.target]
+        if values is not None:
+            document["values"] = values
+        try:
+            decode_request(_encode(document), self._limits)
+        except Malformed as problem:
+            raise UsageError(str(problem)) from None
+
+    def _record(
+        self, peer: Peer, path: str, action: str, service: str, targets: Any, result: Result = "GRANTED"
+    ) -> None:
+        record = AuditRecord(
+            action=f"admin_{action}",
+            pid=peer.pid,
+            uid=peer.uid,
+            binary_path=path,
+            binary_hash=None,
+            service=service,
+            targets=targets,
+            result=result,
+            reason="",
+        )
+        self._audit.append((record,), sync=True)
+
+
+def _look(peer: Peer) -> PeerFacts:
+    try:
+        return peer.facts()
+    except NeedsThread:
+        return peer.facts(patient=True)
+
+
+def _failure(error: KeychainAuthError) -> bytes:
+    code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code or EXIT_FAILED
+    return _encode({"ok": False, "error": str(error), "hint": error.hint, "exit_code": code}) + b"\n"

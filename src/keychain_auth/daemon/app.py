@@ -1,0 +1,167 @@
+"""The daemon as a whole: the only place where the parts are put together.
+
+Order: harden the process, settings, policy, vault, audit log, sockets. Whatever does not open stops the start with its
+reason; nothing is replaced by something empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import Any
+
+from keychain_auth import __version__, files
+from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.record import administrative
+from keychain_auth.daemon import pending_file
+from keychain_auth.daemon.admin import AdminCommands, AdminGate
+from keychain_auth.daemon.attestation import Attestor
+from keychain_auth.daemon.gate import Gate
+from keychain_auth.daemon.hasher import Hasher
+from keychain_auth.daemon.housekeeping import Housekeeping
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.pending_file import PendingFile
+from keychain_auth.daemon.pipeline import Pipeline
+from keychain_auth.daemon.places import Places
+from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.server import Server
+from keychain_auth.daemon.settings import load_settings
+from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
+from keychain_auth.keychain.vault.opening import open_vault
+from keychain_auth.platform.linux.hardening import harden_process, key_memory
+from keychain_auth.platform.linux.linux import LinuxPlatform
+from keychain_auth.protectors.keyfile import KeyFile
+
+_STOP_SECONDS = 5.0
+
+
+class App:
+    """One daemon. Construct it in the main thread, then ``run``."""
+
+    def __init__(self, places: Places, journal: Journal) -> None:
+        """Open everything. Raises KeychainAuthError."""
+        harden_process()
+        self._places = places
+        self._journal = journal
+        self._started = time.time()
+        self._settings = load_settings(places.settings)
+        files.make_private_dir(os.path.dirname(places.policy))
+        self._platform = LinuxPlatform(frozenset(self._settings.filesystems))
+        try:
+            self._policy_file = PolicyFile(places.policy)
+        except PolicyFormatError as error:
+            raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {places.policy}") from None
+        self._policy_file.on_change = self._policy_changed
+        with contextlib.ExitStack() as undo:
+            # The socket before the vault: a second daemon is told about the first, not about a locked file.
+            self._listener = self._platform.listen(places.agent_socket)
+            undo.callback(self._listener.close)
+            self._admin_listener = self._platform.listen(places.admin_socket)
+            undo.callback(self._admin_listener.close)
+            buffer, self._key_locked = key_memory()
+            self._vault = open_vault(places.vault, [KeyFile(places.vault_key)], memoryview(buffer)[:32])
+            undo.callback(self._close_vault)
+            audit = self._settings.audit
+            self._audit = AuditLog.open(
+                places.audit_log, self._vault.audit_key(), max_bytes=audit.max_bytes, keep=audit.keep
+            )
+            undo.pop_all()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        with asyncio.Runner() as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        limits = self._settings.limits
+        host = self._platform.host()
+        self._hasher = Hasher(self._settings.hash_limit_bytes)
+        attestor = Attestor(host, self._hasher, self._settings.hash_limit_bytes)
+        pending = PendingFile(self._places.pending, self._journal)
+        pipeline = Pipeline(self._vault, self._audit, self._journal, limits)
+        self._gate = Gate(attestor, self._policy_file, pending, pipeline, self._audit, self._journal)
+        self._server = Server(loop, self._listener, self._gate, limits, self._journal)
+        commands = AdminCommands(self._vault, self._audit, self._journal, limits, self.status)
+        admin_gate = AdminGate(host, commands, self._journal)
+        admin = Server(loop, self._admin_listener, admin_gate, limits, self._journal)
+        housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+        self._record("daemon_start", f"version {__version__}, pid {os.getpid()}")
+        for finding in self._audit.findings:
+            self._journal.error("the audit log was not in order", why=finding)
+        if not self._key_locked:
+            self._journal.warning("the key's memory cannot be locked", why="RLIMIT_MEMLOCK is too small")
+        self._server.start()
+        admin.start()
+        housekeeping.start()
+        self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
+        await stop.wait()
+
+        self._journal.info("stopping", connections=self._server.connections)
+        await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
+        await housekeeping.stop()
+        await pending.close()
+        self._hasher.close()
+        self._record("daemon_stop", f"pid {os.getpid()}")
+        self._audit.close()
+        await self._vault.close()
+        self._platform.close()
+        self._journal.info("stopped")
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's state for ``keychain-auth status``. Holds no secret."""
+        policy = self._policy_file
+        seq, chain = self._audit.head
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_seconds": int(time.time() - self._started),
+            "socket": self._places.agent_socket,
+            "connections": self._server.connections,
+            "policy": {
+                "path": self._places.policy,
+                "entries": len(policy.policy.by_program),
+                "state": "last good" if policy.problem else "in force",
+                "problem": policy.problem,
+                "trusted_signers": policy.policy.signers,
+            },
+            "pending": self._count_pending(),
+            "keychain": self._vault.health(),
+            "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain},
+            "identity": self._platform.rules(),
+            "counts": dict(self._gate.counts),
+            "key_memory_locked": self._key_locked,
+        }
+
+    def _close_vault(self) -> None:
+        asyncio.run(self._vault.close())
+
+    def _count_pending(self) -> int | None:
+        try:
+            return len(pending_file.load(self._places.pending))
+        except (KeychainAuthError, ValueError, OSError):
+            return None
+
+    def _policy_changed(self, policy_file: PolicyFile) -> None:
+        if policy_file.problem:
+            why = policy_file.problem
+            self._journal.error("config.json is not obeyed, the last good policy stays", path=policy_file.path, why=why)
+            self._record("policy_malformed", why, failed=True)
+        else:
+            entries = len(policy_file.policy.by_program)
+            self._journal.info("policy in force", path=policy_file.path, entries=entries)
+            self._record("policy_change", f"{entries} entries")
+
+    def _record(self, action: str, detail: str, *, failed: bool = False) -> None:
+        try:
+            result: Any = "ERROR" if failed else "GRANTED"
+            self._audit.append((administrative(action, result=result, detail=detail),), sync=True)
+        except AuditError as error:
+            self._journal.error("the audit log cannot be written", why=error)

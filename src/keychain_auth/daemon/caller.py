@@ -1,0 +1,83 @@
+"""A verified process, and what the policy of the moment says about it."""
+
+from __future__ import annotations
+
+import pwd
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from keychain_auth.audit.record import AuditRecord, Result
+from keychain_auth.daemon.attestation import Attested
+from keychain_auth.daemon.pending_file import PendingFile
+from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.model import Denial, Entry
+from keychain_auth.policy.match import match
+from keychain_auth.policy.pending import pending_entry
+
+
+class Caller:
+    """One connection's other end. The identity is fixed; the entry follows the policy."""
+
+    __slots__ = ("_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields", "identity")
+
+    def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile) -> None:
+        self.identity = attested.identity
+        self._command_line = attested.command_line
+        self._policy_file = policy_file
+        self._pending = pending
+        self._generation = 0
+        self._entry: Entry | Denial | None = None
+        script = self.identity.script
+        self._record_fields = {
+            "pid": self.identity.pid,
+            "binary_path": self.identity.program.path,
+            "binary_hash": f"sha256:{self.identity.program.sha256}",
+            "uid": self.identity.uid,
+            "script_path": script.path if script else None,
+            "script_hash": f"sha256:{script.sha256}" if script else None,
+        }
+
+    def entry(self) -> Entry | Denial:
+        """The caller's entry in the newest good policy, or why there is none."""
+        policy_file = self._policy_file
+        policy_file.refresh()
+        if self._entry is None or self._generation != policy_file.generation:
+            self._entry = match(policy_file.policy, self.identity)
+            self._generation = policy_file.generation
+        return self._entry
+
+    async def queue(self) -> None:
+        """Put the program into the pending queue; returns when it is there."""
+        command_line = shlex.join(self._command_line)
+        await self._pending.add(
+            pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
+        )
+
+    def record(
+        self,
+        action: str,
+        result: Result,
+        *,
+        service: str = "",
+        targets: Sequence[str] = (),
+        reason: str = "",
+        detail: str = "",
+    ) -> AuditRecord:
+        """An audit record of something that this caller asked for."""
+        return AuditRecord(
+            action=action,
+            service=service,
+            targets=targets,
+            result=result,
+            reason=reason,
+            detail=detail or None,
+            **self._record_fields,  # type: ignore[arg-type]
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,273 @@
+"""One connection: bytes in, lines to a handler, answers out in order, within the limits.
+
+Why not asyncio's transports or streams: they read with recv(2), which drops the credentials that the kernel attaches to
+each piece of data. Here ``recvmsg`` keeps them, and every piece must come from the process that connected.
+
+Order and flow: lines wait in a queue; one is answered at a time; while an answer waits for the disk, or the client does
+not take what was sent, nothing more is read from that client (the kernel's buffer fills, and the client waits). So one
+connection holds at most a piece of input, and one answer more than the client has taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+from keychain_auth.daemon import eager
+from keychain_auth.platform.base import Channel
+from keychain_auth.wire.framing import LineSplitter, LineTooLong
+from keychain_auth.wire.messages import Limits
+
+_LINGER_SECONDS = 2.0
+_BATCH_BYTES = 256 * 1024  # answers gathered into one send
+_SENT_AT_ONCE = 1024 * 1024
+_BATCH_LINES = 64  # then the others have their turn
+
+
+class Reply(NamedTuple):
+    """An answer line, and whether it is the last one."""
+
+    line: bytes
+    last: bool = False
+
+
+class Handler(Protocol):
+    """Who answers the lines of a connection. ``admitted``: somebody who may ask; others are only told why not."""
+
+    admitted: bool
+
+    def verify(self, sender: int | None) -> bool:
+        """Did the process that was verified send this, and is it still that program?"""
+
+    def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
+        """The answer to one line."""
+
+    def impostor(self) -> Reply:
+        """The answer when ``verify`` said no."""
+
+    def overlong(self) -> Reply:
+        """The answer to a line beyond the limit: framing is lost, so it is the last."""
+
+    def close(self) -> None:
+        """The connection is over."""
+
+
+class Connection:
+    """Drives one channel. ``patience`` is how long it may stay silent, in seconds."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        channel: Channel,
+        handler: Handler,
+        limits: Limits,
+        patience: float,
+        ended: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._channel = channel
+        self._handler = handler
+        self.admitted = handler.admitted
+        self._limits = limits
+        self._patience = patience
+        self._ended = ended
+        self._fd = channel.fileno()
+        self._splitter = LineSplitter(limits.line_bytes)
+        self._lines: deque[bytes] = deque()
+        self._unsent = bytearray()
+        self._answering = False  # an answer is being made and waits for something
+        self._input_over = False
+        self._last = False  # the last answer is queued
+        self._lingering = False
+        self._closed = False
+        self._line_began = 0.0
+        self._moved = time.monotonic()
+        self._reading = False
+        self._read_on(True)
+
+    # --- input --------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            received = self._channel.receive()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        if self._lingering:
+            if not received.data:
+                self.close()
+            return
+        if not received.data:
+            self._end_of_input()
+            return
+        self._moved = time.monotonic()
+        if not self._handler.verify(received.sender):
+            self._finish(self._handler.impostor())
+            return
+        try:
+            lines = self._splitter.feed(received.data)
+        except LineTooLong:
+            self._finish(self._handler.overlong())
+            return
+        if not self._splitter.unfinished:
+            self._line_began = 0.0
+        elif lines or not self._line_began:
+            self._line_began = self._moved
+        self._lines.extend(lines)
+        self._answer_lines()
+
+    def _end_of_input(self) -> None:
+        """The client closed, or shut down its sending side: what it asked is still answered; a rest without newline
+        was never a request."""
+        self._input_over = True
+        self._read_on(False)
+        self._close_if_done()
+
+    def _read_on(self, wanted: bool) -> None:
+        if wanted is not self._reading:
+            self._reading = wanted
+            if wanted:
+                self._loop.add_reader(self._fd, self._readable)
+            else:
+                self._loop.remove_reader(self._fd)
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _answer_lines(self) -> None:
+        """Answer queued lines until one has to wait, or the client has enough to take."""
+        if self._answering or self._unsent or self._closed:
+            return
+        batch: list[bytes] = []
+        size = 0
+        while self._lines and not self._last and size < _BATCH_BYTES and len(batch) < _BATCH_LINES:
+            self._answering = True
+            reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
+            if reply is None:
+                break
+            self._answering = False
+            self._last = reply.last
+            batch.append(reply.line)
+            size += len(reply.line)
+        if batch:
+            self._send(b"".join(batch) if len(batch) > 1 else batch[0])
+        self._pause_or_resume()
+
+    def _answered(self, task: asyncio.Task[Reply]) -> None:
+        """An answer that had to wait is there."""
+        self._answering = False
+        if task.cancelled() or task.exception() is not None or self._closed:
+            self.close()
+            return
+        reply = task.result()
+        self._last = reply.last
+        self._moved = time.monotonic()
+        self._send(reply.line)
+        self._answer_lines()
+
+    def _finish(self, reply: Reply) -> None:
+        """Say one last thing and close, whatever else was queued."""
+        self._lines.clear()
+        self._last = True
+        self._send(reply.line)
+        self._pause_or_resume()
+
+    def _send(self, data: bytes) -> None:
+        if self._closed:
+            return
+        if not self._unsent:
+            try:
+                sent = self._channel.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._fd, self._writable)
+        self._unsent += data
+
+    def _writable(self) -> None:
+        try:
+            sent = self._channel.send(memoryview(self._unsent)[:_SENT_AT_ONCE])
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        self._moved = time.monotonic()
+        del self._unsent[:sent]
+        if not self._unsent:
+            self._loop.remove_writer(self._fd)
+            self._answer_lines()
+
+    # --- flow and end -------------------------------------------------------------------------
+
+    def _pause_or_resume(self) -> None:
+        """Read on only when everything before is answered and taken."""
+        self._close_if_done()
+        if self._closed or self._lingering:
+            return
+        waiting = self._answering or bool(self._unsent)
+        if self._lines and not waiting:
+            self._loop.call_soon(self._answer_lines)
+        self._read_on(not (waiting or self._lines or self._input_over))
+
+    def _close_if_done(self) -> None:
+        if self._answering or self._unsent or self._closed or self._lingering:
+            return
+        if self._last:
+            self._linger()
+        elif self._input_over and not self._lines:
+            self.close()
+
+    def _linger(self) -> None:
+        """Let the client read the last answer: closing on unread input would reset the connection and may lose it."""
+        if self._input_over:
+            self.close()
+            return
+        self._lingering = True
+        self._moved = time.monotonic()
+        self._channel.end_output()
+        self._read_on(True)
+
+    def expire(self, now: float) -> bool:
+        """Close if a deadline passed; called about once a second. True if it was closed."""
+        silent = now - self._moved
+        if self._answering:
+            return False  # the daemon's turn, not the client's
+        if (
+            (self._lingering and silent > _LINGER_SECONDS)
+            or (self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
+            or (len(self._unsent) > self._limits.unread_answer_bytes and silent > self._limits.unfinished_line_seconds)
+            or silent > self._patience
+        ):
+            self.close()
+            return True
+        return False
+
+    def stop(self) -> None:
+        """The daemon ends: finish the answer that is being made, take no more requests."""
+        if self._closed:
+            return
+        self._lines.clear()
+        self._input_over = True
+        self._read_on(False)
+        self._close_if_done()
+
+    def close(self) -> None:
+        """End it now. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._read_on(False)
+        self._loop.remove_writer(self._fd)
+        self._channel.close()
+        self._handler.close()
+        self._ended(self)

@@ -1,0 +1,199 @@
+"""The gate of the agent socket: from a fresh connection to a session, admitted or refused.
+
+    accept -> limits -> peer -> attest -> match -> audit -> session
+
+A refused connection gets a session too: it answers the first request with the reason, and then closes. Answering at once
+would be an answer without a request, and closing on unread input would reset the connection before the client
+could read why.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.record import AuditRecord
+from keychain_auth.daemon.attestation import Attestor
+from keychain_auth.daemon.caller import Caller
+from keychain_auth.daemon.connection import Handler, Reply
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.pending_file import PendingFile
+from keychain_auth.daemon.pipeline import Pipeline
+from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.errors import AuditError
+from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
+from keychain_auth.model import Denial
+from keychain_auth.platform.base import Channel, Peer, PeerGone
+from keychain_auth.policy.explain import explain, mend
+from keychain_auth.wire.codec import encode_reason
+from keychain_auth.wire.messages import CALLER_CHANGED, MALFORMED_REQUEST
+
+
+class Gate:
+    """Admits callers. Implements ``server.Gate`` for the agent socket."""
+
+    def __init__(
+        self,
+        attestor: Attestor,
+        policy_file: PolicyFile,
+        pending: PendingFile,
+        pipeline: Pipeline,
+        audit: AuditLog,
+        journal: Journal,
+    ) -> None:
+        self._attestor = attestor
+        self._policy_file = policy_file
+        self._pending = pending
+        self._pipeline = pipeline
+        self._audit = audit
+        self._journal = journal
+        self.counts: Counter[str] = Counter()
+
+    async def admit(self, channel: Channel) -> Handler:
+        """The session of a fresh connection. Raises nothing that the peer could cause."""
+        self._policy_file.refresh()
+        try:
+            peer = channel.peer()
+        except PeerGone as gone:
+            pid, uid = channel.peer_credentials()
+            return self._refuse(Refusal(IDENTITY_NOT_VERIFIED, str(gone)), pid, uid)
+        handler: Handler | None = None
+        try:
+            handler = await self._verified(peer)
+        finally:
+            if not isinstance(handler, Session):
+                peer.close()
+        return handler
+
+    def turn_away(self, channel: Channel, reason: str) -> None:
+        """Record a connection that is refused before anybody looked who it is."""
+        pid, uid = channel.peer_credentials()
+        self._refuse(Refusal(reason, "too many connections"), pid, uid)
+
+    async def _verified(self, peer: Peer) -> Handler:
+        attested = await self._attestor.attest(peer, self._policy_file.policy)
+        if isinstance(attested, Refusal):
+            return self._refuse(attested, peer.pid, peer.uid)
+        caller = Caller(attested, self._policy_file, self._pending)
+        entry = caller.entry()
+        if isinstance(entry, Denial):
+            return await self._stranger(caller, entry)
+        if not self._record(caller.record("connect", "GRANTED")):
+            return RefusedSession("audit_unavailable")
+        self.counts["admitted"] += 1
+        return Session(peer, caller, self._pipeline, self)
+
+    async def _stranger(self, caller: Caller, denial: Denial) -> Handler:
+        why = explain(denial)
+        self._report(denial.reason, caller.identity.pid, caller.identity.uid, why, _subject(caller), mend(denial))
+        self._record(caller.record("connect", "DENIED", reason=denial.reason, detail=why))
+        await caller.queue()
+        return RefusedSession(denial.reason)
+
+    def _refuse(self, refusal: Refusal, pid: int, uid: int) -> Handler:
+        self._report(refusal.reason, pid, uid, refusal.why)
+        record = AuditRecord(
+            action="connect",
+            pid=pid,
+            uid=uid,
+            binary_path=None,
+            binary_hash=None,
+            service=None,
+            targets=(),
+            result="DENIED",
+            reason=refusal.reason,
+            detail=refusal.why,
+        )
+        self._record(record)
+        return RefusedSession(refusal.reason)
+
+    def impostor(self, caller: Caller) -> None:
+        """Record that a message came from somebody else than the verified process."""
+        why = "a message was sent by another process, or the program replaced itself"
+        self._report(CALLER_CHANGED, caller.identity.pid, caller.identity.uid, why, _subject(caller))
+        self._record(caller.record("request", "DENIED", reason=CALLER_CHANGED, detail=why))
+
+    def overlong(self, caller: Caller) -> None:
+        """Record a line beyond the limit."""
+        why = "a line is longer than the limit"
+        self._report(MALFORMED_REQUEST, caller.identity.pid, caller.identity.uid, why, _subject(caller))
+        self._record(caller.record("request", "ERROR", reason=MALFORMED_REQUEST, detail=why))
+
+    def _report(self, reason: str, pid: int, uid: int, why: str, path: str = "", mending: str = "") -> None:
+        self.counts[reason] += 1
+        fields = {"reason": reason, "pid": pid, "uid": uid, "path": path, "why": why, "mend": mending}
+        self._journal.warning("refused", **{name: value for name, value in fields.items() if value != ""})
+
+    def _record(self, record: AuditRecord) -> bool:
+        try:
+            self._audit.append((record,), sync=record.result != "GRANTED")
+        except AuditError as error:
+            self._journal.error("the audit log cannot be written", why=error)
+            return False
+        return True
+
+
+class Session:
+    """An admitted connection. See ``connection.Handler``."""
+
+    admitted = True
+
+    def __init__(self, peer: Peer, caller: Caller, pipeline: Pipeline, gate: Gate) -> None:
+        self._peer = peer
+        self._caller = caller
+        self._gate = gate
+        self._answer = pipeline.answer
+
+    def verify(self, sender: int | None) -> bool:
+        """The kernel names the sender of each piece; the program must still be the verified file."""
+        return sender == self._peer.pid and self._peer.runs_same_file()
+
+    async def respond(self, line: bytes) -> Reply:
+        """By way of the pipeline."""
+        return await self._answer(self._caller, line)
+
+    def impostor(self) -> Reply:
+        """``caller_changed``, and the end."""
+        self._gate.impostor(self._caller)
+        return Reply(encode_reason(CALLER_CHANGED), last=True)
+
+    def overlong(self) -> Reply:
+        """``malformed_request``, and the end."""
+        self._gate.overlong(self._caller)
+        return Reply(encode_reason(MALFORMED_REQUEST), last=True)
+
+    def close(self) -> None:
+        """Let go of the process."""
+        self._peer.close()
+
+
+class RefusedSession:
+    """A connection that was refused: whatever it asks first, the answer is the reason, and it is the last."""
+
+    admitted = False
+
+    def __init__(self, reason: str) -> None:
+        self._reply = Reply(encode_reason(reason), last=True)
+
+    def verify(self, sender: int | None) -> bool:
+        """Anybody may hear the refusal."""
+        return True
+
+    async def respond(self, line: bytes) -> Reply:
+        """The reason."""
+        return self._reply
+
+    def impostor(self) -> Reply:
+        """The reason."""
+        return self._reply
+
+    def overlong(self) -> Reply:
+        """The reason."""
+        return self._reply
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _subject(caller: Caller) -> str:
+    return caller.identity.subject.path

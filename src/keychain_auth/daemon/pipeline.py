@@ -1,0 +1,162 @@
+"""The way of a request, whole: from a line to an answer.
+
+    line -> Request -> Entry -> Decision -> look -> audit -> change -> answer
+
+Contract:
+* Every attempt is on record before it is answered. What cannot be recorded is not given out.
+* All-or-nothing: the decision is about the whole request, and is made before the keychain is touched.
+* A write or delete is recorded as GRANTED before it is made, and once more as ERROR if the keychain then fails: a crash
+  in between leaves a record of a change that was not made, never a change without a record.
+* The client learns a reason code. Causes go to the journal; values go nowhere but into the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.record import Result
+from keychain_auth.daemon.caller import Caller
+from keychain_auth.daemon.connection import Reply
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.errors import AuditError, KeychainError
+from keychain_auth.keychain.base import Keychain
+from keychain_auth.model import Denial, Entry, Item, Request
+from keychain_auth.policy.decide import decide, search_prefixes
+from keychain_auth.policy.explain import explain, mend
+from keychain_auth.wire import codec
+from keychain_auth.wire.messages import (
+    AUDIT_UNAVAILABLE,
+    INTERNAL_ERROR,
+    MALFORMED_REQUEST,
+    PENDING_APPROVAL,
+    Limits,
+)
+
+
+class Pipeline:
+    """Answers the requests of callers whose identity is known."""
+
+    def __init__(self, keychain: Keychain, audit: AuditLog, journal: Journal, limits: Limits) -> None:
+        self._keychain = keychain
+        self._audit = audit
+        self._journal = journal
+        self._limits = limits
+
+    async def answer(self, caller: Caller, line: bytes) -> Reply:
+        """One request line to its answer. Raises nothing."""
+        try:
+            request = codec.decode_request(line, self._limits)
+        except codec.Malformed as problem:
+            return self._failed(caller, None, MALFORMED_REQUEST, str(problem))
+        entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
+        if isinstance(entry, Denial):
+            return await self._cut_off(caller, request, entry)
+        decision = decide(entry, request)
+        if isinstance(decision, Denial):
+            return self._denied(caller, request, decision)
+        try:
+            found = await self._look(request, entry)
+            self._record(caller, request, "GRANTED", targets=_touched(request, found))
+            await self._change(request, found)
+        except AuditError as error:
+            self._journal.error("the audit log cannot be written: nothing is given out", why=error)
+            return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
+        except KeychainError as error:
+            return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
+        return Reply(_success(request, found))
+
+    # --- the keychain -------------------------------------------------------------------------
+
+    async def _look(self, request: Request, entry: Entry) -> list[Item]:
+        """What a read or search found, and what a prefix delete is about to remove."""
+        service, targets, attributes = request.service, request.targets, request.attributes
+        if request.action == "read":
+            if request.match == "exact":
+                return await self._keychain.read(service, targets, attributes)
+            return await self._keychain.read_prefix(service, targets, attributes)
+        if request.action == "search":
+            return await self._keychain.search(service, search_prefixes(entry, request), attributes)
+        if request.action == "delete" and request.match == "prefix":
+            return await self._keychain.search(service, targets, attributes)
+        return []
+
+    async def _change(self, request: Request, found: Sequence[Item]) -> None:
+        """Make a write or delete durable: all of it, or none."""
+        if request.action == "write":
+            entries = list(zip(request.targets, request.values, strict=True))
+            await self._keychain.write(request.service, entries, request.attributes)
+        elif request.action == "delete":
+            targets = request.targets if request.match == "exact" else [item.target for item in found]
+            if targets:
+                await self._keychain.delete(request.service, targets, request.attributes)
+
+    # --- refusals -----------------------------------------------------------------------------
+
+    def _denied(self, caller: Caller, request: Request, denial: Denial) -> Reply:
+        why = explain(denial)
+        self._journal.warning(
+            "denied",
+            reason=denial.reason,
+            action=request.action,
+            service=request.service,
+            pid=caller.identity.pid,
+            why=why,
+            mend=mend(denial, request.service),
+        )
+        return self._refused(caller, request, "DENIED", denial.reason, why)
+
+    async def _cut_off(self, caller: Caller, request: Request, denial: Denial) -> Reply:
+        """The program lost its entry while it was connected."""
+        self._denied(caller, request, denial)
+        await caller.queue()
+        return Reply(codec.encode_reason(PENDING_APPROVAL), last=True)
+
+    def _failed(self, caller: Caller, request: Request | None, reason: str, why: str) -> Reply:
+        report = self._journal.warning if reason == MALFORMED_REQUEST else self._journal.error
+        report("failed", reason=reason, pid=caller.identity.pid, path=caller.identity.subject.path, why=why)
+        return self._refused(caller, request, "ERROR", reason, why)
+
+    def _refused(self, caller: Caller, request: Request | None, result: Result, reason: str, why: str) -> Reply:
+        """A refusal gives nothing out, so it is sent even if it cannot be recorded."""
+        try:
+            self._record(caller, request, result, reason=reason, detail=why)
+        except AuditError as error:
+            self._journal.error("the audit log cannot be written", why=error)
+        return Reply(codec.encode_reason(reason))
+
+    def _record(
+        self,
+        caller: Caller,
+        request: Request | None,
+        result: Result,
+        *,
+        targets: Sequence[str] | None = None,
+        reason: str = "",
+        detail: str = "",
+    ) -> None:
+        if targets is None:
+            targets = () if request is None else request.targets
+        record = caller.record(
+            "request" if request is None else request.action,
+            result,
+            service="" if request is None else request.service,
+            targets=targets,
+            reason=reason,
+            detail=detail,
+        )
+        changes = request is not None and request.action in ("write", "delete")
+        self._audit.append((record,), sync=changes or result != "GRANTED")
+
+
+def _touched(request: Request, found: list[Item]) -> Sequence[str]:
+    """The targets of the record: what was asked for by name, or what a search or prefix brought to light."""
+    if request.action == "search" or request.match == "prefix":
+        return [item.target for item in found]
+    return request.targets
+
+
+def _success(request: Request, found: list[Item]) -> bytes:
+    if request.action in ("read", "search"):
+        return codec.encode_results(found)
+    return codec.encode_done()

@@ -1,0 +1,113 @@
+"""config.json on disk: read for the daemon, changed for the command line.
+
+Contract (protocol, section "Files"): a change is seen at once, because the file's version is looked at before each use of
+the policy (one stat, about a microsecond; a notification could arrive after the request that it should have stopped).
+A file that becomes malformed, unreadable or unsafe while the daemon runs changes nothing: the last good policy stays, and
+``problem`` says so until the file is good again. A file that is removed is an empty policy: nobody is registered.
+
+Changes are made under a lock, from the newest content, checked by the same parser, and replace the file atomically: two
+commands at once both count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from keychain_auth import files
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UnsafeFile
+from keychain_auth.policy import edit
+from keychain_auth.policy.parse import EMPTY, Policy, parse_document, parse_policy
+
+T = TypeVar("T")
+Version = tuple[int, int, int, int, int]
+
+# Kernels before 6.13 stamp files with the clock of the last tick (up to 10 ms): two edits within one can look the same.
+_TICK_NS = 20_000_000
+
+
+def load(path: str) -> Policy:
+    """The policy in the file, EMPTY if there is none. Raises PolicyFormatError, UnsafeFile."""
+    try:
+        content = files.read_private(path)
+    except FileNotFoundError:
+        return EMPTY
+    return parse_policy(content)
+
+
+def change(path: str, edit_document: Callable[[edit.Document], tuple[edit.Document, T]]) -> T:
+    """Replace the document in the file by what ``edit_document`` makes of it; returns its second value.
+
+    Raises PolicyFormatError for a file that is malformed already (it is not touched), UnsafeFile, OSError.
+    """
+    files.make_private_dir(os.path.dirname(path))
+    with files.locked(path):
+        try:
+            content = files.read_private(path)
+        except FileNotFoundError:
+            document = edit.empty_document()
+        else:
+            parse_policy(content)
+            _, document = parse_document(content)
+        changed, result = edit_document(document)
+        if changed != document or not os.path.exists(path):
+            text = json.dumps(changed, indent=2, ensure_ascii=False) + "\n"
+            parse_policy(text.encode())
+            files.replace(path, text.encode())
+    return result
+
+
+class PolicyFile:
+    """The daemon's view of config.json. ``generation`` grows with every policy that is put in force."""
+
+    def __init__(self, path: str) -> None:
+        """Raises PolicyFormatError or UnsafeFile when the file cannot be obeyed: the daemon must not start."""
+        self.path = path
+        self.problem = ""
+        self.generation = 1
+        self.on_change: Callable[[PolicyFile], None] = lambda policy_file: None
+        self._version, self._settled = self._look()
+        self.policy = load(path)
+
+    def refresh(self) -> None:
+        """Put the newest good content in force; ``on_change`` is called if the policy or ``problem`` changed."""
+        version, settled = self._look()
+        if version == self._version and self._settled:
+            return
+        self._version, self._settled = version, settled
+        if self._read():
+            self.on_change(self)
+
+    def _read(self) -> bool:
+        before = self.problem
+        try:
+            policy = load(self.path)
+        except (PolicyFormatError, UnsafeFile, OSError) as error:
+            self.problem = str(error)
+            return self.problem != before
+        self.problem = ""
+        if policy == self.policy:
+            return before != ""
+        self.policy = policy
+        self.generation += 1
+        return True
+
+    def _look(self) -> tuple[Version | None, bool]:
+        """The file's version, and whether a later edit is sure to give it another one."""
+        try:
+            about = os.stat(self.path)
+        except OSError:
+            return None, True
+        version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        return version, time.time_ns() - about.st_ctime_ns > _TICK_NS
+
+
+def require_good(path: str) -> Policy:
+    """The policy for a command; a problem is told with the file's name. Raises KeychainAuthError."""
+    try:
+        return load(path)
+    except PolicyFormatError as error:
+        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None

@@ -1,0 +1,58 @@
+"""What can be set: ``daemon.toml`` beside config.json, every value with a default.
+
+filesystems = ["tmpfs"]          # further filesystems whose files may be identified (see the threat model)
+hash_limit_bytes = 1073741824    # programs larger than this are refused without being read
+
+[limits]                         # protocol, section "Limits"
+connections = 512
+
+[audit]
+max_bytes = 10485760
+keep = 10
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from keychain_auth import files
+from keychain_auth.errors import KeychainAuthError
+from keychain_auth.wire.messages import Limits
+
+
+class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a new audit file is begun, and how many old ones stay."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    keep: int = 10
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of daemon.toml."""
+
+    filesystems: tuple[str, ...] = ()
+    hash_limit_bytes: int = 1024 * 1024 * 1024
+    limits: Limits = Limits()
+    audit: AuditSettings = AuditSettings()
+
+
+def load_settings(path: str) -> Settings:
+    """The settings in the file, or the defaults. Raises KeychainAuthError naming file and problem, UnsafeFile."""
+    try:
+        content = files.read_private(path)
+    except FileNotFoundError:
+        return Settings()
+    try:
+        settings = msgspec.toml.decode(content, type=Settings)
+        _require_positive(settings)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
+    return settings
+
+
+def _require_positive(settings: Settings) -> None:
+    numbers = {**msgspec.structs.asdict(settings.limits), **msgspec.structs.asdict(settings.audit)}
+    numbers["hash_limit_bytes"] = settings.hash_limit_bytes
+    for name, number in numbers.items():
+        if number <= 0:
+            raise ValueError(f"{name} must be greater than 0")

@@ -1,0 +1,1 @@
+"""Keychains: the storages behind the daemon, all with the shape of ``keychain.base.Keychain``."""

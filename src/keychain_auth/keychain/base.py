@@ -1,0 +1,59 @@
+"""What every storage behind the daemon can do.
+
+Contract:
+* The daemon has decided before it calls: a keychain knows no callers and no policy.
+* ``write`` and ``delete`` are one durable transaction each: when they return, all of it survives a power
+  cut; when they raise, none of it was applied as far as this process can see.
+* What does not exist is left out of a read, and deleting it succeeds.
+* Failures raise ``KeychainError`` (or a subclass). No error holds a value.
+* Returned items are shared, not copied: nobody may change their attributes.
+
+All operations are coroutines, so that a slow storage may use a thread. A storage may promise more: the
+vault's reads never suspend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from keychain_auth.model import Item
+
+
+class Keychain(Protocol):
+    """Services hold targets; a target has one value and optional attributes (all of them text)."""
+
+    async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """The items with exactly these names, in the order of ``targets``, with values.
+
+        Left out: what does not exist, and what does not have every pair of ``attributes``.
+        """
+        ...
+
+    async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """The items that begin with one of ``prefixes``, each once, sorted by target, with values."""
+        ...
+
+    async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """As ``read_prefix``, without values. No prefixes at all means the whole service."""
+        ...
+
+    async def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
+        """Store every (target, value), replacing what was there, with ``attributes`` for each."""
+        ...
+
+    async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """Remove the items with exactly these names that have every pair of ``attributes``."""
+        ...
+
+    async def services(self) -> list[str]:
+        """The services that hold at least one item, sorted."""
+        ...
+
+    def health(self) -> dict[str, object]:
+        """Facts for ``status``: JSON types only, never a secret or a name of one."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of everything. Afterwards every operation fails."""
+        ...

@@ -1,0 +1,10 @@
+"""The vault: the embedded keychain. One SQLite file whose every name and value is encrypted.
+
+Read in this order: ``format`` (what is on disk), ``index`` (what is in memory), ``store`` (SQLite), ``opening``
+and ``create`` (from a folder to a vault, or to an error), ``vault`` (the keychain).
+"""
+
+from keychain_auth.keychain.vault.opening import open_vault
+from keychain_auth.keychain.vault.vault import Vault
+
+__all__ = ["Vault", "open_vault"]

@@ -1,0 +1,153 @@
+"""What is on disk: tables, keys, rows, and the state that seals them all. Format 1.
+
+Contract:
+* A row's ``id`` is a pseudonym of (service, target). Names and values are encrypted; without a key the file
+  shows how many secrets there are, how long each is, and when they changed in relation to each other.
+* Each blob is bound to its kind, its row's id and its row's *generation*: the number of the transaction that
+  wrote it. A blob moved to another row, or one from an earlier time, does not open.
+* The ``state`` record seals generation, number of rows and a fingerprint of all (id, generation): a row that
+  was removed, added, duplicated or replaced by its own past is noticed when the vault is opened.
+
+What it does not promise: noticing that the *whole* vault (or its write-ahead log) was put back to an earlier
+time. Nothing inside a file can show that the file is old; that takes a counter elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from keychain_auth.crypto.aead import Aead, NotAuthentic
+from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey
+from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
+
+FORMAT = 1
+APPLICATION_ID = 0x4B434156  # "KCAV" at offset 68 of the file; file(1) and SQLite show it
+MAX_GENERATION = (1 << 63) - 1
+GENERATION_BYTES = 8
+
+SCHEMA = (
+    "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
+    "CREATE TABLE slots (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, params TEXT NOT NULL, wrapped BLOB NOT NULL)",
+    "CREATE TABLE secrets (id BLOB NOT NULL UNIQUE, name BLOB NOT NULL, value BLOB NOT NULL, generation INTEGER)",
+)
+
+
+class Damage(Exception):
+    """What was read cannot be what was written. The text names the part, never its content."""
+
+
+class Name(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The plaintext of a name blob. ``modified`` is in seconds since 1970."""
+
+    service: str
+    target: str
+    attributes: dict[str, str] | None
+    modified: int
+
+
+class State(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What the whole vault must add up to. ``members`` is the XOR of all rows' fingerprints."""
+
+    generation: int
+    count: int
+    members: int
+
+
+class _SealedState(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    generation: int
+    count: int
+    members: bytes
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One row as it goes into the table, and the record that stands for it in memory."""
+
+    row_id: bytes
+    name: bytes
+    value: bytes
+    generation: int
+    record: Record
+
+
+EMPTY = State(generation=1, count=0, members=0)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_name = msgspec.msgpack.Decoder(Name).decode
+_decode_state = msgspec.msgpack.Decoder(_SealedState).decode
+
+
+def context_of(row_id: bytes, generation: int) -> bytes:
+    """What a row's blobs are bound to, and what the state counts. ``generation`` is 1 to 2^63-1."""
+    return row_id + generation.to_bytes(GENERATION_BYTES, "big")
+
+
+def generation_of(context: bytes) -> int:
+    """The generation in a context."""
+    return int.from_bytes(context[-GENERATION_BYTES:], "big")
+
+
+def row_id_of(context: bytes) -> bytes:
+    """The row id in a context."""
+    return context[:-GENERATION_BYTES]
+
+
+class Codec:
+    """Everything that needs a key. Built once when the vault opens; used by both threads."""
+
+    def __init__(self, vault_key: bytes | bytearray | memoryview, vault_id: bytes) -> None:
+        self._index_key = subkey(vault_key, vault_id, "vault 1 index")
+        self._member_key = subkey(vault_key, vault_id, "vault 1 members")
+        self._names = Aead(subkey(vault_key, vault_id, "vault 1 name"))
+        self._state = Aead(subkey(vault_key, vault_id, "vault 1 state"))
+        self._values = Aead(subkey(vault_key, vault_id, "vault 1 value"))
+        self._vault_id = vault_id
+
+    def row_id(self, service: str, target: str) -> bytes:
+        """32 bytes that name this target of this service. Raises UnicodeEncodeError."""
+        return pseudonym(self._index_key, service.encode(), target.encode())
+
+    def seal_row(
+        self, service: str, target: str, value: bytes, attributes: dict[str, str] | None, generation: int
+    ) -> Row:
+        """The row for one secret, written in transaction ``generation``."""
+        row_id = self.row_id(service, target)
+        context = context_of(row_id, generation)
+        plain_name = _encode(Name(service, target, attributes, int(time.time())))
+        blob = self._values.seal(value, b"value" + context)
+        kept = blob if len(blob) <= INLINE_BYTES else None
+        return Row(
+            row_id=row_id,
+            name=self._names.seal(plain_name, b"name" + context),
+            value=blob,
+            generation=generation,
+            record=Record(target, context, kept, attributes),
+        )
+
+    def open_name(self, blob: bytes, context: bytes) -> Name:
+        """Raises Damage."""
+        try:
+            return _decode_name(self._names.open(blob, b"name" + context))
+        except (NotAuthentic, msgspec.DecodeError):
+            raise Damage("a name does not authenticate") from None
+
+    def open_value(self, blob: bytes, context: bytes) -> str:
+        """Raises NotAuthentic."""
+        return self._values.open(blob, b"value" + context).decode()
+
+    def member(self, context: bytes) -> int:
+        """This row's part in ``State.members``."""
+        return fingerprint(self._member_key, context)
+
+    def seal_state(self, state: State) -> bytes:
+        """The ``state`` entry of the table meta."""
+        sealed = _SealedState(state.generation, state.count, state.members.to_bytes(32, "big"))
+        return self._state.seal(_encode(sealed), b"state" + self._vault_id)
+
+    def open_state(self, blob: bytes) -> State:
+        """Raises Damage."""
+        try:
+            sealed = _decode_state(self._state.open(blob, b"state" + self._vault_id))
+        except (NotAuthentic, msgspec.DecodeError):
+            raise Damage("its state record does not authenticate") from None
+        return State(sealed.generation, sealed.count, int.from_bytes(sealed.members, "big"))

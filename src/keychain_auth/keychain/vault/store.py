@@ -1,0 +1,226 @@
+"""SQLite, and nothing but SQLite: a reader that cannot write, and the one writer.
+
+Contract:
+* ``Reader`` opens the file with ``mode=ro``. It takes part in WAL mode but can neither checkpoint nor delete the
+  log, so looking at a damaged vault changes no byte of it.
+* ``Writer`` lives in one thread. A transaction is durable when its method returns (WAL with
+  ``synchronous=FULL``: the log is fsynced at each commit) and rolled back when it raises. ``Writer.state``
+  changes only after a commit.
+* Every ``sqlite3.Error`` becomes a KeychainError that names the cause and holds no data.
+
+What it does not promise: that a deleted secret's ciphertext is gone from the disk. ``secure_delete`` zeroes it in
+the database; the log, the file system and the drive may keep older copies. They are ciphertext.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from urllib.parse import quote
+
+from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
+from keychain_auth.keychain.vault.format import MAX_GENERATION, Codec, Row, State, context_of
+from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
+
+_BUSY_SECONDS = 5.0
+_PRIMARY = 0xFF  # the low byte of an extended result code is the primary one (sqlite.org/rescode.html)
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_CAUSES = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the file or its disk is read-only",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_BUSY: "another program has locked the file",
+    sqlite3.SQLITE_PERM: "the file may not be accessed",
+}
+
+# A retry never uses the number of an attempt that failed or was cut off, even in another process: what such an
+# attempt left in the log must not fit the rows of the retry. Hence the gaps; 2^39 transactions still fit.
+_GAP = 1 << 24
+
+_UPSERT = (
+    "INSERT INTO secrets (id, name, value, generation) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+    " SET name = excluded.name, value = excluded.value, generation = excluded.generation"
+)
+_ALL = "SELECT id, name, CASE WHEN length(value) <= ? THEN value END, generation, typeof(value) FROM secrets"
+
+
+def failure(error: sqlite3.Error, doing: str, path: str) -> KeychainError:
+    """``error`` as one of ours: ``cannot <doing> <path>: <cause>``."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    if code & _PRIMARY in _DAMAGED:
+        return VaultDamaged(f"{path} is damaged ({name})")
+    cause = _CAUSES.get(code & _PRIMARY, "the database reports an error")
+    return KeychainError(f"cannot {doing} {path}: {cause} ({name})", hint=f"df -h {path}; ls -l {path}")
+
+
+def connect(path: str, options: str, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode (transactions are ours to begin and end). Raises sqlite3.Error."""
+    db = sqlite3.connect(
+        f"file:{quote(path)}?{options}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=not any_thread,
+    )
+    db.text_factory = bytes  # text that a damaged file holds need not be UTF-8
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+class Reader:
+    """Looks, never writes. ``immutable`` for a file that has no log and that nobody else has open."""
+
+    def __init__(self, path: str, *, immutable: bool = False) -> None:
+        self._path = path
+        options = "mode=ro&immutable=1" if immutable else "mode=ro"
+        with self._errors("open"):
+            self._db = connect(path, options, any_thread=True)
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise failure(error, doing, self._path) from error
+
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        """All rows of a query. Raises KeychainError."""
+        with self._errors("read"):
+            return self._db.execute(sql).fetchall()
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """Every secret as (id, name, value if it is short, generation, type of value)."""
+        with self._errors("read"):
+            yield from self._db.execute(_ALL, (INLINE_BYTES,))
+
+    def row(self, row_id: bytes) -> tuple[bytes, bytes, int] | None:
+        """(name, value, generation) of one row as it is on disk now."""
+        with self._errors("read"):
+            found: tuple[bytes, bytes, int] | None = self._db.execute(
+                "SELECT name, value, generation FROM secrets WHERE id = ?", (row_id,)
+            ).fetchone()
+        return found
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Writer:
+    """The only one that writes. All methods but the constructor run in one and the same thread."""
+
+    def __init__(self, path: str, codec: Codec, state: State) -> None:
+        self._path = path
+        self._codec = codec
+        self._db: sqlite3.Connection | None = None
+        self._last_generation = state.generation
+        self.state = state
+
+    def open(self) -> None:
+        """Connect, if not connected. Raises KeychainError."""
+        try:
+            self._connection()
+        except sqlite3.Error as error:
+            raise failure(error, "open", self._path) from error
+
+    def write(self, service: str, entries: Mapping[str, bytes], attributes: dict[str, str] | None) -> list[Record]:
+        """Store ``entries`` (target: value) in one transaction; what is now to be known of them."""
+        generation = self._next_generation()
+        rows = [
+            self._codec.seal_row(service, target, value, attributes, generation) for target, value in entries.items()
+        ]
+
+        def change(db: sqlite3.Connection) -> State:
+            state = self.state
+            for row in rows:
+                state = self._without(state, db, row.row_id)
+                db.execute(_UPSERT, (row.row_id, row.name, row.value, row.generation))
+                state = self._with(state, row)
+            return State(generation, state.count, state.members)
+
+        self._transaction(change)
+        return [row.record for row in rows]
+
+    def delete(self, row_ids: Sequence[bytes]) -> None:
+        """Remove rows in one transaction."""
+        generation = self._next_generation()
+
+        def change(db: sqlite3.Connection) -> State:
+            state = self.state
+            for row_id in row_ids:
+                state = self._without(state, db, row_id)
+                db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
+            return State(generation, state.count, state.members)
+
+        self._transaction(change)
+
+    def close(self) -> None:
+        """Disconnect; as the last connection this also empties the write-ahead log."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+    def _next_generation(self) -> int:
+        self._last_generation += 1 + secrets.randbelow(_GAP)
+        if self._last_generation > MAX_GENERATION:
+            raise VaultError(f"{self._path} has no transaction numbers left", hint="keychain-auth status")
+        return self._last_generation
+
+    def _without(self, state: State, db: sqlite3.Connection, row_id: bytes) -> State:
+        """``state`` less the row ``row_id``, if it is there."""
+        old = db.execute("SELECT generation FROM secrets WHERE id = ?", (row_id,)).fetchone()
+        if old is None:
+            return state
+        member = self._codec.member(context_of(row_id, old[0]))
+        return State(state.generation, state.count - 1, state.members ^ member)
+
+    def _with(self, state: State, row: Row) -> State:
+        member = self._codec.member(row.record.context)
+        return State(state.generation, state.count + 1, state.members ^ member)
+
+    def _transaction(self, change: Callable[[sqlite3.Connection], State]) -> None:
+        """Apply ``change`` and the state that it returns: all of it durable, or nothing."""
+        try:
+            db = self._connection()
+            db.execute("BEGIN IMMEDIATE")
+            state = change(db)
+            sealed = self._codec.seal_state(state)
+            db.execute("UPDATE meta SET value = ? WHERE name = 'state'", (sealed,))
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._undo()
+            raise failure(error, "write", self._path) from error
+        except BaseException:
+            self._undo()
+            raise
+        self.state = state
+
+    def _undo(self) -> None:
+        """Roll back. A connection that cannot even do that is dropped: the next write opens another."""
+        try:
+            # After SQLITE_FULL, IOERR and NOMEM SQLite may have rolled back by itself already.
+            if self._db is not None and self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._db is None:
+            db = connect(self._path, "mode=rw")
+            try:
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+                    db.execute(f"PRAGMA {pragma}")
+            except sqlite3.Error:
+                db.close()
+                raise
+            self._db = db
+        return self._db

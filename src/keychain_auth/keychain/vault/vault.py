@@ -1,0 +1,247 @@
+"""The vault as a keychain: reads from memory, writes in one thread, one transaction each.
+
+Contract (beyond ``keychain.base``):
+* ``read``, ``read_prefix``, ``search`` and ``services`` never suspend: a single ``send(None)`` finishes them. They
+  see what is committed, and a write as soon as it has returned.
+* Changes happen one after the other. Cancelling the task that awaits one does not undo it, nor leave memory and
+  disk apart.
+* A failed change leaves the vault as it was, and the vault lives on.
+
+What it does not promise: secrets that leave no trace in this process's memory. The vault key lies in one buffer,
+which ``close`` wipes; the keys derived from it, and every value that was ever answered, were Python objects
+and OpenSSL structures that Python cannot overwrite. The daemon keeps its memory from other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from keychain_auth.crypto.aead import NotAuthentic
+from keychain_auth.crypto.kdf import subkey, wipe
+from keychain_auth.errors import KeychainError, VaultDamaged
+from keychain_auth.keychain.vault.format import FORMAT, Codec, Damage, context_of, generation_of, row_id_of
+from keychain_auth.keychain.vault.index import Index, Record, Shelf, matches
+from keychain_auth.keychain.vault.store import Reader, Writer
+from keychain_auth.model import Item
+
+T = TypeVar("T")
+
+
+class Vault:
+    """An open vault; ``open_vault`` makes it. All methods belong to one thread, that of the event loop."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        key: memoryview,
+        codec: Codec,
+        index: Index,
+        reader: Reader,
+        writer: Writer,
+        worker: ThreadPoolExecutor,
+        lock: int,
+        slots: list[str],
+    ) -> None:
+        self.path = path
+        self._key = key
+        self._codec = codec
+        self._open_value = codec.open_value
+        self._index = index
+        self._reader = reader
+        self._writer = writer
+        self._worker = worker
+        self._lock = lock
+        self._slots = slots
+        self._closed = False
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks only weakly
+        self._generation = writer.state.generation  # the last one that the index shows
+        self._changing = False  # the disk may be one transaction ahead of the index
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain. Raises VaultDamaged naming service and target if a value does not authenticate."""
+        records = self._index.shelf(service).records
+        wanted = [record for target in targets if (record := records.get(target)) is not None]
+        return self._revealed(service, wanted, attributes)
+
+    async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain."""
+        return self._revealed(service, self._index.shelf(service).beginning_with(prefixes), attributes)
+
+    async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain."""
+        found = self._index.shelf(service).beginning_with(prefixes or ("",))
+        return [Item(record.target, None, record.attributes) for record in found if matches(record, attributes)]
+
+    async def services(self) -> list[str]:
+        """See Keychain."""
+        return self._index.services()
+
+    def _revealed(self, service: str, records: Sequence[Record], attributes: Mapping[str, str]) -> list[Item]:
+        items = []
+        for record in records:
+            if attributes and not matches(record, attributes):
+                continue
+            blob = record.blob
+            if blob is None:
+                item = self._from_disk(service, record, attributes)
+                if item is not None:
+                    items.append(item)
+                continue
+            try:
+                value = self._open_value(blob, record.context)
+            except NotAuthentic:
+                raise _altered(service, record.target) from None
+            items.append(Item(record.target, value, record.attributes))
+        return items
+
+    def _from_disk(self, service: str, record: Record, attributes: Mapping[str, str]) -> Item | None:
+        """A long value. While a change is under way the disk may already show what the index will show next."""
+        row_id = row_id_of(record.context)
+        row = self._reader.row(row_id)
+        if row is None:
+            if self._changing:
+                return None
+            raise _altered(service, record.target)
+        sealed_name, blob, generation = row
+        try:
+            if generation != generation_of(record.context):
+                if not (self._changing and generation > self._generation):
+                    raise _altered(service, record.target)
+                context = context_of(row_id, generation)
+                name = self._codec.open_name(sealed_name, context)
+                record = Record(record.target, context, None, name.attributes)
+                if not matches(record, attributes):
+                    return None
+            return Item(record.target, self._open_value(blob, record.context), record.attributes)
+        except (NotAuthentic, Damage):
+            raise _altered(service, record.target) from None
+
+    # --- changing -----------------------------------------------------------------------------
+
+    async def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
+        """See Keychain. Of two entries with one target the last counts."""
+        try:
+            values = {target: value.encode() for target, value in entries}
+            for text in (service, *values, *attributes, *attributes.values()):
+                text.encode()
+        except UnicodeEncodeError:  # it would carry the value along
+            raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)") from None
+        if values:
+            await self._in_turn(partial(self._write, service, values, dict(attributes) or None))
+
+    async def _write(self, service: str, values: dict[str, bytes], attributes: dict[str, str] | None) -> None:
+        await self._change(
+            partial(self._writer.write, service, values, attributes),
+            partial(self._index.put, service),
+        )
+
+    async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """See Keychain. Which of them match is decided when its turn has come."""
+        await self._in_turn(partial(self._delete, service, targets, attributes))
+
+    async def _delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        records = self._index.shelf(service).records
+        wanted = [record for target in dict.fromkeys(targets) if (record := records.get(target)) is not None]
+        doomed = [record for record in wanted if matches(record, attributes)]
+        if doomed:
+            await self._change(
+                partial(self._writer.delete, [row_id_of(record.context) for record in doomed]),
+                lambda _: self._index.drop(service, [record.target for record in doomed]),
+            )
+
+    async def _in_turn(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Run ``change`` alone, in a task of its own: cancelling the caller must not tear it apart."""
+        task = asyncio.get_running_loop().create_task(self._alone(change))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _alone(self, change: Callable[[], Awaitable[None]]) -> None:
+        async with self._turn:
+            if self._closed:
+                raise _is_closed()
+            await change()
+
+    async def _change(self, commit: Callable[[], T], publish: Callable[[T], None]) -> None:
+        """``commit`` in the writer's thread, then ``publish`` its result in the index."""
+        job = self._worker.submit(commit)
+        self._changing = True
+        try:
+            try:
+                result = await asyncio.wrap_future(job)
+            except asyncio.CancelledError:
+                # Only the end of the event loop cancels this task. What is being committed cannot be stopped, so its
+                # end is awaited here; nothing comes after it, so the task may end as if uncancelled.
+                if job.cancelled():
+                    raise
+                result = job.result()
+            publish(result)
+            self._generation = self._writer.state.generation
+        finally:
+            self._changing = False
+
+    # --- the rest -----------------------------------------------------------------------------
+
+    def audit_key(self) -> bytes:
+        """The 32-byte key of the audit log's chain, derived from the vault key."""
+        if self._closed:
+            raise _is_closed()
+        return subkey(self._key, b"", "audit 1")
+
+    def health(self) -> dict[str, object]:
+        """See Keychain: backend, format, number of secrets and services, kinds of the key slots."""
+        if self._closed:
+            return {"backend": "vault", "format": FORMAT, "open": False}
+        return {
+            "backend": "vault",
+            "format": FORMAT,
+            "open": True,
+            "secrets": len(self._index),
+            "services": len(self._index.services()),
+            "slots": list(self._slots),
+        }
+
+    async def close(self) -> None:
+        """Wait for the changes under way, empty the log into the file, wipe the key, release the lock."""
+        async with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            self._index = _ClosedIndex()
+            self._reader.close()  # first: the last connection to close empties the log, and must be able to write
+            self._worker.submit(self._writer.close).result()
+            self._worker.shutdown()
+            wipe(self._key)
+            os.close(self._lock)
+
+
+class _ClosedIndex(Index):
+    """A closed vault must not look like an empty one."""
+
+    __slots__ = ()
+
+    def shelf(self, service: str) -> Shelf:
+        raise _is_closed()
+
+    def services(self) -> list[str]:
+        raise _is_closed()
+
+
+def _is_closed() -> KeychainError:
+    return KeychainError("the vault is closed", hint="keychain-auth start")
+
+
+def _altered(service: str, target: str) -> VaultDamaged:
+    return VaultDamaged(
+        f"the stored value of {target!r} in service {service!r} does not authenticate",
+        hint="restore the vault from a backup, or write this secret anew",
+    )
