@@ -6,38 +6,11 @@
         url = client.get("AgentSecrets", "proj_123:staging:DATABASE_URL")
 
 Everything in ``__all__`` is public and is loaded when it is first named (PEP 562): the command line, the daemon and a
-program that only reads a secret do not pay for each other, nor for asyncio.
+program that only reads a secret do not pay for each other, nor for asyncio. For type checkers the same names stand in
+``__init__.pyi``: written here, even under TYPE_CHECKING, they would make every room depend on the client.
 """
 
 from __future__ import annotations
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from keychain_auth.client.aio import AsyncKeychainAuthClient
-    from keychain_auth.client.sync import KeychainAuthClient
-    from keychain_auth.errors import (
-        ActionNotInPolicy,
-        ApprovalPending,
-        AuditUnavailable,
-        CallerChanged,
-        ConnectionLost,
-        DaemonNotRunning,
-        InvalidRequest,
-        KeychainAuthError,
-        KeychainLocked,
-        MalformedRequest,
-        RateLimited,
-        RequestDenied,
-        RequestFailed,
-        RequestRejected,
-        RequestTimeout,
-        ServiceNotAllowed,
-        SocketNotCloexec,
-        TargetNotAllowed,
-        UntrustedDaemon,
-        UserNotAllowed,
-    )
-    from keychain_auth.wire.client import BadAnswer, Secret, SecretInfo
 
 __version__ = "0.1.0"
 

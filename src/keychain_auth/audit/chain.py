@@ -69,8 +69,7 @@ def linker(key: bytes) -> Link:
 
     def link(previous: bytes, text: bytes) -> bytes:
         state = keyed.copy()
-        state.update(previous)  # always 16 bytes: where it ends and the text begins is never in doubt
-        state.update(text)
+        state.update(previous + text)  # 16 bytes always: where the text begins is never in doubt
         return state.digest()
 
     return link
@@ -80,7 +79,7 @@ def seal(link: Link, stamp: bytes, body: bytes, seq: int, previous: bytes) -> tu
     """The finished line number ``seq`` for the JSON object ``body``, and its chain."""
     text = b'{"timestamp":"%b",%b,"seq":%d' % (stamp, body[1:-1], seq)
     chain = link(previous, text)
-    return text + _MARK + hexlify(chain) + _END, chain
+    return b"".join((text, _MARK, hexlify(chain), _END)), chain
 
 
 def unseal(line: bytes) -> Sealed | None:

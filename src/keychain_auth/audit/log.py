@@ -135,7 +135,8 @@ class AuditLog:
         """
         asked = len(records)
         try:
-            self._cut_half_line()
+            if self._cut_to is not None:
+                self._cut_half_line()
             if self._size >= self._max_bytes:
                 self._begin_file(LOG_ROTATE)
             if self._refused:
@@ -196,13 +197,15 @@ class AuditLog:
     def _seal(self, records: Sequence[AuditRecord]) -> tuple[bytes, Position]:
         stamp = self._stamp(self._now())
         seq, chain = self._position.seq, self._position.chain
-        data = b""
+        if len(records) == 1:  # the request path
+            data, chain = seal(self._link, stamp, encode(records[0]), seq + 1, chain)
+            return data, Position(seq + 1, chain)
         lines = []
         for record in records:
             seq += 1
             data, chain = seal(self._link, stamp, encode(record), seq, chain)
             lines.append(data)
-        return data if len(lines) == 1 else b"".join(lines), Position(seq, chain)
+        return b"".join(lines), Position(seq, chain)
 
     def _write(self, data: bytes) -> None:
         """One write(2). A regular file takes less than all of it only when there is no room."""

@@ -5,7 +5,8 @@ Contract (protocol, section "Client library"): as in ``sync``, with tasks in pla
 * A call that is cancelled, or runs out of time, closes the connection: the rest of its answer must never meet another
   request. The next call opens a new one. The error of a timeout says whether a write may have happened; after a
   cancellation nobody is left to be told.
-* The event loop is never blocked: the socket is non-blocking, and steps are small.
+* Nothing waits but the caller: the socket is non-blocking, and each step is small. (Parsing is one step: an answer of
+  tens of megabytes holds the loop for some tenths of a second.)
 * One client, one event loop.
 
 It uses ``add_reader`` on the bare socket, not streams: the steps of an exchange are shared with the blocking client.
@@ -16,14 +17,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Mapping
-from types import EllipsisType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import WANT_WRITE, Connection, connect, forget_in_children
 from keychain_auth.client.exchange import Exchange, checked_timeout
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
 from keychain_auth.wire import client as wire
+
+if TYPE_CHECKING:
+    from keychain_auth.client.exchange import Timeout
 
 DEFAULT_TIMEOUT = 30.0  # seconds
 _SHORTEST_PAUSE = 0.001  # seconds, while the daemon's queue of new connections is full
@@ -56,9 +59,7 @@ class AsyncKeychainAuthClient:
         client = cls(socket_path=socket_path, timeout=timeout)
         return await client.__aenter__()
 
-    async def send_request(
-        self, request: Mapping[str, Any], *, timeout: float | None | EllipsisType = ...
-    ) -> dict[str, Any]:
+    async def send_request(self, request: Mapping[str, Any], *, timeout: Timeout = ...) -> dict[str, Any]:
         """See KeychainAuthClient.send_request."""
         return await self._ask(wire.raw(request), timeout)
 
@@ -69,12 +70,12 @@ class AsyncKeychainAuthClient:
         *,
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> list[wire.Secret]:
         """See KeychainAuthClient.read."""
         return wire.secrets(await self._ask(wire.read(service, targets, prefix, attributes), timeout))
 
-    async def get(self, service: str, target: str, *, timeout: float | None | EllipsisType = ...) -> str | None:
+    async def get(self, service: str, target: str, *, timeout: Timeout = ...) -> str | None:
         """The value of one secret, None if there is no such secret."""
         found = await self.read(service, (target,), timeout=timeout)
         return found[0].value if found else None
@@ -85,7 +86,7 @@ class AsyncKeychainAuthClient:
         values: Mapping[str, str],
         *,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> None:
         """See KeychainAuthClient.write."""
         await self._ask(wire.write(service, values, attributes), timeout)
@@ -97,7 +98,7 @@ class AsyncKeychainAuthClient:
         *,
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> None:
         """See KeychainAuthClient.delete."""
         await self._ask(wire.delete(service, targets, prefix, attributes), timeout)
@@ -108,12 +109,12 @@ class AsyncKeychainAuthClient:
         prefixes: str | Iterable[str] = (),
         *,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> list[wire.SecretInfo]:
         """See KeychainAuthClient.search."""
         return wire.infos(await self._ask(wire.search(service, prefixes, attributes), timeout))
 
-    async def check(self, service: str, *, timeout: float | None | EllipsisType = ...) -> None:
+    async def check(self, service: str, *, timeout: Timeout = ...) -> None:
         """See KeychainAuthClient.check."""
         await self._ask(wire.check(service), timeout)
 
@@ -142,7 +143,7 @@ class AsyncKeychainAuthClient:
 
     # --- one request ----------------------------------------------------------------------------
 
-    async def _ask(self, call: wire.Call, timeout: float | None | EllipsisType) -> dict[str, Any]:
+    async def _ask(self, call: wire.Call, timeout: Timeout) -> dict[str, Any]:
         seconds = checked_timeout(timeout, self._timeout)
         try:
             async with asyncio.timeout(seconds), self._lock:

@@ -12,7 +12,6 @@ Contract (protocol, sections "Transport" and "Client library"):
 
 from __future__ import annotations
 
-import math
 import socket
 
 from keychain_auth.client.connection import WANT_READ, WANT_WRITE, Connection
@@ -23,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
     from types import EllipsisType
     from typing import Any
+
+    Timeout = float | EllipsisType | None  # seconds; None: no limit; ...: what the client was created with
 
 _FIRST_CHUNK = 64 * 1024
 _NEXT_CHUNK = 256 * 1024  # more than a Unix socket holds by default (net.core.wmem_default)
@@ -122,12 +123,12 @@ class Exchange:
         self.connection.answered = True
 
 
-def checked_timeout(seconds: float | None | EllipsisType, default: float | None = None) -> float | None:
+def checked_timeout(seconds: Timeout, default: float | None = None) -> float | None:
     """``seconds`` as a limit, None for no limit, ``default`` for ``...``. Raises InvalidRequest."""
     if isinstance(seconds, type(...)):
         return default
     if seconds is None:
         return None
-    if not isinstance(seconds, int | float) or math.isnan(seconds) or seconds <= 0:
+    if not isinstance(seconds, int | float) or not seconds > 0:  # "not >" refuses NaN as well
         raise InvalidRequest(f"a timeout is a positive number of seconds, or None for no limit; not {seconds!r}")
     return float(seconds) if seconds < _YEARS else None

@@ -30,8 +30,9 @@ from keychain_auth.wire import client as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
-    from types import EllipsisType
     from typing import Any, Self
+
+    from keychain_auth.client.exchange import Timeout
 
 DEFAULT_TIMEOUT = 30.0  # seconds
 _SHORTEST_PAUSE = 0.001  # seconds, while the daemon's queue of new connections is full
@@ -67,7 +68,7 @@ class KeychainAuthClient:
                 hint="keychain-auth status",
             ) from None
 
-    def send_request(self, request: Mapping[str, Any], *, timeout: float | None | EllipsisType = ...) -> dict[str, Any]:
+    def send_request(self, request: Mapping[str, Any], *, timeout: Timeout = ...) -> dict[str, Any]:
         """Send ``request`` as it is (protocol, "Requests") and return the answer (protocol, "Responses").
 
         Raises RequestRejected, whose text is ``Daemon rejected request: <reason>``, for every status but ``success``.
@@ -81,7 +82,7 @@ class KeychainAuthClient:
         *,
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> list[wire.Secret]:
         """The secrets named by ``targets`` (one name or several), with values and attributes.
 
@@ -90,7 +91,7 @@ class KeychainAuthClient:
         """
         return wire.secrets(self._ask(wire.read(service, targets, prefix, attributes), timeout))
 
-    def get(self, service: str, target: str, *, timeout: float | None | EllipsisType = ...) -> str | None:
+    def get(self, service: str, target: str, *, timeout: Timeout = ...) -> str | None:
         """The value of one secret, None if there is no such secret."""
         found = self.read(service, (target,), timeout=timeout)
         return found[0].value if found else None
@@ -101,7 +102,7 @@ class KeychainAuthClient:
         values: Mapping[str, str],
         *,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> None:
         """Store ``values`` (target to value) in one transaction; ``attributes`` are stored with each target.
 
@@ -117,7 +118,7 @@ class KeychainAuthClient:
         *,
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> None:
         """Remove the secrets that ``read`` would return for the same arguments, in one transaction.
 
@@ -131,13 +132,13 @@ class KeychainAuthClient:
         prefixes: str | Iterable[str] = (),
         *,
         attributes: Mapping[str, str] | None = None,
-        timeout: float | None | EllipsisType = ...,
+        timeout: Timeout = ...,
     ) -> list[wire.SecretInfo]:
         """Targets and attributes, never values, sorted by target; all of the service without ``prefixes``."""
         return wire.infos(self._ask(wire.search(service, prefixes, attributes), timeout))
 
-    def check(self, service: str, *, timeout: float | None | EllipsisType = ...) -> None:
-        """Return if this program may read, write and search ``service``; else raise the RequestRejected that applies."""
+    def check(self, service: str, *, timeout: Timeout = ...) -> None:
+        """Return if this program may read, write and search ``service``; else raise the reason that applies."""
         self._ask(wire.check(service), timeout)
 
     def close(self) -> None:
@@ -157,7 +158,7 @@ class KeychainAuthClient:
 
     # --- one request ----------------------------------------------------------------------------
 
-    def _ask(self, call: wire.Call, timeout: float | None | EllipsisType) -> dict[str, Any]:
+    def _ask(self, call: wire.Call, timeout: Timeout) -> dict[str, Any]:
         seconds = checked_timeout(timeout, self._timeout)
         deadline = _Deadline(seconds)
         lock = self._lock  # a fork in between puts another lock in its place

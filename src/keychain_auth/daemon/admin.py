@@ -9,6 +9,7 @@ the vault's key file itself; docs/threat-model.md says so. Everything done here 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord, Result
+from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.connection import Handler, Reply
 from keychain_auth.daemon.gate import RefusedSession
 from keychain_auth.daemon.journal import Journal
@@ -28,7 +30,7 @@ from keychain_auth.errors import (
     NotFound,
     UsageError,
 )
-from keychain_auth.identity.attest import judge_user
+from keychain_auth.identity.attest import Refusal, judge_place, judge_user
 from keychain_auth.identity.facts import HostFacts, PeerFacts
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
@@ -64,18 +66,21 @@ class AdminGate:
             peer = channel.peer()
         except PeerGone:
             return RefusedSession(IDENTITY_NOT_VERIFIED)
+        facts = self._attest(peer)
+        if isinstance(facts, Refusal):
+            peer.close()
+            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=facts.why)
+            return RefusedSession(facts.reason)
+        return AdminSession(peer, facts.executable.path, self._commands)
+
+    def _attest(self, peer: Peer) -> PeerFacts | Refusal:
+        if (refusal := judge_user(peer.uid, self._host)) is not None:
+            return refusal
         try:
             facts = _look(peer)
         except PeerGone as gone:
-            peer.close()
-            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=gone)
-            return RefusedSession(IDENTITY_NOT_VERIFIED)
-        refusal = judge_user(facts, self._host)
-        if refusal is not None:
-            peer.close()
-            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=refusal.why)
-            return RefusedSession(refusal.reason)
-        return AdminSession(peer, facts.executable.path, self._commands)
+            return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
+        return judge_place(facts, self._host) or facts
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Too many connections of this user's own commands."""
@@ -114,7 +119,11 @@ class AdminSession:
 
 
 class AdminCommands:
-    """What the admin socket can do. ``status`` is called for the daemon's state."""
+    """What the admin socket can do.
+
+    ``status`` is called for the daemon's state, ``verify`` (in a thread) to check the audit log against the head that
+    it is given.
+    """
 
     def __init__(
         self,
@@ -123,14 +132,18 @@ class AdminCommands:
         journal: Journal,
         limits: Limits,
         status: Callable[[], dict[str, Any]],
+        verify: Callable[[tuple[int, str]], Report],
     ) -> None:
         self._keychain = keychain
         self._audit = audit
         self._journal = journal
         self._limits = limits
         self._status = status
+        self._verify = verify
+        self._verifying = asyncio.Lock()
         self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
             "status": self._tell_status,
+            "audit-verify": self._verify_audit,
             "set": self._set,
             "get": self._get,
             "list": self._list,
@@ -160,6 +173,11 @@ class AdminCommands:
 
     async def _tell_status(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         return self._status()
+
+    async def _verify_audit(self, request: AdminRequest, peer: Peer, path: str) -> Report:
+        """One at a time: the threads that it runs in also write the pending queue."""
+        async with self._verifying:
+            return await asyncio.get_running_loop().run_in_executor(None, self._verify, self._audit.head)
 
     async def _set(self, request: AdminRequest, peer: Peer, path: str) -> None:
         if request.value is None:

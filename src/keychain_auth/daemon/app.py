@@ -16,6 +16,7 @@ from typing import Any
 from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import administrative
+from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
 from keychain_auth.daemon.attestation import Attestor
@@ -85,7 +86,7 @@ class App:
         pipeline = Pipeline(self._vault, self._audit, self._journal, limits)
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, self._audit, self._journal)
         self._server = Server(loop, self._listener, self._gate, limits, self._journal)
-        commands = AdminCommands(self._vault, self._audit, self._journal, limits, self.status)
+        commands = AdminCommands(self._vault, self._audit, self._journal, limits, self.status, self._verify_audit)
         admin_gate = AdminGate(host, commands, self._journal)
         admin = Server(loop, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
@@ -139,6 +140,9 @@ class App:
             "counts": dict(self._gate.counts),
             "key_memory_locked": self._key_locked,
         }
+
+    def _verify_audit(self, head: tuple[int, str]) -> Report:
+        return verify(self._places.audit_log, self._vault.audit_key(), live_head=head)
 
     def _close_vault(self) -> None:
         asyncio.run(self._vault.close())

@@ -37,6 +37,8 @@ class Attestor:
 
     async def attest(self, peer: Peer, policy: Policy) -> Attested | Refusal:
         """The peer's identity, or why it has none. Never waits when the program is native and its hash is known."""
+        if (refusal := attest.judge_user(peer.uid, self._host)) is not None:
+            return refusal
         try:
             facts = await self._facts(peer)
             if (refusal := attest.judge(facts, self._host)) is not None:

@@ -42,10 +42,15 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 _CHANGED = Refusal(CALLER_CHANGED, "it replaced its program while it was being verified")
 
 
-def judge_user(facts: PeerFacts, host: HostFacts) -> Refusal | None:
-    """None if the caller is this user, in this user's own view of the machine (rules 1 and 2)."""
-    if facts.uid != host.uid:
-        return Refusal(USER_NOT_ALLOWED, f"uid {facts.uid}, this daemon serves uid {host.uid}")
+def judge_user(uid: int, host: HostFacts) -> Refusal | None:
+    """None if the caller is this user (rule 1). Asked first: another user's process cannot even be looked at."""
+    if uid != host.uid:
+        return Refusal(USER_NOT_ALLOWED, f"uid {uid}, this daemon serves uid {host.uid}")
+    return None
+
+
+def judge_place(facts: PeerFacts, host: HostFacts) -> Refusal | None:
+    """None if the caller sees the machine as the daemon does (rule 2)."""
     if facts.namespaces != host.namespaces:
         return Refusal(IDENTITY_NOT_VERIFIED, f"it runs in another {_foreign(facts, host)} namespace")
     return None
@@ -53,7 +58,7 @@ def judge_user(facts: PeerFacts, host: HostFacts) -> Refusal | None:
 
 def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
     """None if the facts hold by rules 1 to 4, and held still while they were gathered."""
-    if (refusal := judge_user(facts, host)) is not None:
+    if (refusal := judge_user(facts.uid, host) or judge_place(facts, host)) is not None:
         return refusal
     if not facts.steady:
         return _CHANGED

@@ -15,12 +15,14 @@ import re
 # The dynamic loader and the wrappers are here too: started by hand they run whatever follows.
 _NAMES = re.compile(
     r"""(?x)^(?:
-      (?:python|pypy)\d*(?:\.\d+)*[a-z]* | node(?:js)?(?:-?\d+)? | deno | bun | npx? |
-      ruby\d*(?:\.\d+)* | perl\d*(?:\.\d+)* | php\d*(?:\.\d+)* | lua(?:jit)?\d*(?:\.\d+)* | tclsh\d*(?:\.\d+)* | wish\d*(?:\.\d+)* |
+      (?:python|pypy)\d*(?:\.\d+)*[tdm]{0,2} | node(?:js)?(?:-?\d+)? | deno | bun | npx? |
+      ruby\d*(?:\.\d+)* | perl\d*(?:\.\d+)* | php\d*(?:\.\d+)* | lua(?:jit)?\d*(?:\.\d+)* |
+      tclsh\d*(?:\.\d+)* | wish\d*(?:\.\d+)* | expect | guile\d*(?:\.\d+)* | racket | sbcl | clisp |
       (?:r|z|c|tc|k|mk|da|ba|fi|a)?sh(?:-static)? | busybox(?:-static)? | toybox | pwsh | powershell |
-      java | dotnet | mono | guile\d*(?:\.\d+)* | racket | sbcl | clisp | erl | beam\.smp | elixir | julia | Rscript | R | octave(?:-cli)? |
-      [gmn]?awk | sed | expect | emacs(?:-.*)? | vim?(?:\..*)? | gdb | lldb(?:-\d+)? |
-      ld-linux.*\.so\.\d+ | ld-musl-.*\.so\.\d+ | ld(?:64)?\.so(?:\.\d+)? | ld-\d.*\.so | qemu-.* | wine.* | valgrind.* |
+      java | dotnet | mono | erl | beam\.smp | elixir | julia | Rscript | R | octave(?:-cli)? |
+      [gmn]?awk | sed | emacs(?:-.*)? | vim?(?:\..*)? | gdb | lldb(?:-\d+)? |
+      ld-linux.*\.so\.\d+ | ld-musl-.*\.so\.\d+ | ld(?:64)?\.so(?:\.\d+)? | ld-\d.*\.so |
+      qemu-.* | wine.* | valgrind.* |
       env | nohup | setsid | timeout | xargs | sudo | strace | unshare | nsenter | setpriv
     )$"""
 )

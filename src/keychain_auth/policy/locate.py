@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
@@ -27,17 +28,45 @@ def line_of(text: str, field: str) -> int:
     return text.count("\n", 0, position) + 1
 
 
+def repeated_key(text: str) -> tuple[str, int]:
+    """(field, 1-based line) of the first key that stands twice in one object; ("$", 1) if there is none."""
+    found = _repeated(text, _skip(text, 0), "$")
+    return ("$", 1) if found is None else (found[0], text.count("\n", 0, found[1]) + 1)
+
+
+def _repeated(text: str, position: int, field: str) -> tuple[str, int] | None:
+    if text[position] == "{":
+        seen = set()
+        for name, start, value in _members(text, position):
+            if name in seen:
+                return f"{field}.{name}", start
+            seen.add(name)
+            if (found := _repeated(text, value, f"{field}.{name}")) is not None:
+                return found
+    elif text[position] == "[":
+        index = 0
+        while (element := _element(text, position, str(index))) is not None:
+            if (found := _repeated(text, element, f"{field}[{index}]")) is not None:
+                return found
+            index += 1
+    return None
+
+
+def _members(text: str, position: int) -> Iterator[tuple[str, int, int]]:
+    """(name, where the name stands, where its value begins) for each member of the object at ``position``."""
+    position = _skip(text, position + 1)
+    while text[position] != "}":
+        start = position
+        name, position = _DECODER.raw_decode(text, position)
+        position = _skip(text, _skip(text, position) + 1)  # over the colon
+        yield name, start, position
+        position = _next(text, position)
+
+
 def _member(text: str, position: int, key: str) -> int | None:
     if text[position] != "{":
         return None
-    position = _skip(text, position + 1)
-    while text[position] != "}":
-        name, position = _DECODER.raw_decode(text, position)
-        position = _skip(text, _skip(text, position) + 1)  # over the colon
-        if name == key:
-            return position
-        position = _next(text, position)
-    return None
+    return next((value for name, _, value in _members(text, position) if name == key), None)
 
 
 def _element(text: str, position: int, index: str) -> int | None:

@@ -16,12 +16,13 @@ import msgspec
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.model import Entry, Grade, Program
-from keychain_auth.policy.locate import line_of
+from keychain_auth.policy.locate import line_of, repeated_key
 
 PROTOCOL_VERSION = "1"
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _FIELD_IN_MESSAGE = re.compile(r" - at `([^`]*)`$")
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`.\[]*)`")
 
 
 class ProgramDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,9 +109,9 @@ def parse_document(content: bytes) -> tuple[str, Any]:
         raise PolicyFormatError(f"not JSON: {error.msg}", line=error.lineno, field="$") from None
     except RecursionError:
         raise PolicyFormatError("nested too deeply", line=1, field="$") from None
-    except _DuplicateKey as error:
-        line = text.count("\n", 0, text.rfind(json.dumps(error.key))) + 1
-        raise PolicyFormatError("this key stands twice", line=line, field=error.key) from None
+    except _DuplicateKey:
+        field, line = repeated_key(text)
+        raise PolicyFormatError("this key stands twice", line=line, field=field) from None
 
 
 def parse_hash(text: str) -> str | None:
@@ -167,6 +168,8 @@ def _convert(text: str, document: Any) -> ConfigDocument:
         message = str(error)
         match = _FIELD_IN_MESSAGE.search(message)
         field = match.group(1) if match else "$"
+        if unknown := _UNKNOWN_FIELD.match(message):
+            _refuse(text, f"{field}.{unknown.group(1)}", "a field that this version does not know")
         _refuse(text, field, _FIELD_IN_MESSAGE.sub("", message))
 
 
@@ -175,15 +178,13 @@ def _refuse(text: str, field: str, problem: str) -> NoReturn:
 
 
 class _DuplicateKey(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    """One object has a key twice."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique: dict[str, Any] = {}
     for key, value in pairs:
         if key in unique:
-            raise _DuplicateKey(key)
+            raise _DuplicateKey
         unique[key] = value
     return unique

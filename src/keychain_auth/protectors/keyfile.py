@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import re
 import secrets
 
 from keychain_auth import files
@@ -27,7 +26,6 @@ from keychain_auth.crypto.kdf import subkey
 from keychain_auth.errors import VaultError, VaultKeyMissing
 
 _TITLE = "keychain-auth key file 1"
-_LAYOUT = re.compile(re.escape(_TITLE) + r"\nid ([0-9a-f]{16})\nkey ([A-Za-z0-9+/]{43}=)\n")
 _LIMIT = 4096
 
 
@@ -56,9 +54,8 @@ class KeyFile:
             raise RuntimeError("commit() comes after create()")
         self._refuse_overwriting()
         key, self._prepared = self._prepared, None
-        text = f"{_TITLE}\nid {_key_id(key)}\nkey {base64.b64encode(key).decode()}\n"
         try:
-            files.replace(self.path, text.encode())
+            files.replace(self.path, _text(key))
         except OSError as error:
             raise VaultError(
                 f"cannot write the key file {self.path}: {error.strerror}",
@@ -86,15 +83,15 @@ class KeyFile:
         return key
 
     def _parse(self, content: bytes) -> bytes:
-        found = _LAYOUT.fullmatch(content.decode("ascii", "replace"))
-        if found is not None:
-            try:
-                key = base64.b64decode(found[2], validate=True)
-            except binascii.Error:
-                key = b""
-            if len(key) == KEY_BYTES and _key_id(key) == found[1]:
-                return key
-        raise VaultKeyMissing(f"the key file {self.path} is damaged", hint=f"restore {self.path} from a backup")
+        lines = content.split(b"\n")
+        try:
+            key = base64.b64decode(lines[2].removeprefix(b"key "), validate=True)
+        except (IndexError, binascii.Error):
+            key = b""
+        # Compared as a whole: one key has one text, so not a single bit may differ.
+        if len(key) != KEY_BYTES or content != _text(key):
+            raise VaultKeyMissing(f"the key file {self.path} is damaged", hint=f"restore {self.path} from a backup")
+        return key
 
     def _refuse_overwriting(self) -> None:
         if self.present():
@@ -104,3 +101,7 @@ class KeyFile:
 def _key_id(key: bytes) -> str:
     """16 hex digits that name the key and tell nothing about it."""
     return subkey(key, b"", "key file id")[:8].hex()
+
+
+def _text(key: bytes) -> bytes:
+    return f"{_TITLE}\nid {_key_id(key)}\nkey {base64.b64encode(key).decode()}\n".encode()

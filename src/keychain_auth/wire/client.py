@@ -54,6 +54,8 @@ class SecretInfo:
     """What a search tells of a secret: ``target`` (str) and ``attributes`` (dict of str to str)."""
 
     __slots__ = ("attributes", "target")
+    __hash__ = None  # type: ignore[assignment] # it holds a dict
+    _equal_by: tuple[str, ...] = ("target", "attributes")
 
     def __init__(self, target: str, attributes: dict[str, str]) -> None:
         self.target = target
@@ -65,24 +67,18 @@ class SecretInfo:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in ("target", "attributes"))
-
-    __hash__ = None  # type: ignore[assignment] # it holds a dict
+        return all(getattr(self, name) == getattr(other, name) for name in self._equal_by)
 
 
 class Secret(SecretInfo):
     """One secret as it was read: ``target``, ``value`` (str) and ``attributes``. Its repr never shows the value."""
 
     __slots__ = ("value",)
+    _equal_by = ("target", "attributes", "value")
 
     def __init__(self, target: str, value: str, attributes: dict[str, str]) -> None:
         super().__init__(target, attributes)
         self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and isinstance(other, Secret) and self.value == other.value
-
-    __hash__ = None
 
 
 class Call:
@@ -258,12 +254,7 @@ def _line(message: Mapping[str, object]) -> bytes:
 
 def parse_response(line: bytes) -> dict[str, Any]:
     """The answer in ``line`` (UTF-8 JSON, without its newline), whatever its status. Raises BadAnswer."""
-    response = None
-    try:
-        # Decoded here: json.loads(bytes) would take UTF-16 and UTF-32 as well.
-        response = json.loads(line.decode())
-    except (ValueError, RecursionError):
-        pass
+    response = _json(line)
     if (
         isinstance(response, dict)
         and response.get("type") == "RESPONSE"
@@ -271,6 +262,13 @@ def parse_response(line: bytes) -> dict[str, Any]:
     ):
         return response
     raise BadAnswer("the daemon's answer is not one of the keychain-auth protocol", hint="keychain-auth status")
+
+
+def _json(line: bytes) -> object:
+    try:
+        return json.loads(line.decode())  # decoded here: json.loads(bytes) would take UTF-16 and UTF-32 as well
+    except (ValueError, RecursionError):
+        return None
 
 
 def closes_connection(response: Mapping[str, object]) -> bool:

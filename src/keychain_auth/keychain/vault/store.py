@@ -102,10 +102,10 @@ class Reader:
         with self._errors("read"):
             yield from self._db.execute(_ALL, (INLINE_BYTES,))
 
-    def row(self, row_id: bytes) -> tuple[bytes, bytes, int] | None:
+    def row(self, row_id: bytes) -> tuple[object, object, object] | None:
         """(name, value, generation) of one row as it is on disk now."""
         with self._errors("read"):
-            found: tuple[bytes, bytes, int] | None = self._db.execute(
+            found: tuple[object, object, object] | None = self._db.execute(
                 "SELECT name, value, generation FROM secrets WHERE id = ?", (row_id,)
             ).fetchone()
         return found
@@ -180,6 +180,8 @@ class Writer:
         old = db.execute("SELECT generation FROM secrets WHERE id = ?", (row_id,)).fetchone()
         if old is None:
             return state
+        if not (isinstance(old[0], int) and 0 < old[0] <= state.generation):
+            raise VaultDamaged(f"{self._path} was altered while in use: a row has a number that was never given")
         member = self._codec.member(context_of(row_id, old[0]))
         return State(state.generation, state.count - 1, state.members ^ member)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -112,6 +112,8 @@ class Vault:
                 return None
             raise _altered(service, record.target)
         sealed_name, blob, generation = row
+        if not (isinstance(sealed_name, bytes) and isinstance(blob, bytes) and isinstance(generation, int)):
+            raise _altered(service, record.target)
         try:
             if generation != generation_of(record.context):
                 if not (self._changing and generation > self._generation):
@@ -129,12 +131,9 @@ class Vault:
 
     async def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
         """See Keychain. Of two entries with one target the last counts."""
-        try:
-            values = {target: value.encode() for target, value in entries}
-            for text in (service, *values, *attributes, *attributes.values()):
-                text.encode()
-        except UnicodeEncodeError:  # it would carry the value along
-            raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)") from None
+        values = _encoded(entries)
+        if values is None or _encoded([(service, ""), *attributes.items()]) is None:
+            raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)")
         if values:
             await self._in_turn(partial(self._write, service, values, dict(attributes) or None))
 
@@ -234,6 +233,17 @@ class _ClosedIndex(Index):
 
     def services(self) -> list[str]:
         raise _is_closed()
+
+
+def _encoded(texts: Iterable[tuple[str, str]]) -> dict[str, bytes] | None:
+    """Names and values as UTF-8, or None if one of them has none.
+
+    The caller raises: UnicodeEncodeError carries the text, and stays attached to whatever is raised on its account.
+    """
+    try:
+        return {name: text.encode() for name, text in texts if name.encode() is not None}
+    except UnicodeEncodeError:
+        return None
 
 
 def _is_closed() -> KeychainError:

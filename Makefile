@@ -1,0 +1,67 @@
+# Every target does its own set-up: a fresh Debian 12 with python3, python3-venv, pip, gcc and make is enough.
+#
+#   make demo    see it work          make lint    what the continuous integration checks beside the tests
+#   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
+#   make venv    only the set-up      make clean   remove everything that these commands made
+
+# /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
+# tests run daemons as an unprivileged user. Looked up when it is used: the system target may have installed it just then.
+PYTHON ?= $(shell IFS=:; for folder in /usr/bin $$PATH; do for name in python3 python3.13 python3.12 python3.11; do \
+	"$$folder/$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$folder/$$name" && exit; done; done)
+
+BIN := .venv/bin
+PY := $(BIN)/python
+STAMP := .venv/.installed
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+
+# The stamp holds the folder it was made in: a virtual environment that was moved or copied points at the old one.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+MOVED := moved
+endif
+
+.PHONY: demo test lint bench venv system clean moved
+
+demo: venv
+	@$(PY) examples/demo.py
+
+test: venv
+	@$(PY) -m pytest $(ARGS)
+
+lint: venv
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(BIN)/lint-imports
+
+bench: venv
+	@$(PY) bench/run.py $(if $(QUICK),--quick) $(ARGS)
+
+venv: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Say which one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON) (once; about half a minute)"
+	@rm -f $@
+	@$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@printf '%s\n' '$(CURDIR)' > $@
+
+# What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for.
+system:
+	@missing=''; \
+	command -v gcc >/dev/null || missing="$$missing gcc"; \
+	echo '#include <stdio.h>' | gcc -E - >/dev/null 2>&1 || missing="$$missing libc6-dev"; \
+	test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	test -z "$$missing" && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing$$missing"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
+	else \
+		echo "Missing on this machine:$$missing. Install with: sudo apt-get install$$missing" >&2; exit 1; \
+	fi
+
+clean:
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

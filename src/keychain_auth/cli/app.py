@@ -1,0 +1,95 @@
+"""All commands of ``keychain-auth``: the group, and how its errors become lines and exit codes.
+
+Contract: no command ends in a traceback for anything that a person, a file or a daemon did. Wrong usage is exit code 2,
+Ctrl-C is 130, the rest is said by the error itself (``errors.py``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from keychain_auth import __version__
+from keychain_auth.cli.report import EXIT_INTERRUPTED, complain, failure
+from keychain_auth.errors import EXIT_USAGE, KeychainAuthError
+
+NAME = "keychain-auth"
+
+# Name to where it is, in the order of the help. Loaded when it is called: `status` does not pay for the vault.
+_COMMANDS = {
+    "start": ("start", "start"),
+    "status": ("status", "status"),
+    "list-pending": ("pending", "list_pending"),
+    "approve": ("pending", "approve"),
+    "deny": ("pending", "deny"),
+    "register": ("registry", "register"),
+    "upgrade": ("registry", "upgrade"),
+    "unregister": ("registry", "unregister"),
+    "list": ("registry", "list_entries"),
+    "check": ("check", "check"),
+    "authorize": ("grants", "authorize"),
+    "revoke": ("grants", "revoke"),
+    "set": ("secrets", "set_secret"),
+    "get": ("secrets", "get_secret"),
+    "list-secrets": ("secrets", "list_secrets"),
+    "rm": ("secrets", "remove_secret"),
+    "audit": ("audit", "audit"),
+}
+
+
+class _Commands(click.Group):
+    """Commands by name, each from its own file."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"keychain_auth.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=NAME)
+@click.pass_context
+def commands(context: click.Context) -> int:
+    """Secrets for programs, given out by who the kernel says they are.
+
+    Every command takes --json where it prints an answer. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied by
+    policy, 4 daemon not reachable, 5 keychain locked, 6 not found.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        return EXIT_USAGE
+    return 0
+
+
+def run(words: list[str]) -> int:
+    """Run the command that ``words`` say; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # a letter that the terminal's encoding lacks must not stop the answer
+            reconfigure(errors="backslashreplace")
+    try:
+        code = commands.main(words, prog_name=NAME, standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        return _misused(error)
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except (KeychainAuthError, OSError) as error:
+        return failure(error)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: click.UsageError) -> int:
+    path = error.ctx.command_path if error.ctx is not None else NAME
+    complain(error.format_message(), f"{path} --help")
+    return EXIT_USAGE

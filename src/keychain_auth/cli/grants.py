@@ -1,0 +1,116 @@
+"""What a known program may do: ``authorize``, ``revoke``. A running daemon obeys at its next request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.registry import words
+from keychain_auth.daemon.places import find_places
+from keychain_auth.errors import NotFound
+from keychain_auth.policy import edit
+
+
+@click.command()
+@click.argument("path")
+@click.argument("service")
+@click.option("--read", is_flag=True, help="It may read the service's secrets.")
+@click.option("--write", is_flag=True, help="It may write and delete them.")
+@click.option("--search", is_flag=True, help="It may search and use prefixes, in every service that it may use.")
+@click.option(
+    "--targets",
+    metavar="PREFIX",
+    multiple=True,
+    help="Limit it, in every service, to targets that begin with PREFIX. May be given several times.",
+)
+@json_option
+def authorize(
+    path: str, service: str, read: bool, write: bool, search: bool, targets: tuple[str, ...], as_json: bool
+) -> None:
+    """Allow the known program PATH to use SERVICE.
+
+    Without --read, --write and --search it gets all three: full access to the service. (With --targets alone, a
+    service that it may use already stays as it is.) Grants add up; `revoke` takes them away.
+    """
+    checked_service(service)
+    for prefix in targets:
+        checked_prefix(prefix)
+
+    def grant(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
+        known = policy.known_path(document, path)
+        everything = not (read or write or search or (targets and _may_use(document, known, service)))
+        changed = edit.authorize(
+            document,
+            known,
+            service,
+            read=read or everything,
+            write=write or everything,
+            search=search or everything,
+            targets=targets,
+        )
+        return changed, (known, policy.entry_of(changed, known))
+
+    known, entry = policy.change(find_places(), grant)
+    if as_json:
+        output.print_json({"outcome": "authorized", "service": service, **grants_of(known, entry)})
+    else:
+        output.say(f"authorized {known} for {service}")
+        tell_grants(entry)
+
+
+@click.command()
+@click.argument("path")
+@click.argument("service", required=False)
+@json_option
+def revoke(path: str, service: str | None, as_json: bool) -> None:
+    """Take SERVICE from the program PATH; without SERVICE, everything.
+
+    The program stays registered. A connection that is open already is refused at its next request. Exit code 6 if there
+    was nothing to take.
+    """
+
+    def take(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
+        known = policy.known_path(document, path)
+        changed, taken = edit.revoke(document, known, service)
+        if not taken:
+            what = "no permission" if service is None else f"no permission for {service}"
+            raise NotFound(f"{known} has {what}: there is nothing to revoke", hint="keychain-auth list")
+        return changed, (known, policy.entry_of(changed, known))
+
+    known, entry = policy.change(find_places(), take)
+    if as_json:
+        output.print_json({"outcome": "revoked", "service": service, **grants_of(known, entry)})
+    else:
+        output.say(f"revoked {'everything' if service is None else service} from {known}")
+        tell_grants(entry)
+
+
+def _may_use(document: edit.Document, path: str, service: str) -> bool:
+    grants = grants_of(path, policy.entry_of(document, path))
+    return service in grants["allowed_read_services"] or service in grants["allowed_write_services"]
+
+
+def grants_of(path: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """What an entry of config.json allows, as plain data."""
+    return {
+        "path": path,
+        "allowed_read_services": entry.get("allowed_read_services", []),
+        "allowed_write_services": entry.get("allowed_write_services", []),
+        "can_search": entry.get("can_search", False),
+        "allowed_targets": entry.get("allowed_targets"),
+    }
+
+
+def tell_grants(entry: dict[str, Any]) -> None:
+    """Say what an entry of config.json allows."""
+    grants = grants_of("", entry)
+    targets = grants["allowed_targets"]
+    output.say(
+        f"  read    {words(grants['allowed_read_services'])}",
+        f"  write   {words(grants['allowed_write_services'])}",
+        f"  search  {'yes' if grants['can_search'] else 'no'}",
+        f"  targets {'any' if targets is None else 'only those that begin with ' + words(targets)}",
+    )

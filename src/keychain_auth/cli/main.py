@@ -1,0 +1,73 @@
+"""The entry of the command ``keychain-auth``: a fast way for ``get``, and the way to everything else.
+
+Contract: ``get SERVICE TARGET`` imports nothing but the standard library's light parts, because scripts call it in
+loops. Whatever is not plainly that (``--help``, a missing word, any other command) is left to ``app``, which is loaded
+by name, so that nothing here depends on it.
+
+Exit codes are those of the protocol, section "Administration".
+"""
+
+from __future__ import annotations
+
+import sys
+
+from keychain_auth.cli.report import EXIT_INTERRUPTED, failure, require_streams
+from keychain_auth.errors import KeychainAuthError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command (``sys.argv`` if none is given); its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    require_streams()
+    try:
+        plain = plain_get(words)
+        if plain is None:
+            return _everything_else(words)
+        from keychain_auth.cli.fetch import fetch  # noqa: PLC0415 - other commands do not need it
+
+        fetch(*plain)
+    except (KeychainAuthError, OSError) as error:
+        return failure(error)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def plain_get(words: list[str]) -> tuple[str, str, str | None, bool] | None:
+    """Service, target, socket and --json of ``get SERVICE TARGET [--json] [-s PATH]``; None if it is anything else."""
+    if not words or words[0] != "get":
+        return None
+    names: list[str] = []
+    socket: str | None = None
+    as_json = False
+    rest = iter(words[1:])
+    for word in rest:
+        if not word.startswith("-"):
+            names.append(word)
+        elif word == "--json":
+            as_json = True
+        elif word in ("-s", "--socket"):
+            socket = next(rest, None)
+            if socket is None:
+                return None
+        else:
+            return None
+    if len(names) != 2:
+        return None
+    return names[0], names[1], socket, as_json
+
+
+def _everything_else(words: list[str]) -> int:
+    # By name: whoever follows the imports of this file never comes to click.
+    import importlib  # noqa: PLC0415 - the fast way does without
+
+    code: int = importlib.import_module("keychain_auth.cli.app").run(words)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

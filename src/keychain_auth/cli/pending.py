@@ -1,0 +1,202 @@
+"""Programs that asked and were not known: ``list-pending``, ``approve``, ``deny``.
+
+Contract: what is approved is the file that asked. Its hash is taken anew, and if it is another by now, nothing is
+written. An entry leaves the queue only after the policy is on disk.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.grants import grants_of, tell_grants
+from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.programs import look_at
+from keychain_auth.cli.registry import DECLARED_MEANS
+from keychain_auth.daemon import pending_file
+from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.model import Grade, Program
+from keychain_auth.policy import edit
+from keychain_auth.policy.interpreters import is_interpreter
+from keychain_auth.policy.pending import PendingEntry, find, stamp
+
+_WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
+_SHOWN_DIGITS = 16
+
+path_option = click.option("--path", metavar="PATH", help="Which one, if several have this hash.")
+
+
+@click.command("list-pending")
+@json_option
+def list_pending(as_json: bool) -> None:
+    """Show the programs that wait for approval, oldest first. They are forgotten after 24 hours."""
+    queue = _load(find_places())
+    if as_json:
+        output.print_json([_described(entry) for entry in queue])
+    elif not queue:
+        output.say("No program waits for approval.")
+    else:
+        output.table(
+            ("hash", "program", "interpreter", "user", "pid", "asked", "command line"),
+            [
+                (
+                    _short(entry, queue),
+                    entry.path,
+                    entry.interpreter.path if entry.interpreter else "-",
+                    entry.user,
+                    entry.pid,
+                    entry.timestamp,
+                    entry.command_line,
+                )
+                for entry in queue
+            ],
+        )
+
+
+@click.command()
+@click.argument("hash_", metavar="HASH")
+@click.option("--read", metavar="SERVICE", multiple=True, help="It may read SERVICE.")
+@click.option("--write", metavar="SERVICE", multiple=True, help="It may write SERVICE.")
+@click.option("--search", is_flag=True, help="It may search and use prefixes.")
+@click.option("--targets", metavar="PREFIX", multiple=True, help="Only targets that begin with PREFIX.")
+@path_option
+@json_option
+def approve(
+    hash_: str,
+    read: tuple[str, ...],
+    write: tuple[str, ...],
+    search: bool,
+    targets: tuple[str, ...],
+    path: str | None,
+    as_json: bool,
+) -> None:
+    """Register a program that waits, with no permission but what the options say.
+
+    HASH is the whole hash of `list-pending`, or at least 8 digits of its beginning. A path that is registered already
+    keeps its grants and gets the new hash.
+    """
+    for service in (*read, *write):
+        checked_service(service)
+    for prefix in targets:
+        checked_prefix(prefix)
+    places = find_places()
+    entry = _choose(_load(places), hash_, path)
+    program = _unchanged(entry)
+
+    def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
+        changed, outcome = edit.register(
+            document,
+            program,
+            stamp(datetime.now(UTC)),
+            interpreter=entry.interpreter,
+            accepts=None if entry.interpreter is None else [Grade.DECLARED.value],
+        )
+        for service in dict.fromkeys((*read, *write)):
+            changed = edit.authorize(
+                changed, program.path, service, read=service in read, write=service in write, search=False
+            )
+        changed = edit.authorize(changed, program.path, "", read=False, write=False, search=search, targets=targets)
+        return changed, (outcome, policy.entry_of(changed, program.path))
+
+    outcome, registered = policy.change(places, admit)
+    _take_out(places, entry)
+    if as_json:
+        output.print_json({"outcome": outcome, "hash": entry.hash, **grants_of(program.path, registered)})
+        return
+    output.say(f"{outcome} {program.path}", f"  {entry.hash}")
+    tell_grants(registered)
+    if entry.interpreter is not None:
+        output.say(*DECLARED_MEANS)
+
+
+@click.command()
+@click.argument("hash_", metavar="HASH")
+@path_option
+@json_option
+def deny(hash_: str, path: str | None, as_json: bool) -> None:
+    """Take a program out of the queue, without registering it. When it asks again, it is queued again."""
+    places = find_places()
+    entry = _choose(_load(places), hash_, path)
+    _take_out(places, entry)
+    if as_json:
+        output.print_json({"outcome": "denied", "path": entry.path, "hash": entry.hash})
+    else:
+        output.say(f"denied {entry.path}")
+
+
+def _load(places: Places) -> list[PendingEntry]:
+    try:
+        return pending_file.load(places.pending)
+    except ValueError as error:
+        raise _damaged(places, error) from None
+
+
+def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> PendingEntry:
+    """The one entry that ``wanted`` (and ``path``) means. Raises UsageError, NotFound."""
+    if not _WANTED.fullmatch(wanted):
+        raise UsageError(f"{wanted} is not a hash: give at least 8 hex digits of it", hint="keychain-auth list-pending")
+    found = [entry for entry in find(queue, wanted) if path in (None, entry.path)]
+    if not found:
+        raise NotFound(f"no program waits with the hash {wanted}", hint="keychain-auth list-pending")
+    if len({entry.hash for entry in found}) > 1:
+        raise UsageError(
+            f"{len(found)} programs wait whose hashes begin with {wanted}: give more digits",
+            hint="keychain-auth list-pending --json",
+        )
+    if len({entry.path for entry in found}) > 1:
+        paths = ", ".join(entry.path for entry in found)
+        raise UsageError(f"several files have this hash: {paths}", hint=f"add --path {shlex.quote(found[0].path)}")
+    return found[-1]  # one script by several interpreters: the one that asked last
+
+
+def _unchanged(entry: PendingEntry) -> Program:
+    """The program of ``entry``, hashed anew. Raises UsageError for an interpreter, KeychainAuthError if it changed."""
+    if entry.interpreter is None and is_interpreter(entry.path):
+        raise UsageError(
+            f"{entry.path} runs other programs: to approve it would be to approve whatever it runs",
+            hint="keychain-auth register --script SCRIPT",
+        )
+    waiting = Program(entry.path, entry.hash.removeprefix("sha256:"))
+    for expected in (waiting, entry.interpreter):
+        if expected is not None and look_at(expected.path).program != expected:
+            raise KeychainAuthError(
+                f"{expected.path} is not the file any more that asked; nothing was approved",
+                hint=f"keychain-auth deny {entry.hash.removeprefix('sha256:')[:_SHOWN_DIGITS]}",
+            )
+    return waiting
+
+
+def _take_out(places: Places, done: PendingEntry) -> None:
+    """Remove the entry from the queue of this moment: the daemon may have added to it."""
+
+    def without(queue: list[PendingEntry]) -> tuple[list[PendingEntry], None]:
+        return [entry for entry in queue if entry.key != done.key], None
+
+    try:
+        pending_file.change(places.pending, without)
+    except ValueError as error:
+        raise _damaged(places, error) from None
+
+
+def _damaged(places: Places, error: ValueError) -> KeychainAuthError:
+    return KeychainAuthError(f"{places.pending}: {error}", hint=f"rm {shlex.quote(places.pending)}")
+
+
+def _described(entry: PendingEntry) -> dict[str, Any]:
+    described: dict[str, Any] = msgspec.to_builtins(entry)
+    described.setdefault("interpreter", None)
+    return described
+
+
+def _short(entry: PendingEntry, queue: list[PendingEntry]) -> str:
+    """So many digits of the hash that they mean this program alone."""
+    digits = entry.hash.removeprefix("sha256:")
+    short = digits[:_SHOWN_DIGITS]
+    return short if all(other.hash == entry.hash for other in find(queue, short)) else digits

@@ -1,0 +1,95 @@
+"""From a path that a person typed to the file that is meant, its SHA-256, and what it is.
+
+Contract: symlinks are resolved, because the kernel names a program by its real path. Only a regular file is read (never
+a FIFO, never a device), in constant memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import stat
+from typing import NamedTuple
+
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.model import Program
+from keychain_auth.policy.interpreters import is_interpreter
+
+_HEAD_BYTES = 256  # the kernel itself reads no more of a script's first line (BINPRM_BUF_SIZE)
+_ELF = b"\x7fELF"
+_SCRIPT_SUFFIXES = (".py", ".js", ".sh")
+
+
+class File(NamedTuple):
+    """A file as it is now: real path and hash, how it begins, and the path as it was typed."""
+
+    program: Program
+    head: bytes
+    typed: str
+
+    @property
+    def is_script(self) -> bool:
+        """Does the kernel run another program for it? Then it is never the executable of a process."""
+        return self.head.startswith(b"#!") or self.program.path.endswith(_SCRIPT_SUFFIXES)
+
+    @property
+    def is_interpreter(self) -> bool:
+        """By its real name, or by the one that was typed (``awk`` is ``mawk`` somewhere else)."""
+        return is_interpreter(self.program.path) or is_interpreter(self.typed)
+
+    @property
+    def is_program(self) -> bool:
+        """Is it what Linux runs directly?"""
+        return self.head.startswith(_ELF)
+
+
+def look_at(path: str) -> File:
+    """Read and hash the file that ``path`` leads to.
+
+    Raises NotFound, UsageError for what is not a regular file or has a name that config.json cannot hold,
+    KeychainAuthError for what cannot be read.
+    """
+    real = os.path.realpath(path)
+    try:
+        real.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{real} is not UTF-8, and config.json can hold no other name", hint="rename it") from None
+    try:
+        # O_NONBLOCK: opening a FIFO must not wait for a writer. O_NOFOLLOW: what was resolved stays resolved.
+        fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{path} does not exist") from None
+    except OSError as error:
+        raise KeychainAuthError(f"cannot read {real}: {error.strerror}", hint=f"ls -l {shlex.quote(real)}") from None
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UsageError(f"{real} is not a regular file")
+        head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return File(Program(real, sha256), head, path)
+
+
+def require_program(path: str) -> File:
+    """The file at ``path``, if it can be a registered program of its own. Raises UsageError, and as ``look_at``."""
+    file = look_at(path)
+    if file.is_interpreter:
+        raise UsageError(
+            f"{file.program.path} runs other programs: to register it would be to register whatever it runs",
+            hint="keychain-auth register --script SCRIPT",
+        )
+    if file.is_script:
+        raise UsageError(
+            f"{file.program.path} is a script: what runs is its interpreter",
+            hint=f"keychain-auth register --script {shlex.quote(path)}",
+        )
+    return file
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """The names under which ``path`` may stand in the policy: where it leads, and as it was typed.
+
+    The second is for programs that are gone, and for what was written into config.json by hand.
+    """
+    return tuple(dict.fromkeys((os.path.realpath(path), os.path.abspath(path), path)))

@@ -1,0 +1,173 @@
+"""Which programs are known: ``register``, ``upgrade``, ``unregister``, ``list``. (``check`` has a file of its own.)
+
+None of them gives a permission. These commands change config.json and need no running daemon; a daemon that runs sees
+the change at its next request.
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime
+
+import click
+import msgspec
+
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.location import warnings_about
+from keychain_auth.cli.options import json_option
+from keychain_auth.cli.programs import File, look_at, require_program
+from keychain_auth.cli.report import complain
+from keychain_auth.cli.scripts import interpreter_of, starts_declared
+from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.errors import UsageError
+from keychain_auth.model import Grade, Program
+from keychain_auth.policy import edit
+from keychain_auth.policy.explain import describe_entry
+from keychain_auth.policy.pending import stamp
+
+DECLARED_MEANS = (
+    'Grade "declared": the daemon takes the command line\'s word that the interpreter runs this script.',
+    "It stops other scripts and accidents. It does not stop a program of yours that forges its command line.",
+)
+
+
+@click.command()
+@click.argument("path")
+@click.option("--script", is_flag=True, help="PATH is a script; it is registered together with its interpreter.")
+@click.option(
+    "--interpreter", metavar="PATH", help="What runs the script. Otherwise its first line (#!) or its suffix says it."
+)
+@json_option
+def register(path: str, script: bool, interpreter: str | None, as_json: bool) -> None:
+    """Make the program PATH known, with no permission at all.
+
+    Symlinks are resolved. A path that is known already gets its new hash and keeps its grants. An interpreter is
+    refused: to register it would be to register everything that it runs.
+    """
+    if interpreter is not None and not script:
+        raise click.UsageError("--interpreter goes with --script.")
+    places = find_places()
+    if script:
+        _register_script(places, path, interpreter, as_json)
+        return
+    file = require_program(path)
+    warnings = warnings_about(places, file)
+    if not file.is_program:
+        warnings.append(f"{file.program.path} is no ELF program: the kernel will hardly name it as what runs")
+    now = stamp(datetime.now(UTC))
+    outcome = policy.change(places, lambda document: edit.register(document, file.program, now))
+    _tell(outcome, file.program, None, warnings, as_json)
+
+
+def _register_script(places: Places, path: str, given: str | None, as_json: bool) -> None:
+    script = look_at(path)
+    if script.is_program:
+        raise UsageError(
+            f"{script.program.path} is a program, not a script", hint=f"keychain-auth register {shlex.quote(path)}"
+        )
+    interpreter, flags = interpreter_of(script, given)
+    warnings = warnings_about(places, interpreter, script=script)
+    if not starts_declared(script, interpreter, flags):
+        warnings.append(
+            f"started by its first line it gets the flags {' '.join(flags)}, and is not recognised: "
+            f"start it with {interpreter.program.path} {script.program.path}"
+        )
+    now = stamp(datetime.now(UTC))
+    accepts = [Grade.DECLARED.value]
+    outcome = policy.change(
+        places,
+        lambda document: edit.register(document, script.program, now, interpreter=interpreter.program, accepts=accepts),
+    )
+    _tell(outcome, script.program, interpreter.program, warnings, as_json)
+
+
+@click.command()
+@click.argument("path")
+@json_option
+def upgrade(path: str, as_json: bool) -> None:
+    """Give the known program PATH its new hash; its grants stay.
+
+    For a script, its interpreter is hashed anew as well. An unknown path is exit code 6.
+    """
+    places = find_places()
+    known = policy.known_program(policy.read(places), path)
+    entry = policy.read(places).by_path[known][0]
+    file = look_at(known)
+    interpreter: File | None = None
+    if entry.interpreter is not None:
+        interpreter = look_at(entry.interpreter.path)
+    program = msgspec.structs.replace(file.program, path=known)
+    runs = None if interpreter is None else interpreter.program
+    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs))
+    _tell(outcome, program, runs, [], as_json)
+
+
+@click.command()
+@click.argument("path")
+@json_option
+def unregister(path: str, as_json: bool) -> None:
+    """Forget the program PATH and everything that it may do. It need not exist any more."""
+
+    def forget(document: edit.Document) -> tuple[edit.Document, str]:
+        known = policy.known_path(document, path)
+        return edit.unregister(document, known), known
+
+    known = policy.change(find_places(), forget)
+    if as_json:
+        output.print_json({"outcome": "unregistered", "path": known})
+    else:
+        output.say(f"unregistered {known}")
+
+
+@click.command("list")
+@json_option
+def list_entries(as_json: bool) -> None:
+    """Show the known programs and what they may do."""
+    places = find_places()
+    known = policy.read(places)
+    entries = [describe_entry(entry) for entry in known.by_program.values()]
+    if as_json:
+        output.print_json({"policy": places.policy, "entries": entries, "trusted_signers": known.signers})
+        return
+    if not entries:
+        output.say("No program is registered. Next: keychain-auth register PATH")
+        return
+    rows = [
+        (
+            entry["path"],
+            words(entry["allowed_read_services"]),
+            words(entry["allowed_write_services"]),
+            "yes" if entry["can_search"] else "no",
+            "any" if entry["allowed_targets"] is None else words(entry["allowed_targets"]),
+            entry["interpreter"] or "-",
+        )
+        for entry in entries
+    ]
+    output.table(("program", "read", "write", "search", "targets", "interpreter"), rows)
+
+
+def words(names: object) -> str:
+    """A list of names for a table."""
+    return ", ".join(names) if isinstance(names, list) and names else "-"
+
+
+def _tell(outcome: str, program: Program, interpreter: Program | None, warnings: list[str], as_json: bool) -> None:
+    if as_json:
+        output.print_json(
+            {
+                "outcome": outcome,
+                "path": program.path,
+                "hash": f"sha256:{program.sha256}",
+                "interpreter": None if interpreter is None else interpreter.path,
+                "grade": (Grade.NATIVE if interpreter is None else Grade.DECLARED).value,
+                "warnings": warnings,
+            }
+        )
+        return
+    output.say(f"{outcome} {program.path}", f"  sha256:{program.sha256}")
+    if interpreter is not None:
+        output.say(f"  run by {interpreter.path}", *DECLARED_MEANS)
+    for warning in warnings:
+        complain(f"warning: {warning}")
+    if outcome == "registered":
+        output.say(f"It has no permission yet. Next: keychain-auth authorize {shlex.quote(program.path)} SERVICE")

@@ -1,0 +1,81 @@
+"""Which interpreter runs a script: as it was said, as the script's first line says, or by its suffix.
+
+What comes out is the real file of the interpreter, because that is what the kernel names as the running program.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+
+from keychain_auth.cli.programs import File, look_at
+from keychain_auth.errors import UsageError
+from keychain_auth.policy.interpreters import declared_script, is_interpreter
+
+_BY_SUFFIX = {".py": "python3", ".js": "node", ".sh": "sh"}
+
+
+def interpreter_of(script: File, given: str | None) -> tuple[File, list[str]]:
+    """The interpreter, and the flags that the script's first line gives it.
+
+    ``given``: what the person named, a path or a name on PATH. Raises UsageError if it cannot be told or is no
+    interpreter, NotFound if it does not exist.
+    """
+    words = [given] if given is not None else _shebang(script) or _by_suffix(script)
+    file = look_at(_on_path(words[0], script))
+    if file.is_script:  # a version manager's shim, which runs the real one later
+        raise UsageError(
+            f"{file.program.path} is a script itself (a version manager's?), not an interpreter",
+            hint=_say_which(script),
+        )
+    if not is_interpreter(file.program.path):
+        raise UsageError(f"{file.program.path} is no interpreter that keychain-auth knows", hint=_say_which(script))
+    return file, words[1:]
+
+
+def starts_declared(script: File, interpreter: File, flags: list[str]) -> bool:
+    """Will the daemon recognise the script when it is started by its first line?"""
+    path = script.program.path
+    return declared_script(interpreter.program.path, (interpreter.program.path, *flags, path)) == path
+
+
+def _shebang(script: File) -> list[str]:
+    """The words of the first line after ``#!``, without ``env``; empty if there is no such line."""
+    if not script.head.startswith(b"#!"):
+        return []
+    line = script.head[2:].partition(b"\n")[0]
+    words = os.fsdecode(line).split()
+    if words and os.path.basename(words[0]) == "env":
+        words = _after_env(words[1:])
+    if not words:
+        raise UsageError(f"the first line of {script.program.path} names no interpreter", hint=_say_which(script))
+    return words
+
+
+def _after_env(words: list[str]) -> list[str]:
+    """What ``env`` runs: after its -S and the variables that it sets. Nothing if it is called in another way."""
+    rest = list(words)
+    while rest and (rest[0] in ("-S", "--split-string") or "=" in rest[0].partition("/")[0]):
+        rest.pop(0)
+    return [] if rest and rest[0].startswith("-") else rest
+
+
+def _by_suffix(script: File) -> list[str]:
+    name = _BY_SUFFIX.get(os.path.splitext(script.program.path)[1])
+    if name is None:
+        raise UsageError(f"nothing in {script.program.path} says which interpreter runs it", hint=_say_which(script))
+    return [name]
+
+
+def _on_path(word: str, script: File) -> str:
+    if "/" in word:
+        return word
+    found = shutil.which(word)
+    if found is None:
+        raise UsageError(f"the interpreter {word} is not on your PATH", hint=_say_which(script))
+    return found
+
+
+def _say_which(script: File) -> str:
+    return f"keychain-auth register --script {shlex.quote(script.typed)} --interpreter INTERPRETER"

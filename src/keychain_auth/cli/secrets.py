@@ -1,0 +1,125 @@
+"""Secrets for people, over the admin socket: ``set``, ``get``, ``list-secrets``, ``rm``.
+
+Contract: a value comes from a prompt that does not show it, or from stdin; never from an argument, which every process
+of this machine could read (proc_pid_cmdline(5)). Each use is in the audit log.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from keychain_auth.cli import output
+from keychain_auth.cli.fetch import fetch
+from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.report import printable
+from keychain_auth.client import admin
+from keychain_auth.errors import UsageError
+
+_LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below, and it is the one that counts
+
+
+@click.command("set")
+@click.argument("service")
+@click.argument("target")
+@socket_option
+@json_option
+def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
+    """Store a secret. The value is asked for, or is read from stdin.
+
+    On a terminal it is asked for twice and not shown. Otherwise it is all of stdin, without one newline at its end. It
+    is never taken from the command line, where other programs could see it.
+    """
+    value = _prompted(service, target) if sys.stdin is not None and sys.stdin.isatty() else _from_stdin()
+    admin.ask("set", socket=socket, service=service, target=target, value=value)
+    if as_json:
+        output.print_json({"outcome": "stored", "service": service, "target": target})
+    else:
+        output.say(f"stored {service} {target}")
+
+
+@click.command("get")
+@click.argument("service")
+@click.argument("target")
+@socket_option
+@json_option
+def get_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
+    """Print the value of a secret.
+
+    To a terminal: the value and a newline, control characters escaped. Anywhere else (a pipe, a file, a variable):
+    exactly its bytes, with no newline added.
+    """
+    fetch(service, target, socket, as_json)
+
+
+@click.command("list-secrets")
+@click.argument("service", required=False)
+@click.option("--prefix", metavar="PREFIX", default="", help="Only targets that begin with PREFIX.")
+@socket_option
+@json_option
+def list_secrets(service: str | None, prefix: str, socket: str | None, as_json: bool) -> None:
+    """Show the names of the stored secrets, never a value."""
+    rows: list[dict[str, Any]] = admin.ask("list", socket=socket, service=service or "", prefix=prefix)
+    if as_json:
+        output.print_json(rows)
+    elif not rows:
+        output.say("No such secret.")
+    else:
+        output.table(
+            ("service", "target", "attributes"),
+            [
+                (row["service"], row["target"], ", ".join(f"{name}={text}" for name, text in row["attributes"].items()))
+                for row in rows
+            ],
+        )
+
+
+@click.command("rm")
+@click.argument("service")
+@click.argument("target")
+@socket_option
+@json_option
+def remove_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
+    """Remove a secret. Exit code 6 if there is none of that name."""
+    admin.ask("rm", socket=socket, service=service, target=target)
+    if as_json:
+        output.print_json({"outcome": "removed", "service": service, "target": target})
+    else:
+        output.say(f"removed {service} {target}")
+
+
+def _prompted(service: str, target: str) -> str:
+    with warnings.catch_warnings():
+        # getpass only warns when it cannot turn the echo off, and then reads the secret in the open.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            first = getpass.getpass(f"Value of {printable(f'{service} {target}')}: ", stream=sys.stderr)
+            second = getpass.getpass("The same again: ", stream=sys.stderr)
+        except getpass.GetPassWarning:
+            raise UsageError("this terminal would show the value", hint="give it on stdin instead") from None
+        except EOFError:
+            raise UsageError("no value was given; nothing was stored") from None
+    if first != second:
+        raise UsageError("the two values are not the same; nothing was stored")
+    return _text(first.encode("utf-8", "surrogateescape"))
+
+
+def _from_stdin() -> str:
+    if sys.stdin is None:
+        raise UsageError("there is no stdin to read the value from")
+    content = sys.stdin.buffer.read(_LONGEST_INPUT + 1)
+    if len(content) > _LONGEST_INPUT:
+        raise UsageError(f"the value is longer than {_LONGEST_INPUT} bytes")
+    return _text(content.removesuffix(b"\n"))
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:  # its text would show some of the value: raised below, outside of the handler
+        pass
+    raise UsageError("the value is not UTF-8 text", hint="encode it first: base64 < FILE | keychain-auth set …")

@@ -1,0 +1,26 @@
+"""``keychain-auth start``: the daemon in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import click
+
+from keychain_auth.cli.options import socket_option
+from keychain_auth.daemon.app import App
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.places import find_places
+
+
+@click.command()
+@socket_option
+@click.option("--log-json", is_flag=True, help="Log one JSON object a line, for programs.")
+def start(socket: str | None, log_json: bool) -> None:
+    """Run the daemon in the foreground.
+
+    It serves this user only. SIGTERM or Ctrl-C ends it: answers under way are finished. Its log goes to stderr.
+    """
+    places = find_places(socket)
+    journal = Journal(as_json=log_json)
+    try:
+        App(places, journal).run()
+    finally:
+        journal.close()

@@ -1,0 +1,62 @@
+"""``keychain-auth status``: what the running daemon says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from keychain_auth.cli import output
+from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.client import admin
+from keychain_auth.errors import KeychainAuthError
+
+
+@click.command()
+@socket_option
+@json_option
+def status(socket: str | None, as_json: bool) -> None:
+    """Ask the daemon how it is. Exit code 4 if none runs."""
+    answer: dict[str, Any] = admin.ask("status", socket=socket)
+    if as_json:
+        output.print_json(answer)
+        return
+    try:
+        facts = _facts(answer)
+    except (KeyError, TypeError):
+        raise KeychainAuthError(
+            "this daemon is of another version than this command", hint="keychain-auth status --json"
+        ) from None
+    policy = answer["policy"]
+    if policy["problem"]:
+        output.shout(f"{policy['path']} IS NOT OBEYED: {policy['problem']}")
+        output.shout("The last good policy stays in force until the file is mended.")
+    width = max(map(len, facts))
+    output.say(*(f"{name:<{width}}  {fact}" for name, fact in facts.items()))
+
+
+def _facts(answer: dict[str, Any]) -> dict[str, str]:
+    policy, keychain = answer["policy"], answer["keychain"]
+    waiting = answer["pending"]
+    pending = "the queue cannot be read" if waiting is None else f"{waiting} waiting for approval"
+    return {
+        "daemon": f"running, pid {answer['pid']}, version {answer['version']}, for {_time(answer['uptime_seconds'])}",
+        "socket": f"{answer['socket']}, {answer['connections']} connected",
+        "policy": f"{policy['state']}, {policy['entries']} programs, {policy['path']}",
+        "pending": pending,
+        "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
+        "audit": f"{answer['audit']['seq']} lines, {answer['audit']['path']}",
+        "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
+        "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",
+        **{f"checks {name}": rule for name, rule in answer["identity"].items()},
+    }
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _time(seconds: int) -> str:
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours} h {minute} min" if hours else f"{minute} min {second} s" if minute else f"{second} s"

@@ -1,0 +1,31 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cli.lab import Terminal
+from support.world import World
+
+
+@pytest.fixture
+def terminal(world: World) -> Iterator[Callable[..., Terminal]]:
+    """Starts commands on a terminal; they are ended with the test."""
+    opened: list[Terminal] = []
+
+    def start(*words: str) -> Terminal:
+        opened.append(Terminal(world, *words))
+        return opened[-1]
+
+    yield start
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    """A world with a daemon."""
+    world.start()
+    return world

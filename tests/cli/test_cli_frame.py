@@ -1,0 +1,242 @@
+"""What all commands have in common: exit codes, messages, streams, and how little the fast path loads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from cli.lab import NOT_RUNNING, Terminal, closed_stream, modules_after
+from keychain_auth.cli.main import plain_get
+from keychain_auth.cli.report import printable
+from support.world import World
+
+ASKS_THE_DAEMON = (
+    ("status",),
+    ("get", "aws", "key"),
+    ("get", "aws", "key", "--socket=/nowhere/agent.sock"),
+    ("set", "aws", "key"),
+    ("list-secrets",),
+    ("rm", "aws", "key"),
+)
+WRONG = (
+    (),
+    ("no-such-command",),
+    ("status", "--no-such-option"),
+    ("status", "superfluous"),
+    ("get", "aws"),
+    ("get", "aws", "a", "b"),
+    ("get", "aws", "a", "-s"),
+    ("register",),
+    ("register", "--interpreter", "/bin/sh", "/bin/ls"),
+    ("approve", "1234567"),
+    ("approve", "not-hexadecimal"),
+    ("audit",),
+    ("audit", "tail", "-n", "0"),
+    ("authorize", "/bin/ls", "two\nlines"),
+    ("status", "--socket", ""),
+)
+
+
+@pytest.mark.parametrize("words", ASKS_THE_DAEMON, ids=" ".join)
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
+def test_without_a_daemon_every_command_says_so(world: World, words: tuple[str, ...], more: tuple[str, ...]) -> None:
+    done = world.cli(*words, *more, input="value")
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", NOT_RUNNING)
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_wrong_usage_is_exit_code_2(world: World, words: tuple[str, ...]) -> None:
+    done = world.cli(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert not words or len(done.stderr.splitlines()) <= 2
+
+
+@pytest.mark.parametrize("words", [("--help",), ("get", "--help"), ("audit", "verify", "-h"), ("--version",)], ids=" ".join)
+def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
+    done = world.cli(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def test_every_command_explains_itself_and_takes_json(world: World) -> None:
+    listed = world.cli("--help").stdout.partition("Commands:")[2].split("\n")
+    names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
+    assert len(names) == 17
+    for name in names:
+        for words in [(name, "tail"), (name, "verify")] if name == "audit" else [(name,)]:
+            text = world.cli(*words, "--help").stdout
+            assert text.startswith("Usage: keychain-auth ")
+            assert ("--log-json" if name == "start" else "--json") in text
+
+
+def test_python_dash_m_is_the_same_command(world: World) -> None:
+    done = subprocess.run(
+        [world.python, "-m", "keychain_auth", "status"], env=world.environment(), capture_output=True, text=True,
+        check=False, **world.user.popen(),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (4, NOT_RUNNING)
+
+
+def test_an_untrusted_listener_is_sent_nothing(running: World) -> None:
+    os.chmod(os.path.dirname(running.socket), 0o777)  # others could put their socket there
+    done = running.cli("set", "aws", "key", input="hunter2")
+    assert done.returncode == 1
+    assert "not trusted" in done.stderr
+    assert "chmod go-w" in done.stderr
+    os.chmod(os.path.dirname(running.socket), 0o700)
+    assert running.cli_json("list-secrets") == []
+
+
+# --- the fast path ----------------------------------------------------------------------------
+
+
+def test_get_loads_nothing_heavy(running: World) -> None:
+    running.cli("set", "aws", "key", input="v")
+    loaded = modules_after(running, ["get", "aws", "key"])
+    heavy = {"click", "rich", "msgspec", "asyncio", "cryptography", "sqlite3", "argparse", "typing", "importlib", "ctypes"}
+    assert not {name.partition(".")[0] for name in loaded} & heavy
+    ours = {name for name in loaded if name.startswith("keychain_auth.")}
+    assert not {name for name in ours if name.split(".")[1] in ("daemon", "keychain", "crypto", "audit", "policy", "wire")}
+    assert "keychain_auth.cli.app" not in loaded
+    # The same look shows the heavy parts when another command is run, so it can see them.
+    assert {"click", "keychain_auth.cli.app"} <= modules_after(running, ["list-secrets"])
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["get", "aws", "a"], ("aws", "a", None, False)),
+        (["get", "-s", "/x", "aws", "--json", "a"], ("aws", "a", "/x", True)),
+        (["get", "aws", "a", "--socket", "/y"], ("aws", "a", "/y", False)),
+        (["get", "aws", "a", "--socket=/y"], None),
+        (["get", "aws", "a", "-s"], None),
+        (["get", "aws", "--help"], None),
+        (["get", "aws"], None),
+        (["get", "--", "-aws", "a"], None),
+        (["set", "aws", "a"], None),
+        ([], None),
+    ],
+)
+def test_what_is_plainly_a_get(words: list[str], parts: tuple[str, str, str | None, bool] | None) -> None:
+    assert plain_get(words) == parts
+
+
+def test_the_long_way_of_get_does_the_same(running: World) -> None:
+    running.cli("set", "--", "-svc", "-key", input="v")
+    for words in (("get", "--", "-svc", "-key"), ("get", f"--socket={running.socket}", "--", "-svc", "-key")):
+        done = running.cli(*words)
+        assert (done.returncode, done.stdout) == (0, "v")
+
+
+# --- streams ----------------------------------------------------------------------------------
+
+
+def test_a_reader_that_leaves_is_no_failure_worth_a_word(world: World) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [world.python, "-m", "keychain_auth", "list", "--json"], env=world.environment(), stdout=writing,
+        stderr=subprocess.PIPE, check=False, **world.user.popen(),
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure(world: World) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [world.python, "-m", "keychain_auth", "list"], env=world.environment(), stdout=full,
+            stderr=subprocess.PIPE, check=False, **world.user.popen(),
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"the system says: No space left on device\n")
+
+
+def test_a_closed_stdout_does_not_become_the_daemons_socket(running: World) -> None:
+    running.cli("set", "aws", "key", input="hunter2")
+    done = closed_stream(running, 1, "get", "aws", "key")
+    assert done.returncode == 1
+    assert b"Bad file descriptor" in done.stderr
+    assert closed_stream(running, 2, "get", "aws", "key").stdout == b"hunter2"
+    assert closed_stream(running, 0, "set", "aws", "key").returncode == 0
+    assert running.cli("get", "aws", "key").stdout == ""
+
+
+def test_ctrl_c_is_130(running: World) -> None:
+    typed = Terminal(running, "set", "aws", "key")
+    try:
+        typed.expect("Value of aws key: ")
+        typed.type("half a sec\x03")
+        assert typed.wait() == 130
+        assert "Traceback" not in typed.screen
+    finally:
+        typed.close()
+    assert running.cli_json("list-secrets") == []
+
+
+def test_ctrl_c_while_the_daemon_is_asked(world: World) -> None:
+    # A stopped daemon accepts (its kernel does) and never answers: the command waits, and can be interrupted.
+    daemon = world.start()
+    daemon.signal(signal.SIGSTOP)
+    process = world.spawn([world.python, "-X", "importtime", "-m", "keychain_auth.cli.main", "get", "aws", "key"])
+    process.err.find(lambda line: b"keychain_auth.client.admin" in line)
+    while "unix" not in _waits_in(process.pid):
+        assert process.returncode is None
+    process.signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert "Traceback" not in process.err.text()
+    daemon.signal(signal.SIGCONT)
+
+
+def _waits_in(pid: int) -> str:
+    """The kernel's name for what a process waits for: ``do_poll`` and its kind; made into one word."""
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return "unix" if "poll" in file.read() else ""
+    except OSError:
+        return ""
+
+
+# --- text of unknown origin -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ünïcode", "plain ünïcode"),
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("two\nlines\ttab", "two\\nlines\\ttab"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\x9b31m\x7f", "\\x9b31m\\x7f"),
+        ("\udcff", "\\udcff"),
+        ("\u2028\u200b\U000e0041", "\\u2028\\u200b\\U000e0041"),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    assert printable(text).isprintable()
+
+
+def test_printable_keeps_what_it_is_told_to() -> None:
+    assert printable("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"
+
+
+def test_names_of_programs_cannot_play_with_the_terminal(world: World) -> None:
+    evil = world.path("bin", "evil\x1b]0;owned\x07\nfake line")
+    os.rename(world.build_client(), evil)
+    for words in (("register", evil), ("list",), ("check", evil), ("authorize", evil, "aws"), ("unregister", evil)):
+        done = world.cli(*words)
+        assert done.returncode == 0
+        text = done.stdout + done.stderr
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "\nfake" not in text
+        assert "evil\\x1b" in text
+    missing = world.cli("upgrade", evil)
+    assert missing.returncode == 6
+    assert len(missing.stderr.splitlines()) == 2
+    assert "\x1b" not in missing.stderr

@@ -1,0 +1,122 @@
+"""Which entry is an identity's own, and why an interpreter has none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.policy.interpreters import declared_script, is_interpreter
+from keychain_auth.policy.match import match
+from keychain_auth.policy.parse import parse_policy
+
+A, B, PY = "a" * 64, "b" * 64, "c" * 64
+
+
+def policy_of(*entries: dict[str, object]) -> bytes:
+    return json.dumps({"registered_binaries": entries}).encode()
+
+
+def native(path: str, sha256: str) -> Identity:
+    return Identity(Program(path, sha256), Grade.NATIVE, pid=1, uid=1)
+
+
+def script(path: str, sha256: str, interpreter: Program) -> Identity:
+    return Identity(interpreter, Grade.DECLARED, pid=1, uid=1, script=Program(path, sha256))
+
+
+PYTHON = Program("/usr/bin/python3.11", PY)
+TOOL = {"path": "/bin/tool", "hash": A}
+SCRIPT = {
+    "path": "/home/u/app.py",
+    "hash": f"sha256:{B}",
+    "interpreter": {"path": PYTHON.path, "hash": PY},
+    "accepts": ["declared"],
+}
+
+
+def field_of(policy: bytes, identity: Identity) -> str:
+    result = match(parse_policy(policy), identity)
+    assert isinstance(result, Denial)
+    assert result.reason == "unregistered_binary_pending_approval"
+    return result.field
+
+
+def test_path_and_hash_must_both_match() -> None:
+    policy = policy_of(TOOL)
+    assert isinstance(match(parse_policy(policy), native("/bin/tool", A)), Entry)
+    assert field_of(policy, native("/bin/tool", B)) == "hash"
+    assert field_of(policy, native("/bin/other", A)) == "path"
+
+
+def test_an_interpreter_is_never_granted_by_its_own_hash() -> None:
+    """Somebody wrote python3 itself into config.json: that would register every script there is."""
+    policy = policy_of({"path": PYTHON.path, "hash": PY, "allowed_read_services": ["aws"]})
+    naive = parse_policy(policy).by_program.get((PYTHON.path, PY))
+    assert naive is not None  # by path and hash alone it would match
+    assert field_of(policy, native(PYTHON.path, PY)) == "interpreter"
+    assert field_of(policy, script("/home/u/evil.py", B, PYTHON)) == "path"
+
+
+def test_a_script_needs_its_interpreter_and_its_grade() -> None:
+    policy = policy_of(SCRIPT)
+    assert isinstance(match(parse_policy(policy), script("/home/u/app.py", B, PYTHON)), Entry)
+    assert field_of(policy, script("/home/u/app.py", A, PYTHON)) == "hash"
+    assert field_of(policy, script("/home/u/app.py", B, Program(PYTHON.path, A))) == "interpreter"
+    assert field_of(policy, script("/home/u/app.py", B, Program("/opt/python", PY))) == "interpreter"
+    assert field_of(policy, native("/home/u/app.py", B)) == "interpreter"
+    assert field_of(policy_of({**SCRIPT, "accepts": []}), script("/home/u/app.py", B, PYTHON)) == "accepts"
+    silent = {name: value for name, value in SCRIPT.items() if name != "accepts"}
+    assert field_of(policy_of(silent), script("/home/u/app.py", B, PYTHON)) == "accepts"
+
+
+def test_an_entry_for_a_program_is_not_one_for_a_script_of_that_path() -> None:
+    assert field_of(policy_of(TOOL), script("/bin/tool", A, PYTHON)) == "interpreter"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "python3", "python3.11", "python", "pypy3", "node", "nodejs", "deno", "bash", "sh", "dash", "zsh", "perl",
+        "perl5.36.0", "ruby3.1", "php8.2", "lua5.4", "java", "busybox", "ld-linux-x86-64.so.2", "env", "gdb", "Rscript",
+        "qemu-x86_64", "tclsh8.6", "gawk", "pwsh", "python3.13t",
+    ],
+)  # fmt: skip
+def test_interpreters_are_known(name: str) -> None:
+    assert is_interpreter(f"/usr/bin/{name}")
+
+
+@pytest.mark.parametrize("name", ["git", "docker", "mytool", "pythonista", "nodeos", "bashful", "sshd", "ssh", "aws"])
+def test_other_programs_are_not(name: str) -> None:
+    assert not is_interpreter(f"/usr/bin/{name}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("python3", "app.py"), "app.py"),
+        (("python3", "-I", "-B", "/x/app.py", "--flag"), "/x/app.py"),
+        (("anything", "app.py"), "app.py"),
+        (("python3",), None),
+        (("python3", "-"), None),
+        (("python3", ""), None),
+        (("python3", "-c", "evil", "app.py"), None),
+        (("python3", "-m", "app"), None),
+        (("python3", "-i", "app.py"), None),
+        (("python3", "-W", "app.py"), None),
+        (("python3", "-X", "importtime", "app.py"), None),
+        (("python3", "-Ic", "evil"), None),
+        (("python3", "--", "app.py"), None),
+    ],
+)
+def test_only_the_plain_form_declares_a_script(argv: tuple[str, ...], expected: str | None) -> None:
+    assert declared_script("/usr/bin/python3.11", argv) == expected
+
+
+def test_flags_of_one_interpreter_are_not_those_of_another() -> None:
+    assert declared_script("/usr/bin/node", ("node", "-I", "app.js")) is None
+    assert declared_script("/usr/bin/node", ("node", "--require", "evil.js", "app.js")) is None
+    assert declared_script("/usr/bin/node", ("node", "app.js")) == "app.js"
+    assert declared_script("/usr/bin/dash", ("sh", "-e", "run.sh")) == "run.sh"
+    assert declared_script("/usr/bin/dash", ("sh", "-c", "evil", "run.sh")) is None

@@ -1,0 +1,115 @@
+"""config.json: what is accepted, and that every refusal names line and field."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keychain_auth.errors import PolicyFormatError
+from keychain_auth.model import Grade
+from keychain_auth.policy.parse import parse_policy
+
+HASH = "0123456789abcdef" * 4
+GOOD = """{
+  "protocol_version": "1",
+  "registered_binaries": [
+    {
+      "path": "/usr/local/bin/mytool",
+      "hash": "sha256:HASH",
+      "registered_at": "2026-05-21T12:00:00Z",
+      "allowed_read_services": ["aws", "openai"],
+      "allowed_write_services": ["openai"],
+      "can_search": false
+    },
+    {
+      "path": "/opt/other",
+      "hash": "HASH"
+    }
+  ],
+  "trusted_signers": [{"service": "AgentSecrets", "public_key": "AAAA"}]
+}
+""".replace("HASH", HASH)
+
+
+def test_the_published_example() -> None:
+    policy = parse_policy(GOOD.encode())
+    entry = policy.by_program["/usr/local/bin/mytool", HASH]
+    assert entry.read_services == {"aws", "openai"}
+    assert entry.write_services == {"openai"}
+    assert not entry.can_search
+    assert entry.allowed_targets is None
+    assert entry.accepts == {Grade.NATIVE}
+    assert policy.by_program["/opt/other", HASH].read_services == frozenset()
+    assert policy.signers == 1
+
+
+def test_a_hash_may_be_bare_or_in_capitals() -> None:
+    text = json.dumps({"registered_binaries": [{"path": "/x", "hash": HASH.upper()}]})
+    assert ("/x", HASH) in parse_policy(text.encode()).by_program
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field"),
+    [
+        ('"1"', '"2"', 2, "$.protocol_version"),
+        ('"can_search": false', '"can_search": "no"', 10, "$.registered_binaries[0].can_search"),
+        ('["aws", "openai"]', '"aws"', 8, "$.registered_binaries[0].allowed_read_services"),
+        ('["aws", "openai"]', '["aws", 7]', 8, "$.registered_binaries[0].allowed_read_services[1]"),
+        ('["aws", "openai"]', '["aws", ""]', 8, "$.registered_binaries[0].allowed_read_services[1]"),
+        (f'"hash": "{HASH}"', '"hash": "sha256:zz"', 14, "$.registered_binaries[1].hash"),
+        (f'"hash": "{HASH}"', '"hash": null', 14, "$.registered_binaries[1].hash"),
+        ('"/opt/other"', '"relative/tool"', 13, "$.registered_binaries[1].path"),
+        ('"can_search": false', '"can_serach": false', 10, "$.registered_binaries[0].can_serach"),
+        ('"can_search": false', '"accepts": ["always"]', 10, "$.registered_binaries[0].accepts[0]"),
+        ('"can_search": false', '"allowed_targets": [3]', 10, "$.registered_binaries[0].allowed_targets[0]"),
+        ('"can_search": false', '"path": "/evil"', 10, "$.registered_binaries[0].path"),
+        ('"/opt/other"', '"/usr/local/bin/mytool"', 12, "$.registered_binaries[1]"),
+        ('"service": "AgentSecrets"', '"service": 1', 17, "$.trusted_signers[0].service"),
+        ("false\n    },", "false\n    }", 12, "$"),
+    ],
+)
+def test_a_refusal_names_line_and_field(old: str, new: str, line: int, field: str) -> None:
+    assert GOOD.count(old) == 1
+    with pytest.raises(PolicyFormatError) as caught:
+        parse_policy(GOOD.replace(old, new).encode())
+    assert (caught.value.line, caught.value.field) == (line, field)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"[]", b"null", b"{", b"\xff", b"\xef\xbb\xbf{}", b"[" * 10**6])
+def test_what_is_no_policy_is_refused(content: bytes) -> None:
+    with pytest.raises(PolicyFormatError):
+        parse_policy(content)
+
+
+mutations = st.tuples(st.integers(0, len(GOOD)), st.integers(0, 40), st.text(max_size=10))
+
+
+@given(st.binary(max_size=60) | mutations.map(lambda m: (GOOD[: m[0]] + m[2] + GOOD[m[0] + m[1] :]).encode()))
+def test_any_bytes_are_a_policy_or_a_refusal_with_a_line(content: bytes) -> None:
+    try:
+        parse_policy(content)
+    except PolicyFormatError as error:
+        assert 1 <= error.line <= content.count(b"\n") + 1
+        assert error.field
+
+
+documents: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["registered_binaries", "path", "hash", "accepts", "interpreter", "trusted_signers"]), inner
+        )
+    ),
+)
+
+
+@given(documents)
+def test_any_json_is_a_policy_or_a_refusal(document: Any) -> None:
+    with contextlib.suppress(PolicyFormatError):
+        parse_policy(json.dumps(document, indent=1).encode())
