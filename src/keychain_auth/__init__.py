@@ -23,6 +23,7 @@ __all__ = [
     "CallerChanged",
     "ConnectionLost",
     "DaemonNotRunning",
+    "IdentityNotVerified",
     "InvalidRequest",
     "KeychainAuthClient",
     "KeychainAuthError",

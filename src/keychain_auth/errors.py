@@ -113,6 +113,10 @@ class UserNotAllowed(RequestDenied):
     """The caller runs as another user than this daemon serves."""
 
 
+class IdentityNotVerified(RequestDenied):
+    """The daemon could not establish which program this is; its log says which rule did not hold."""
+
+
 class RequestFailed(RequestRejected):
     """Something failed on the daemon's side (status ``error``)."""
 
@@ -143,6 +147,7 @@ _BY_REASON: dict[str, type[RequestRejected]] = {
     "caller_changed": CallerChanged,
     "socket_not_cloexec": SocketNotCloexec,
     "user_not_allowed": UserNotAllowed,
+    "identity_not_verified": IdentityNotVerified,
     "malformed_request": MalformedRequest,
     "keychain_locked": KeychainLocked,
     "audit_unavailable": AuditUnavailable,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
 from cli.lab import NOT_RUNNING, Terminal, closed_stream, modules_after
 from keychain_auth.cli.main import plain_get
 from keychain_auth.cli.report import printable
+from support.lines import until
 from support.world import World
 
 ASKS_THE_DAEMON = (
@@ -56,7 +58,9 @@ def test_wrong_usage_is_exit_code_2(world: World, words: tuple[str, ...]) -> Non
     assert not words or len(done.stderr.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("words", [("--help",), ("get", "--help"), ("audit", "verify", "-h"), ("--version",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [("--help",), ("get", "--help"), ("audit", "verify", "-h"), ("--version",)], ids=" ".join
+)
 def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
     done = world.cli(*words)
     assert (done.returncode, done.stderr) == (0, "")
@@ -83,7 +87,7 @@ def test_python_dash_m_is_the_same_command(world: World) -> None:
 
 
 def test_an_untrusted_listener_is_sent_nothing(running: World) -> None:
-    os.chmod(os.path.dirname(running.socket), 0o777)  # others could put their socket there
+    os.chmod(os.path.dirname(running.socket), 0o777)  # noqa: S103 - others could put their socket there
     done = running.cli("set", "aws", "key", input="hunter2")
     assert done.returncode == 1
     assert "not trusted" in done.stderr
@@ -98,10 +102,23 @@ def test_an_untrusted_listener_is_sent_nothing(running: World) -> None:
 def test_get_loads_nothing_heavy(running: World) -> None:
     running.cli("set", "aws", "key", input="v")
     loaded = modules_after(running, ["get", "aws", "key"])
-    heavy = {"click", "rich", "msgspec", "asyncio", "cryptography", "sqlite3", "argparse", "typing", "importlib", "ctypes"}
+    heavy = {
+        "click",
+        "rich",
+        "msgspec",
+        "asyncio",
+        "cryptography",
+        "sqlite3",
+        "argparse",
+        "typing",
+        "importlib",
+        "ctypes",
+    }
     assert not {name.partition(".")[0] for name in loaded} & heavy
     ours = {name for name in loaded if name.startswith("keychain_auth.")}
-    assert not {name for name in ours if name.split(".")[1] in ("daemon", "keychain", "crypto", "audit", "policy", "wire")}
+    assert not {
+        name for name in ours if name.split(".")[1] in ("daemon", "keychain", "crypto", "audit", "policy", "wire")
+    }
     assert "keychain_auth.cli.app" not in loaded
     # The same look shows the heavy parts when another command is run, so it can see them.
     assert {"click", "keychain_auth.cli.app"} <= modules_after(running, ["list-secrets"])
@@ -166,15 +183,12 @@ def test_a_closed_stdout_does_not_become_the_daemons_socket(running: World) -> N
     assert running.cli("get", "aws", "key").stdout == ""
 
 
-def test_ctrl_c_is_130(running: World) -> None:
-    typed = Terminal(running, "set", "aws", "key")
-    try:
-        typed.expect("Value of aws key: ")
-        typed.type("half a sec\x03")
-        assert typed.wait() == 130
-        assert "Traceback" not in typed.screen
-    finally:
-        typed.close()
+def test_ctrl_c_is_130(running: World, terminal: Callable[..., Terminal]) -> None:
+    typed = terminal("set", "aws", "key")
+    typed.expect("Value of aws key: ")
+    typed.type("half a sec\x03")
+    assert typed.wait() == 130
+    assert "Traceback" not in typed.screen
     assert running.cli_json("list-secrets") == []
 
 
@@ -184,21 +198,17 @@ def test_ctrl_c_while_the_daemon_is_asked(world: World) -> None:
     daemon.signal(signal.SIGSTOP)
     process = world.spawn([world.python, "-X", "importtime", "-m", "keychain_auth.cli.main", "get", "aws", "key"])
     process.err.find(lambda line: b"keychain_auth.client.admin" in line)
-    while "unix" not in _waits_in(process.pid):
-        assert process.returncode is None
+    until(lambda: _polls(process.pid), "the command waits for an answer")
     process.signal(signal.SIGINT)
     assert process.wait() == 130
     assert "Traceback" not in process.err.text()
     daemon.signal(signal.SIGCONT)
 
 
-def _waits_in(pid: int) -> str:
-    """The kernel's name for what a process waits for: ``do_poll`` and its kind; made into one word."""
-    try:
-        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
-            return "unix" if "poll" in file.read() else ""
-    except OSError:
-        return ""
+def _polls(pid: int) -> bool:
+    """Does the process wait in poll(2)? The kernel says in which of its functions it sleeps."""
+    with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+        return "poll" in file.read()
 
 
 # --- text of unknown origin -------------------------------------------------------------------

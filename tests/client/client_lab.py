@@ -139,6 +139,16 @@ def echo(conversation: Conversation) -> None:
         conversation.answer(results=results)
 
 
+def answer_one(conversation: Conversation) -> None:
+    conversation.request()
+    conversation.answer()
+
+
+def deny(conversation: Conversation, reason: str = "unregistered_binary_pending_approval") -> None:
+    conversation.request()
+    conversation.answer(status="denied", reason=reason)
+
+
 def messages(error: BaseException) -> str:
     """All that a report of ``error`` could print: it, and what it was raised from or beside."""
     texts: list[str] = []

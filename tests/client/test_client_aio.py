@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_lab import PATIENCE, Conversation, ScriptedDaemon, echo, run_program
+from client_lab import PATIENCE, Conversation, ScriptedDaemon, answer_one, echo, run_program
 
 from keychain_auth import AsyncKeychainAuthClient, KeychainAuthClient, errors
 from keychain_auth.wire.client import Secret, SecretInfo
@@ -25,11 +25,6 @@ def run(coroutine: Coroutine[Any, Any, None]) -> None:
             await coroutine
 
     asyncio.run(limited(), debug=True)
-
-
-def answer_one(conversation: Conversation) -> None:
-    conversation.request()
-    conversation.answer()
 
 
 def test_it_has_the_methods_of_the_blocking_client() -> None:

@@ -177,8 +177,8 @@ def test_names_cannot_forge_lines_in_log_or_audit(world: World) -> None:
     talker = world.talker(program)
     evil = '\u2028\u202e"}\\n{"action":"read","result":"GRANTED"'
     assert talker.ask(read(evil, service="gcp")) == denied("service_not_allowed")
-    before = len(daemon.log.splitlines())
     assert [line["targets"] for line in world.audit() if line["service"] == "gcp"] == [[evil]]
-    assert talker.ask(read("a")) == results()
-    assert len(daemon.log.splitlines()) == before
+    assert daemon.stop() == 0
     assert daemon.log.isascii()
+    events = [line.split(" ")[2:5] for line in daemon.log.replace("  ", " ").replace("  ", " ").splitlines()]
+    assert [words[0] for words in events] == ["listening", "denied", "stopping", "stopped"]

@@ -149,7 +149,12 @@ CONFIG = ".config/keychain-auth/config.json"
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("", "line 1"), ('{\n"registered_binaries": [\n{"path": 7}]}', "line 3"), ("{", "not JSON"), ("\x00\xff", "config.json")],
+    [
+        ("", "line 1"),
+        ('{\n"registered_binaries": [\n{"path": 7}]}', "line 3"),
+        ("{", "not JSON"),
+        ("\x00\xff", "config.json"),
+    ],
 )
 def test_a_malformed_policy_stops_the_start(world: World, content: str, told: str) -> None:
     world.write(CONFIG, content)
@@ -187,7 +192,11 @@ def test_a_policy_of_somebody_else_stops_the_start(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("toml", "told"),
-    [("[limits]\nconnections = 0", "connections"), ("[limit]\n", "limit"), ("hash_limit_bytes = 'x'", "hash_limit_bytes")],
+    [
+        ("[limits]\nconnections = 0", "connections"),
+        ("[limit]\n", "limit"),
+        ("hash_limit_bytes = 'x'", "hash_limit_bytes"),
+    ],
 )
 def test_wrong_settings_stop_the_start(world: World, toml: str, told: str) -> None:
     world.write_settings(toml)

@@ -95,7 +95,13 @@ def test_a_malformed_request_leaves_the_connection_open(world: World) -> None:
     world.granted("talker", "aws")
     world.start()
     talker = world.talker(world.path("bin/talker"))
-    for line in (b"\n", b"hello\n", b"\xff\xfe\n", b'{"type":"REQUEST"}\n', json.dumps(read("a", x=1)).encode() + b"\n"):
+    for line in (
+        b"\n",
+        b"hello\n",
+        b"\xff\xfe\n",
+        b'{"type":"REQUEST"}\n',
+        json.dumps(read("a", x=1)).encode() + b"\n",
+    ):
         talker.send_raw(line)
         assert talker.answer() == failed("malformed_request")
     assert talker.ask(read("a")) == results()

@@ -62,9 +62,10 @@ def look_at(path: str) -> File:
         raise NotFound(f"{path} does not exist") from None
     except OSError as error:
         raise KeychainAuthError(f"cannot read {real}: {error.strerror}", hint=f"ls -l {shlex.quote(real)}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UsageError(f"{real} is not a regular file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UsageError(f"{real} is not a regular file")
         head = file.read(_HEAD_BYTES)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

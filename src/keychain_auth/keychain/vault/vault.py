@@ -240,10 +240,14 @@ def _encoded(texts: Iterable[tuple[str, str]]) -> dict[str, bytes] | None:
 
     The caller raises: UnicodeEncodeError carries the text, and stays attached to whatever is raised on its account.
     """
+    encoded: dict[str, bytes] = {}
     try:
-        return {name: text.encode() for name, text in texts if name.encode() is not None}
+        for name, text in texts:
+            name.encode()
+            encoded[name] = text.encode()
     except UnicodeEncodeError:
         return None
+    return encoded
 
 
 def _is_closed() -> KeychainError:

@@ -1,0 +1,209 @@
+"""list-pending, approve, deny: from a refusal to a registered program, and only that program."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cli.lab import script
+from daemon.requests import PENDING, SUCCESS, denied, read, write
+from support.world import World, sha256_of
+
+
+def queue(world: World, *entries: dict[str, Any]) -> str:
+    """Write pending.json by hand; returns its path."""
+    return world.write(".config/keychain-auth/pending.json", json.dumps(entries))
+
+
+def waiting(path: str, sha256: str = "", **more: Any) -> dict[str, Any]:
+    """A queue entry for the program ``path`` as it is now, or with the hash ``sha256``."""
+    return {
+        "path": path, "hash": f"sha256:{sha256}" if sha256 else sha256_of(path), "command_line": "tool --x",
+        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "user": "me", "pid": 1, **more,
+    }  # fmt: skip
+
+
+def registered(world: World) -> list[dict[str, Any]]:
+    return list(world.read_policy()["registered_binaries"])
+
+
+def test_from_refusal_to_service(running: World) -> None:
+    talker = running.talker()
+    assert talker.ask(read("a")) == denied(PENDING)
+    program = running.path("bin/talker")
+    (entry,) = running.cli_json("list-pending")
+    assert (entry["path"], entry["hash"], entry["interpreter"]) == (program, sha256_of(program), None)
+    assert program in running.cli("list-pending").stdout
+    answer = running.cli_json("approve", entry["hash"], "--read", "aws", "--write", "aws")
+    assert (answer["outcome"], answer["path"], answer["can_search"]) == ("registered", program, False)
+    assert running.cli_json("list-pending") == []
+    assert talker.reconnect().ask(write({"a": "1"})) == SUCCESS
+
+
+def test_approve_gives_no_permission_by_itself(running: World) -> None:
+    talker = running.talker()
+    talker.ask(read("a"))
+    short = sha256_of(talker.words[0]).removeprefix("sha256:")[:8].upper()
+    done = running.cli("approve", short)
+    assert done.returncode == 0
+    assert running.cli_json("list")["entries"][0]["allowed_read_services"] == []
+    assert talker.reconnect().ask(read("a")) == denied("service_not_allowed")
+
+
+def test_approve_with_every_option(world: World) -> None:
+    program = world.build_client()
+    queue(world, waiting(program))
+    digits = sha256_of(program)
+    answer = world.cli_json(
+        "approve", digits, "--read", "aws", "--read", "openai", "--write", "aws", "--search", "--targets", "p:"
+    )
+    assert answer == {
+        "outcome": "registered", "hash": digits, "path": program, "allowed_read_services": ["aws", "openai"],
+        "allowed_write_services": ["aws"], "can_search": True, "allowed_targets": ["p:"],
+    }  # fmt: skip
+
+
+def test_a_known_path_keeps_its_grants(world: World) -> None:
+    program = world.build_client(variant="one")
+    world.cli("register", program)
+    world.cli("authorize", program, "aws", "--read")
+    world.build_client(variant="two")
+    queue(world, waiting(program))
+    answer = world.cli_json("approve", sha256_of(program))
+    assert (answer["outcome"], answer["allowed_read_services"]) == ("updated", ["aws"])
+    assert [entry["hash"] for entry in registered(world)] == [sha256_of(program)]
+
+
+def test_a_prefix_must_mean_one_program(world: World) -> None:
+    one, two = world.build_client("one"), world.build_client("two", "two")
+    first = sha256_of(one).removeprefix("sha256:")
+    # Two hashes with the same first 20 digits, as an attacker with time could make the first 8 to 12.
+    twin = first[:20] + "".join("0" if digit != "0" else "1" for digit in first[20:])
+    queue(world, waiting(one), waiting(two, twin))
+    for length in (8, 20):
+        done = world.cli("approve", first[:length])
+        assert done.returncode == 2
+        assert "give more digits" in done.stderr
+        assert world.cli("deny", first[:length]).returncode == 2
+    assert registered(world) == []
+    shown = [line.split()[0] for line in world.cli("list-pending").stdout.splitlines()[1:]]
+    assert shown == [first, twin]  # the short form would not do
+    assert world.cli_json("approve", first[:21])["path"] == one
+    assert [entry["path"] for entry in world.pending()] == [two]
+
+
+def test_equal_files_at_two_places_are_told_apart(world: World) -> None:
+    one, two = world.build_client("one"), world.build_client("two")
+    queue(world, waiting(one), waiting(two))
+    done = world.cli("approve", sha256_of(one))
+    assert done.returncode == 2
+    assert one in done.stderr
+    assert two in done.stderr
+    assert world.cli_json("approve", sha256_of(one), "--path", two)["path"] == two
+    assert [entry["path"] for entry in world.pending()] == [one]
+
+
+def test_what_is_not_in_the_queue(world: World) -> None:
+    program = world.build_client()
+    old = datetime.now(UTC) - timedelta(hours=25)
+    queue(world, {**waiting(program), "timestamp": old.strftime("%Y-%m-%dT%H:%M:%SZ")})
+    assert world.cli_json("list-pending") == []
+    assert "No program waits" in world.cli("list-pending").stdout
+    for command in ("approve", "deny"):
+        done = world.cli(command, sha256_of(program))
+        assert done.returncode == 6
+        assert "Next: keychain-auth list-pending" in done.stderr
+    assert registered(world) == []
+
+
+def test_a_file_that_changed_since_is_not_approved(running: World) -> None:
+    # The attack: an innocent program asks, and is replaced while its owner reads list-pending. What would be registered
+    # without a second look is a hash of a file that is gone, and a person who believes to know what stands there.
+    talker = running.talker()
+    talker.ask(read("a"))
+    program = talker.words[0]
+    asked = sha256_of(program)
+    running.build_client(variant="evil")
+    done = running.cli("approve", asked, "--read", "aws")
+    assert done.returncode == 1
+    assert "not the file any more that asked" in done.stderr
+    assert f"Next: keychain-auth deny {asked.removeprefix('sha256:')[:16]}" in done.stderr
+    os.unlink(program)
+    assert running.cli("approve", asked).returncode == 6
+    assert registered(running) == []
+    assert len(running.pending()) == 1  # still there, to be denied
+    assert running.cli_json("deny", asked) == {"outcome": "denied", "path": program, "hash": asked}
+    assert running.pending() == []
+
+
+def test_a_bare_interpreter_is_never_approved(running: World) -> None:
+    code = "from keychain_auth import KeychainAuthClient; KeychainAuthClient().check('aws')"
+    process = running.spawn([running.python, "-c", code])
+    assert process.wait() == 1
+    assert "unregistered_binary_pending_approval" in process.err.text()
+    (entry,) = running.cli_json("list-pending")
+    assert entry["path"] == running.installation.interpreter
+    done = running.cli("approve", entry["hash"])
+    assert done.returncode == 2
+    assert "Next: keychain-auth register --script SCRIPT" in done.stderr
+    assert registered(running) == []
+    assert running.cli("deny", entry["hash"]).returncode == 0
+
+
+def test_a_script_is_approved_with_its_interpreter(running: World) -> None:
+    code = "from keychain_auth import KeychainAuthClient\nKeychainAuthClient().check('aws')\nprint('served')\n"
+    path = script(running, text=code)
+    words = [running.python, path]
+    assert running.spawn(words).wait() == 1
+    (entry,) = running.cli_json("list-pending")
+    interpreter = running.installation.interpreter
+    assert (entry["path"], entry["interpreter"]["path"]) == (path, interpreter)
+    running.cli_json("approve", entry["hash"])
+    (added,) = registered(running)
+    assert added["interpreter"] == {"path": interpreter, "hash": sha256_of(interpreter)}
+    assert added["accepts"] == ["declared"]
+    running.cli_json("authorize", path, "aws")
+    process = running.spawn(words)
+    assert process.wait() == 0, process.err.text()
+
+
+def test_a_changed_interpreter_is_not_approved(world: World) -> None:
+    path = script(world)
+    interpreter = {"path": world.installation.interpreter, "sha256": "0" * 64}
+    queue(world, waiting(path, interpreter=interpreter))
+    done = world.cli("approve", sha256_of(path))
+    assert done.returncode == 1
+    assert f"{world.installation.interpreter} is not the file" in done.stderr
+
+
+def test_the_queue_keeps_the_entry_when_the_policy_cannot_be_written(world: World) -> None:
+    program = world.build_client()
+    queue(world, waiting(program))
+    world.write(".config/keychain-auth/config.json", "{")
+    assert world.cli("approve", sha256_of(program)).returncode == 1
+    assert len(world.pending()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"path": 1}]', "[" * 100_000])
+def test_a_damaged_queue_is_named(world: World, content: str) -> None:
+    path = world.write(".config/keychain-auth/pending.json", content)
+    for words in (("list-pending",), ("approve", "12345678"), ("deny", "12345678")):
+        done = world.cli(*words)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 2
+        assert f"Next: rm {path}" in done.stderr
+
+
+def test_command_lines_cannot_play_with_the_terminal(world: World) -> None:
+    queue(world, waiting(world.build_client(), command_line="tool \x1b[2J\r[bold]all is well[/bold]\nfake line"))
+    shown = world.cli("list-pending").stdout
+    assert "\x1b" not in shown
+    assert "\r" not in shown
+    assert len(shown.splitlines()) == 2
+    assert "tool \\x1b[2J\\r[bold]all is well[/bold]\\nfake line" in shown
+    (entry,) = world.cli_json("list-pending")  # programs get it as it is, escaped as JSON
+    assert entry["command_line"].startswith("tool \x1b[2J\r")

@@ -1,0 +1,100 @@
+"""The pending queue as the daemon keeps it: there at once, bounded, and cheap under a flood."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+from daemon.requests import PENDING, denied, read
+from support.world import World
+
+OLD = {"path": "/bin/x", "hash": f"sha256:{'a' * 64}", "command_line": "x", "user": "u", "pid": 1}
+
+
+def ask(world: World, program: str) -> None:
+    talker = world.talker(program)
+    assert talker.ask(read("a")) == denied(PENDING)
+    talker.order("close")
+
+
+def test_an_entry_is_in_the_file_before_its_refusal_is_sent(world: World) -> None:
+    world.start()
+    for number in range(5):
+        ask(world, world.build_client(f"tool{number}", f"v{number}"))
+        assert len(world.pending()) == number + 1
+
+
+def test_the_same_program_is_one_entry(world: World) -> None:
+    world.start()
+    program = world.build_client()
+    for _ in range(20):
+        ask(world, program)
+    assert len(world.pending()) == 1
+
+
+def test_a_flood_costs_few_writes(world: World) -> None:
+    """400 refusals of four strangers: the file is replaced now and then, not 400 times."""
+    daemon = world.start()
+    programs = [world.build_client(f"tool{number}", f"v{number}") for number in range(4)]
+    for program in programs:
+        ask(world, program)
+    before = os.stat(os.path.join(world.config_dir, "pending.json")).st_ino
+    written = int(daemon_io(daemon.pid)["write_bytes"])
+    for _ in range(100):
+        for program in programs:
+            ask(world, program)
+    assert os.stat(os.path.join(world.config_dir, "pending.json")).st_ino == before
+    assert int(daemon_io(daemon.pid)["write_bytes"]) - written < 4 * 1024 * 1024
+    assert len(world.pending()) == 4
+
+
+def daemon_io(pid: int) -> dict[str, str]:
+    try:
+        with open(f"/proc/{pid}/io") as file:
+            return dict(line.strip().split(": ") for line in file)
+    except PermissionError:  # only root may look into a process that forbids dumps
+        return {"write_bytes": "0"}
+
+
+def test_an_entry_that_a_person_took_away_comes_back_when_asked_for_again(world: World) -> None:
+    world.start()
+    program = world.build_client()
+    ask(world, program)
+    [entry] = world.pending()
+    assert world.cli("deny", entry["hash"]).returncode == 0
+    assert world.pending() == []
+    ask(world, program)
+    assert [again["path"] for again in world.pending()] == [program]
+
+
+def test_what_expired_is_gone_and_the_rest_is_kept(world: World) -> None:
+    now = datetime.now(UTC)
+    fresh = {**OLD, "path": "/bin/y", "timestamp": (now - timedelta(hours=23)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    expired = {**OLD, "timestamp": (now - timedelta(hours=25)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    world.write(".config/keychain-auth/pending.json", json.dumps([expired, fresh]))
+    world.start()
+    program = world.build_client()
+    ask(world, program)
+    assert [entry["path"] for entry in world.pending()] == ["/bin/y", program]
+
+
+def test_a_damaged_queue_is_kept_beside_and_begun_anew(world: World) -> None:
+    world.write(".config/keychain-auth/pending.json", '[{"path"')
+    world.start()
+    program = world.build_client()
+    ask(world, program)
+    assert [entry["path"] for entry in world.pending()] == [program]
+    with open(os.path.join(world.config_dir, "pending.json.damaged")) as kept:
+        assert kept.read() == '[{"path"'
+
+
+def test_command_lines_are_cut(world: World) -> None:
+    world.start()
+    program = world.build_client()
+    talker = world.talk([program, world.socket, *["--late"] * 2000])
+    talker.feed(b"!connect\n")
+    talker.connected()
+    assert talker.ask(read("a")) == denied(PENDING)
+    [entry] = world.pending()
+    assert len(entry["command_line"].encode()) == 4096

@@ -1,0 +1,103 @@
+"""The judging of facts: pure, so every rule can be broken one at a time."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from keychain_auth.identity import attest
+from keychain_auth.identity.attest import Refusal
+from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
+from keychain_auth.model import Grade, Identity
+
+OURS = Namespaces(user=1, pid=2, mount=3)
+HOST = HostFacts(uid=1000, namespaces=OURS, filesystems=attest.LOCAL_FILESYSTEMS)
+KEY = FileKey(device=5, inode=6, size=7, mtime_ns=8, ctime_ns=9)
+GOOD = PeerFacts(
+    pid=10,
+    uid=1000,
+    namespaces=OURS,
+    executable=FileFacts("/usr/bin/tool", KEY, "ext4"),
+    at_path=(5, 6),
+    holds_socket=True,
+    inheritable=False,
+    exec_id=ExecId(11, (12,)),
+    steady=True,
+)
+
+
+def changed(**fields: object) -> PeerFacts:
+    return msgspec.structs.replace(GOOD, **fields)
+
+
+def test_good_facts_pass() -> None:
+    assert attest.judge(GOOD, HOST) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "said"),
+    [
+        (changed(uid=0), "user_not_allowed", "uid 0"),
+        (changed(namespaces=Namespaces(9, 2, 3)), "identity_not_verified", "another user namespace"),
+        (changed(namespaces=Namespaces(1, 9, 3)), "identity_not_verified", "another pid namespace"),
+        (changed(namespaces=Namespaces(1, 2, 9)), "identity_not_verified", "another mount namespace"),
+        (changed(steady=False), "caller_changed", "replaced its program"),
+        (changed(executable=FileFacts("/x", KEY, "fuse.evil")), "identity_not_verified", "fuse.evil"),
+        (changed(executable=FileFacts("/x", KEY, "tmpfs")), "identity_not_verified", "tmpfs"),
+        (changed(executable=FileFacts("/x", KEY, "unknown")), "identity_not_verified", "unknown"),
+        (changed(at_path=(5, 7)), "identity_not_verified", "not the one that runs"),
+        (changed(at_path=(4, 6)), "identity_not_verified", "not the one that runs"),
+        (changed(at_path=None), "identity_not_verified", "not the one that runs"),
+        (changed(holds_socket=False), "socket_not_cloexec", "another process holds"),
+        (changed(inheritable=True), "socket_not_cloexec", "SOCK_CLOEXEC"),
+    ],
+)
+def test_each_rule_alone_refuses(facts: PeerFacts, reason: str, said: str) -> None:
+    refusal = attest.judge(facts, HOST)
+    assert refusal is not None
+    assert refusal.reason == reason
+    assert said in refusal.why
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        changed(exec_id=ExecId(11, (13,))),
+        changed(exec_id=ExecId(12, (12,))),
+        changed(executable=FileFacts("/usr/bin/tool", msgspec.structs.replace(KEY, ctime_ns=10), "ext4")),
+        changed(executable=FileFacts("/usr/bin/other", KEY, "ext4")),
+    ],
+)
+def test_two_looks_must_show_the_same_process(later: PeerFacts) -> None:
+    assert attest.same_process(GOOD, GOOD) is None
+    refusal = attest.same_process(GOOD, later)
+    assert refusal is not None
+    assert refusal.reason == "caller_changed"
+
+
+def test_a_native_identity() -> None:
+    identity = attest.native(GOOD, "a" * 64)
+    assert identity.grade is Grade.NATIVE
+    assert (identity.subject.path, identity.subject.sha256) == ("/usr/bin/tool", "a" * 64)
+
+
+def test_a_declared_script() -> None:
+    script = ScriptFacts("/home/u/app.py", "b" * 64, "ext4")
+    identity = attest.declared(GOOD, "a" * 64, script, HOST)
+    assert isinstance(identity, Identity)
+    assert identity.grade is Grade.DECLARED
+    assert identity.subject.path == "/home/u/app.py"
+    assert identity.program.path == "/usr/bin/tool"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (ScriptFacts("/mnt/app.py", "b" * 64, "nfs4"), "nfs4"),
+        (ScriptFacts("/tmp/x/app.py", "b" * 64, "ext4", writable_by_others="/tmp/x"), "/tmp/x"),
+    ],
+)
+def test_a_script_that_others_can_change_proves_nothing(script: ScriptFacts, said: str) -> None:
+    refusal = attest.declared(GOOD, "a" * 64, script, HOST)
+    assert isinstance(refusal, Refusal)
+    assert said in refusal.why

@@ -1,0 +1,233 @@
+"""The single looks at Linux: each against the real kernel."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from keychain_auth.platform.base import FileTooLarge
+from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
+from keychain_auth.platform.linux.filehash import digest
+from keychain_auth.platform.linux.filesystem import MountTable
+from keychain_auth.platform.linux.peer import writable_by_others
+from keychain_auth.platform.linux.peercred import open_peer
+from keychain_auth.platform.linux.procfs import Process
+from keychain_auth.platform.linux.syscalls import FileWatch, open_cached, statx_descriptor
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A child that waits for its stdin to end."""
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def inode(end: socket.socket) -> int:
+    return os.fstat(end.fileno()).st_ino
+
+
+def test_statx_agrees_with_stat() -> None:
+    fd = os.open(sys.executable, os.O_RDONLY)
+    try:
+        about, known = statx_descriptor(fd), os.fstat(fd)
+    finally:
+        os.close(fd)
+    assert about[:7] == (
+        known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_uid, known.st_mode
+    )  # fmt: skip
+
+
+def test_the_diagnosis_names_the_other_end(pair: tuple[socket.socket, socket.socket]) -> None:
+    diagnosis = SocketDiagnosis()
+    try:
+        assert diagnosis.peer_inode(inode(pair[0])) == inode(pair[1])
+        assert diagnosis.peer_inode(inode(pair[1])) == inode(pair[0])
+        pair[1].close()
+        assert diagnosis.peer_inode(inode(pair[0])) == 0
+        with pytest.raises(OSError, match="No such file"):
+            diagnosis.peer_inode(0xFFFFFFF0)
+    finally:
+        diagnosis.close()
+
+
+def test_who_holds_an_end_and_whether_it_is_inheritable(pair: tuple[socket.socket, socket.socket]) -> None:
+    process = Process(os.getpid())
+    try:
+        assert holding(process.folder, inode(pair[1]), 10_000) == (True, False)
+        copy = os.dup2(pair[1].fileno(), pair[1].fileno() + 500, inheritable=True)
+        assert holding(process.folder, inode(pair[1]), 10_000) == (True, True)
+        os.close(copy)
+        assert holding(process.folder, inode(pair[1]), 10_000) == (True, False)
+        assert holding(process.folder, 1, 10_000) == (False, False)
+        with pytest.raises(TooManyDescriptors):
+            holding(process.folder, inode(pair[1]), 2)
+    finally:
+        process.close()
+
+
+def test_a_process_folder_never_shows_another_process(sleeper: subprocess.Popen[bytes]) -> None:
+    process = Process(sleeper.pid)
+    try:
+        watch = FileWatch(process.folder, b"exe")
+        first = watch.raw()
+        assert first is not None
+        assert first[0] == os.stat("/bin/cat").st_ino
+        before = process.exec_id()
+        assert process.exec_id() == before
+        sleeper.kill()
+        sleeper.wait()
+        assert watch.raw() is None
+        with pytest.raises(ProcessLookupError):
+            process.exec_id()
+    finally:
+        process.close()
+
+
+def test_an_exec_changes_the_exec_id_and_not_the_pid() -> None:
+    """The layout is random for each exec (ASLR), even of the same program."""
+    script = "echo ready; read go; exec /bin/sh -c 'echo again; read go'"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        assert shell.stdin is not None
+        assert shell.stdout.readline() == b"ready\n"
+        process = Process(shell.pid)
+        before = process.exec_id()
+        shell.stdin.write(b"\n")
+        shell.stdin.flush()
+        assert shell.stdout.readline() == b"again\n"
+        after = process.exec_id()
+        process.close()
+        assert after.start_time == before.start_time
+        assert after.layout != before.layout
+        shell.stdin.close()
+
+
+def test_the_name_of_a_process_cannot_shift_the_fields(tmp_path: object) -> None:
+    """The name stands in parentheses in /proc/PID/stat and may hold anything, ") R 1 1" included."""
+    program = os.path.join(str(tmp_path), ") R 1 (x")
+    os.symlink("/bin/cat", program)
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
+        looked = Process(process.pid)
+        with open("/proc/uptime") as file:
+            uptime = float(file.read().split()[0])
+        assert 0 < looked.exec_id().start_time / os.sysconf("SC_CLK_TCK") <= uptime + 1
+        looked.close()
+
+
+def test_the_peer_is_the_one_that_connected(pair: tuple[socket.socket, socket.socket]) -> None:
+    process = open_peer(pair[0], os.getpid())
+    assert process.pid == os.getpid()
+    process.close()
+
+
+def test_mounts_are_known_by_their_id() -> None:
+    table = MountTable()
+    try:
+        for path, expected in (("/proc/self", "proc"), ("/sys", "sysfs")):
+            fd = os.open(path, os.O_PATH)
+            assert table.filesystem_of(statx_descriptor(fd).mount_id) == expected
+            os.close(fd)
+        assert table.filesystem_of(0x7FFFFFFF) == "unknown"
+    finally:
+        table.close()
+
+
+def test_open_cached_opens_what_is_known_and_nothing_through_magic_links() -> None:
+    os.stat("/usr/bin/env")
+    fd = open_cached(b"/usr/bin/env")
+    assert statx_descriptor(fd).inode == os.stat("/usr/bin/env").st_ino
+    os.close(fd)
+    with pytest.raises(OSError, match="symbolic links|temporarily unavailable"):
+        open_cached(b"/proc/self/exe")
+
+
+class TestHash:
+    """Whether a hash may be remembered."""
+
+    @pytest.fixture
+    def path(self, tmp_path: object) -> str:
+        name = os.path.join(str(tmp_path), "file")
+        with open(name, "wb") as file:
+            file.write(b"content" * 1000)
+        return name
+
+    @staticmethod
+    def digest_of(path: str, *, aged: bool = True, limit: int = 10**6) -> tuple[str, bool]:
+        """With ``aged`` the clock of the hash stands five seconds later: nobody can set a ctime back."""
+        import keychain_auth.platform.linux.filehash as module
+
+        clock = module.time.time_ns
+        module.time.time_ns = lambda: clock() + (5_000_000_000 if aged else 0)  # type: ignore[assignment]
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            result = digest(fd, limit)
+            assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK
+        finally:
+            os.close(fd)
+            module.time.time_ns = clock  # type: ignore[assignment]
+        return result.sha256, result.keep
+
+    def test_a_settled_file_without_writers_may_be_remembered(self, path: str) -> None:
+        expected = hashlib.sha256(b"content" * 1000).hexdigest()
+        assert self.digest_of(path) == (expected, True)
+
+    def test_a_fresh_file_may_not(self, path: str) -> None:
+        assert self.digest_of(path, aged=False)[1] is False
+
+    def test_a_file_that_somebody_can_still_write_may_not(self, path: str) -> None:
+        """The attack: map it for writing, let it be hashed, change a page that is dirty already. The key stays."""
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+            mapped[0:1] = b"X"  # dirty before the hash
+            before = statx_descriptor(file.fileno())
+            naive, keep = self.digest_of(path)
+            mapped[0:1] = b"Y"
+            after = statx_descriptor(file.fileno())
+            with open(path, "rb") as again:
+                now = hashlib.sha256(again.read()).hexdigest()
+            assert before == after  # a cache by key alone would now vouch for content that is gone
+            assert naive != now
+            assert keep is False
+
+    def test_a_file_beyond_the_limit_is_not_read(self, path: str) -> None:
+        os.truncate(path, 2 * 1024**3)
+        with pytest.raises(FileTooLarge):
+            self.digest_of(path, limit=1024**3)
+
+
+def test_the_first_writable_place_is_named(tmp_path: object) -> None:
+    folder = os.path.join(str(tmp_path), "a", "b")
+    os.makedirs(folder)
+    path = os.path.join(folder, "app.py")
+    with open(path, "w") as file:
+        file.write("x")
+    me = os.geteuid()
+    os.chmod(path, 0o644)
+    os.chmod(folder, 0o755)
+    assert writable_by_others(path, me) == ""
+    os.chmod(folder, 0o775)
+    assert writable_by_others(path, me) == folder
+    os.chmod(folder, 0o1777)  # sticky: others may add files, not exchange this one
+    assert writable_by_others(path, me) == ""
+    os.chmod(path, 0o666)
+    assert writable_by_others(path, me) == path
+    os.chmod(path, 0o644)
+    if me == 0:
+        os.chown(path, 12345, -1)
+        assert writable_by_others(path, 54321) == path
+        assert writable_by_others(path, 12345) == ""
