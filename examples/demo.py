@@ -64,7 +64,7 @@ class Home:
                 for line in process.stderr or ():
                     event = json.loads(line)
                     if event["event"] == "listening":
-                        say(f"daemon {event['pid']} listens on {event['socket'].replace(self.folder, '~')}")
+                        say(f"daemon {event['pid']} listens on {event['socket']}")
                         break
                 else:
                     fail("the daemon did not start")
@@ -83,18 +83,18 @@ class Home:
     def cli(self, *words: str, expected: int = 0) -> str:
         """One keychain-auth command, shown with what it printed."""
         show("keychain-auth " + " ".join(words))
-        return self._run([*COMMAND, *words], expected)
+        return self.run([*COMMAND, *words], expected)
 
     def client(self, *words: str, stdin: str = "", expected: int = 0) -> str:
         """One run of a client program, shown with what it printed."""
         show(" ".join(words) + (f"   # with {len(stdin.splitlines())} lines on stdin" if stdin else ""))
-        return self._run(words, expected, stdin)
+        return self.run(words, expected, stdin)
 
-    def _run(self, words: Sequence[str], expected: int, stdin: str = "") -> str:
+    def run(self, words: Sequence[str], expected: int, stdin: str = "", quiet: bool = False) -> str:
         done = subprocess.run(words, env=self.env, input=stdin, capture_output=True, text=True, check=False)
-        text = (done.stdout + done.stderr).replace(self.folder, "~")
-        for line in text.splitlines():
-            say(line)
+        if not quiet:
+            for line in (done.stdout + done.stderr).splitlines():
+                say(line)
         if done.returncode != expected:
             fail(f"exit code {done.returncode}, expected {expected}")
         return done.stdout
@@ -124,7 +124,7 @@ def main() -> None:
         stranger = home.build("postinstall", "-O1")
         home.client(stranger, "read", SERVICE, "proj_123:production:", expected=3)
         home.cli("list-pending")
-        [waiting] = json.loads(home._run([*COMMAND, "list-pending", "--json"], 0))
+        [waiting] = json.loads(home.run([*COMMAND, "list-pending", "--json"], 0, quiet=True))
 
         title("4. Approved, it may still do nothing until a person says what")
         home.cli("approve", waiting["hash"].removeprefix("sha256:")[:12])
@@ -173,9 +173,7 @@ def title(text: str) -> None:
 
 def show(command: str) -> None:
     """What is run next."""
-    folder = tempfile.gettempdir()
-    words = [word if not word.startswith(folder) else "~/bin/" + os.path.basename(word) for word in command.split(" ")]
-    print("  $ " + " ".join(words), flush=True)
+    print("  $ " + command, flush=True)
 
 
 def say(line: str) -> None:

@@ -87,7 +87,7 @@ def test_python_dash_m_is_the_same_command(world: World) -> None:
 
 
 def test_an_untrusted_listener_is_sent_nothing(running: World) -> None:
-    os.chmod(os.path.dirname(running.socket), 0o777)  # noqa: S103 - others could put their socket there
+    os.chmod(os.path.dirname(running.socket), 0o777)
     done = running.cli("set", "aws", "key", input="hunter2")
     assert done.returncode == 1
     assert "not trusted" in done.stderr

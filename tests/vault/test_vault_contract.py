@@ -62,15 +62,15 @@ class VaultLikeADict(RuleBasedStateMachine):
         self.runner.run(self.vault.write(service, list(entries.items()), attributes))
         self.model.update({(service, target): (value, attributes) for target, value in entries.items()})
 
-    @rule(service=SERVICES, targets=st.lists(NAMES, max_size=20), attributes=ATTRIBUTES)
-    def delete(self, service: str, targets: list[str], attributes: dict[str, str]) -> None:
-        self.runner.run(self.vault.delete(service, targets, attributes))
-        for item in self._expected(service, targets, attributes):
+    @rule(service=SERVICES, names=st.lists(NAMES, max_size=20), attributes=ATTRIBUTES)
+    def delete(self, service: str, names: list[str], attributes: dict[str, str]) -> None:
+        self.runner.run(self.vault.delete(service, names, attributes))
+        for item in self._expected(service, names, attributes):
             self.model.pop((service, item.target), None)
 
-    @rule(service=SERVICES, targets=st.lists(NAMES, max_size=8), attributes=ATTRIBUTES)
-    def read(self, service: str, targets: list[str], attributes: dict[str, str]) -> None:
-        assert at_once(self.vault.read(service, targets, attributes)) == self._expected(service, targets, attributes)
+    @rule(service=SERVICES, names=st.lists(NAMES, max_size=8), attributes=ATTRIBUTES)
+    def read(self, service: str, names: list[str], attributes: dict[str, str]) -> None:
+        assert at_once(self.vault.read(service, names, attributes)) == self._expected(service, names, attributes)
 
     @rule(service=SERVICES, prefixes=st.lists(NAMES, min_size=1, max_size=4), attributes=ATTRIBUTES)
     def read_prefix(self, service: str, prefixes: list[str], attributes: dict[str, str]) -> None:

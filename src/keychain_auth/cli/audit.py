@@ -33,11 +33,12 @@ def audit() -> None:
 @json_option
 def tail(lines: int, as_json: bool) -> None:
     """Show the last lines of the audit log, oldest first. Nothing is verified."""
-    found = audit_verify.tail(find_places().audit_log, lines)
+    path = find_places().audit_log
+    found = audit_verify.tail(path, lines) if os.path.isdir(os.path.dirname(path)) else []
+    if not found:
+        raise NotFound(f"there is no audit log {path} yet", hint="keychain-auth start")
     if as_json:
         output.print_json(found)
-    elif not found:
-        output.say("The audit log is empty.")
     else:
         output.table(_COLUMNS, [_row(line) for line in found])
 
