@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 
@@ -34,9 +35,9 @@ def make_private_dir(path: str) -> None:
         os.mkdir(path, PRIVATE_DIR)
     info = os.stat(path, follow_symlinks=False)
     if not stat.S_ISDIR(info.st_mode):
-        raise UnsafeFile(f"{path} is not a folder", hint=f"mv {path} {path}.old")
+        raise UnsafeFile(f"{path} is not a folder", hint=_aside(path))
     if info.st_uid != os.geteuid():
-        raise UnsafeFile(f"{path} belongs to another user (uid {info.st_uid})", hint=f"ls -ld {path}")
+        raise UnsafeFile(f"{path} belongs to another user (uid {info.st_uid})", hint=f"ls -ld {shlex.quote(path)}")
     if stat.S_IMODE(info.st_mode) != PRIVATE_DIR:
         os.chmod(path, PRIVATE_DIR)
 
@@ -63,7 +64,7 @@ def open_private(path: str) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=f"ls -l {path}") from None
+        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=f"ls -l {shlex.quote(path)}") from None
     try:
         check_private(path, os.fstat(fd))
     except UnsafeFile:
@@ -76,13 +77,17 @@ def check_private(path: str, info: os.stat_result) -> None:
     """Raise UnsafeFile unless ``info`` is a regular file that only this user or root can write."""
     if not stat.S_ISREG(info.st_mode):
         kind = "a folder" if stat.S_ISDIR(info.st_mode) else "no regular file"
-        raise UnsafeFile(f"{path} is {kind}", hint=f"mv {path} {path}.old")
+        raise UnsafeFile(f"{path} is {kind}", hint=_aside(path))
     if info.st_uid not in (os.geteuid(), 0):
         raise UnsafeFile(
-            f"{path} belongs to another user (uid {info.st_uid})", hint=f"chown {os.geteuid()} {path}"
+            f"{path} belongs to another user (uid {info.st_uid})", hint=f"chown {os.geteuid()} {shlex.quote(path)}"
         )
     if info.st_mode & _OTHERS_WRITE:
-        raise UnsafeFile(f"{path} can be written by other users", hint=f"chmod 600 {path}")
+        raise UnsafeFile(f"{path} can be written by other users", hint=f"chmod 600 {shlex.quote(path)}")
+
+
+def _aside(path: str) -> str:
+    return f"mv {shlex.quote(path)} {shlex.quote(path + '.old')}"
 
 
 def replace(path: str, content: bytes) -> None:

@@ -82,7 +82,7 @@ def _copy() -> str:
             shutil.copy(str(file.locate()), target)
     compileall.compile_dir(folder, quiet=2)
     for parent, _, names in os.walk(folder):
-        os.chmod(parent, 0o755)  # noqa: S103 - another user runs what is in there
+        os.chmod(parent, 0o755)
         for name in names:
             os.chmod(os.path.join(parent, name), 0o644)
     return folder

@@ -21,7 +21,7 @@ from keychain_auth.model import Item
 NAMES = st.text(alphabet="ab:/é\ud7ff\U0010ffff", min_size=1, max_size=4)
 SERVICES = st.sampled_from(["svc", "svc:a", "svc:", "пароли"])
 SHORT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-LONG = st.sampled_from(["v" * 4096, "v" * 4097, "ü" * 2048 + "x", "\N{KEY}" * 65536])
+LONG = st.sampled_from([("v", 4096), ("v", 4097), ("ü", 2049), ("\N{KEY}", 65536)]).map(lambda pair: pair[0] * pair[1])
 VALUES = st.one_of(SHORT, SHORT, SHORT, LONG)
 ATTRIBUTES = st.dictionaries(st.sampled_from(["environment", "team"]), st.sampled_from(["", "a", "ß"]), max_size=2)
 Stored = dict[tuple[str, str], tuple[str, dict[str, str]]]

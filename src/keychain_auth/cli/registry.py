@@ -90,8 +90,9 @@ def upgrade(path: str, as_json: bool) -> None:
     For a script, its interpreter is hashed anew as well. An unknown path is exit code 6.
     """
     places = find_places()
-    known = policy.known_program(policy.read(places), path)
-    entry = policy.read(places).by_path[known][0]
+    present = policy.read(places)
+    known = policy.known_program(present, path)
+    entry = present.by_path[known][0]
     file = look_at(known)
     interpreter: File | None = None
     if entry.interpreter is not None:

@@ -1,10 +1,10 @@
 """The admin socket: the command line's way in. Same framing, its own small language.
 
-A request is ``{"command": NAME, …}``, an answer ``{"ok": true, "result": …}`` or ``{"ok": false, "error": TEXT, "hint": TEXT,
-"exit_code": N}``. Who may use it: a process of the same user, in the daemon's own namespaces.
+A request is ``{"command": NAME, …}``, an answer ``{"ok": true, "result": …}`` or ``{"ok": false, "error": TEXT,
+"hint": TEXT, "exit_code": N}``. Who may use it: a process of the same user, in the daemon's own namespaces.
 
-What it does not promise: protection from other programs of the same user. In this mode (key file) such a program can open
-the vault's key file itself; docs/threat-model.md says so. Everything done here is in the audit log.
+What it does not promise: protection from other programs of the same user. In this mode (key file) such a program can
+open the vault's key file itself; docs/threat-model.md says so. Everything done here is in the audit log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.connection import Handler, Reply
-from keychain_auth.daemon.gate import RefusedSession
+from keychain_auth.daemon.gate import RefusedSession, distrust
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.errors import (
     EXIT_FAILED,
@@ -97,17 +97,17 @@ class AdminSession:
         self._path = path
         self._commands = commands
 
-    def verify(self, sender: int | None) -> bool:
+    def distrust(self, sender: int | None) -> str:
         """As on the agent socket."""
-        return sender == self._peer.pid and self._peer.runs_same_file()
+        return distrust(self._peer, sender)
 
     async def respond(self, line: bytes) -> Reply:
         """Run one command."""
         return Reply(await self._commands.run(line, self._peer, self._path))
 
-    def impostor(self) -> Reply:
+    def impostor(self, why: str) -> Reply:
         """Another process uses the connection: the end."""
-        return Reply(_failure(KeychainAuthError("the connection changed hands")), last=True)
+        return Reply(_failure(KeychainAuthError(why)), last=True)
 
     def overlong(self) -> Reply:
         """Framing is lost: the end."""

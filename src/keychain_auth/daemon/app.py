@@ -80,15 +80,16 @@ class App:
         loop = asyncio.get_running_loop()
         limits = self._settings.limits
         host = self._platform.host()
+        readiness = self._platform.readiness(loop)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
         attestor = Attestor(host, self._hasher, self._settings.hash_limit_bytes)
         pending = PendingFile(self._places.pending, self._journal)
         pipeline = Pipeline(self._vault, self._audit, self._journal, limits)
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, self._audit, self._journal)
-        self._server = Server(loop, self._listener, self._gate, limits, self._journal)
+        self._server = Server(loop, readiness, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, self._journal, limits, self.status, self._verify_audit)
         admin_gate = AdminGate(host, commands, self._journal)
-        admin = Server(loop, self._admin_listener, admin_gate, limits, self._journal)
+        admin = Server(loop, readiness, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,6 +108,7 @@ class App:
 
         self._journal.info("stopping", connections=self._server.connections)
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
+        readiness.close()
         await housekeeping.stop()
         await pending.close()
         self._hasher.close()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
 from keychain_auth.daemon import eager
-from keychain_auth.platform.base import Channel
+from keychain_auth.platform.base import Channel, Readiness
 from keychain_auth.wire.framing import LineSplitter, LineTooLong
 from keychain_auth.wire.messages import Limits
 
@@ -39,14 +39,14 @@ class Handler(Protocol):
 
     admitted: bool
 
-    def verify(self, sender: int | None) -> bool:
-        """Did the process that was verified send this, and is it still that program?"""
+    def distrust(self, sender: int | None) -> str:
+        """Why what ``sender`` sent must not be acted on; empty if the verified program sent it."""
 
     def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
         """The answer to one line."""
 
-    def impostor(self) -> Reply:
-        """The answer when ``verify`` said no."""
+    def impostor(self, why: str) -> Reply:
+        """The last answer, after ``distrust`` said why."""
 
     def overlong(self) -> Reply:
         """The answer to a line beyond the limit: framing is lost, so it is the last."""
@@ -61,6 +61,7 @@ class Connection:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        readiness: Readiness,
         channel: Channel,
         handler: Handler,
         limits: Limits,
@@ -68,8 +69,10 @@ class Connection:
         ended: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
+        self._readiness = readiness
         self._channel = channel
         self._handler = handler
+        self._distrust = handler.distrust
         self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
@@ -92,25 +95,25 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            received = self._channel.receive()
+            data, sender = self._channel.receive()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
         if self._lingering:
-            if not received.data:
+            if not data:
                 self.close()
             return
-        if not received.data:
+        if not data:
             self._end_of_input()
             return
         self._moved = time.monotonic()
-        if not self._handler.verify(received.sender):
-            self._finish(self._handler.impostor())
+        if why := self._distrust(sender):
+            self._finish(self._handler.impostor(why))
             return
         try:
-            lines = self._splitter.feed(received.data)
+            lines = self._splitter.feed(data)
         except LineTooLong:
             self._finish(self._handler.overlong())
             return
@@ -132,9 +135,9 @@ class Connection:
         if wanted is not self._reading:
             self._reading = wanted
             if wanted:
-                self._loop.add_reader(self._fd, self._readable)
+                self._readiness.add(self._fd, self._readable)
             else:
-                self._loop.remove_reader(self._fd)
+                self._readiness.remove(self._fd)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -155,7 +158,8 @@ class Connection:
             size += len(reply.line)
         if batch:
             self._send(b"".join(batch) if len(batch) > 1 else batch[0])
-        self._pause_or_resume()
+        if not self._reading or self._lines or self._answering or self._unsent or self._last:
+            self._pause_or_resume()
 
     def _answered(self, task: asyncio.Task[Reply]) -> None:
         """An answer that had to wait is there."""

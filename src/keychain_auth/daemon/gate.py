@@ -2,14 +2,16 @@
 
     accept -> limits -> peer -> attest -> match -> audit -> session
 
-A refused connection gets a session too: it answers the first request with the reason, and then closes. Answering at once
-would be an answer without a request, and closing on unread input would reset the connection before the client
+A refused connection gets a session too: it answers the first request with the reason, and then closes. Answering at
+once would be an answer without a request, and closing on unread input would reset the connection before the client
 could read why.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord
@@ -107,9 +109,8 @@ class Gate:
         self._record(record)
         return RefusedSession(refusal.reason)
 
-    def impostor(self, caller: Caller) -> None:
-        """Record that a message came from somebody else than the verified process."""
-        why = "a message was sent by another process, or the program replaced itself"
+    def impostor(self, caller: Caller, why: str) -> None:
+        """Record that a message was not acted on, because it may not be the verified program's."""
         self._report(CALLER_CHANGED, caller.identity.pid, caller.identity.uid, why, _subject(caller))
         self._record(caller.record("request", "DENIED", reason=CALLER_CHANGED, detail=why))
 
@@ -140,21 +141,25 @@ class Session:
 
     def __init__(self, peer: Peer, caller: Caller, pipeline: Pipeline, gate: Gate) -> None:
         self._peer = peer
+        self._pid = peer.pid
+        self._runs_same_file = peer.runs_same_file
         self._caller = caller
         self._gate = gate
         self._answer = pipeline.answer
 
-    def verify(self, sender: int | None) -> bool:
+    def distrust(self, sender: int | None) -> str:
         """The kernel names the sender of each piece; the program must still be the verified file."""
-        return sender == self._peer.pid and self._peer.runs_same_file()
+        if sender == self._pid and self._runs_same_file():
+            return ""
+        return distrust(self._peer, sender)
 
-    async def respond(self, line: bytes) -> Reply:
+    def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
         """By way of the pipeline."""
-        return await self._answer(self._caller, line)
+        return self._answer(self._caller, line)
 
-    def impostor(self) -> Reply:
+    def impostor(self, why: str) -> Reply:
         """``caller_changed``, and the end."""
-        self._gate.impostor(self._caller)
+        self._gate.impostor(self._caller, why)
         return Reply(encode_reason(CALLER_CHANGED), last=True)
 
     def overlong(self) -> Reply:
@@ -175,15 +180,15 @@ class RefusedSession:
     def __init__(self, reason: str) -> None:
         self._reply = Reply(encode_reason(reason), last=True)
 
-    def verify(self, sender: int | None) -> bool:
+    def distrust(self, sender: int | None) -> str:
         """Anybody may hear the refusal."""
-        return True
+        return ""
 
     async def respond(self, line: bytes) -> Reply:
         """The reason."""
         return self._reply
 
-    def impostor(self) -> Reply:
+    def impostor(self, why: str) -> Reply:
         """The reason."""
         return self._reply
 
@@ -193,6 +198,16 @@ class RefusedSession:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def distrust(peer: Peer, sender: int | None) -> str:
+    """Why a message of ``sender`` on the connection of ``peer`` must not be acted on; empty if it may."""
+    if sender != peer.pid:
+        return "a message was sent by another process than the one that connected, or with a descriptor attached"
+    same = peer.runs_same_file()
+    if same:
+        return ""
+    return "the program replaced itself" if same is False else "the process ended before its message was read"
 
 
 def _subject(caller: Caller) -> str:

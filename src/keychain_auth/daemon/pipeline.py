@@ -12,7 +12,7 @@ Contract:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import Result
@@ -32,6 +32,8 @@ from keychain_auth.wire.messages import (
     PENDING_APPROVAL,
     Limits,
 )
+
+_CHANGES = frozenset(("write", "delete"))
 
 
 class Pipeline:
@@ -58,7 +60,8 @@ class Pipeline:
         try:
             found = await self._look(request, entry)
             self._record(caller, request, "GRANTED", targets=_touched(request, found))
-            await self._change(request, found)
+            if request.action in _CHANGES:
+                await self._change(request, found)
         except AuditError as error:
             self._journal.error("the audit log cannot be written: nothing is given out", why=error)
             return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
@@ -68,18 +71,18 @@ class Pipeline:
 
     # --- the keychain -------------------------------------------------------------------------
 
-    async def _look(self, request: Request, entry: Entry) -> list[Item]:
-        """What a read or search found, and what a prefix delete is about to remove."""
+    def _look(self, request: Request, entry: Entry) -> Awaitable[list[Item]]:
+        """What a read or search finds, and what a prefix delete is about to remove."""
         service, targets, attributes = request.service, request.targets, request.attributes
         if request.action == "read":
             if request.match == "exact":
-                return await self._keychain.read(service, targets, attributes)
-            return await self._keychain.read_prefix(service, targets, attributes)
+                return self._keychain.read(service, targets, attributes)
+            return self._keychain.read_prefix(service, targets, attributes)
         if request.action == "search":
-            return await self._keychain.search(service, search_prefixes(entry, request), attributes)
+            return self._keychain.search(service, search_prefixes(entry, request), attributes)
         if request.action == "delete" and request.match == "prefix":
-            return await self._keychain.search(service, targets, attributes)
-        return []
+            return self._keychain.search(service, targets, attributes)
+        return _nothing()
 
     async def _change(self, request: Request, found: Sequence[Item]) -> None:
         """Make a write or delete durable: all of it, or none."""
@@ -145,8 +148,12 @@ class Pipeline:
             reason=reason,
             detail=detail,
         )
-        changes = request is not None and request.action in ("write", "delete")
+        changes = request is not None and request.action in _CHANGES
         self._audit.append((record,), sync=changes or result != "GRANTED")
+
+
+async def _nothing() -> list[Item]:
+    return []
 
 
 def _touched(request: Request, found: list[Item]) -> Sequence[str]:

@@ -1,9 +1,10 @@
 """config.json on disk: read for the daemon, changed for the command line.
 
-Contract (protocol, section "Files"): a change is seen at once, because the file's version is looked at before each use of
-the policy (one stat, about a microsecond; a notification could arrive after the request that it should have stopped).
-A file that becomes malformed, unreadable or unsafe while the daemon runs changes nothing: the last good policy stays, and
-``problem`` says so until the file is good again. A file that is removed is an empty policy: nobody is registered.
+Contract (protocol, section "Files"): a change is seen at once, because the file's version is looked at before each use
+of the policy (one stat, about a microsecond; a notification could arrive after the request that it should have
+stopped). A file that becomes malformed, unreadable or unsafe while the daemon runs changes nothing: the last good
+policy stays, and ``problem`` says so until the file is good again. A file that is removed is an empty policy: nobody
+is registered.
 
 Changes are made under a lock, from the newest content, checked by the same parser, and replace the file atomically: two
 commands at once both count.
@@ -69,15 +70,22 @@ class PolicyFile:
         self.problem = ""
         self.generation = 1
         self.on_change: Callable[[PolicyFile], None] = lambda policy_file: None
-        self._version, self._settled = self._look()
+        self._version: Version | None = None
+        self._settled = False  # false: a later edit could look the same, so read again
         self.policy = load(path)
 
     def refresh(self) -> None:
         """Put the newest good content in force; ``on_change`` is called if the policy or ``problem`` changed."""
-        version, settled = self._look()
+        try:
+            about = os.stat(self.path)
+        except OSError:
+            version = None
+        else:
+            version = (about.st_ino, about.st_ctime_ns, about.st_mtime_ns, about.st_size, about.st_dev)
         if version == self._version and self._settled:
             return
-        self._version, self._settled = version, settled
+        self._version = version
+        self._settled = version is None or time.time_ns() - version[1] > _TICK_NS
         if self._read():
             self.on_change(self)
 
@@ -94,15 +102,6 @@ class PolicyFile:
         self.policy = policy
         self.generation += 1
         return True
-
-    def _look(self) -> tuple[Version | None, bool]:
-        """The file's version, and whether a later edit is sure to give it another one."""
-        try:
-            about = os.stat(self.path)
-        except OSError:
-            return None, True
-        version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        return version, time.time_ns() - about.st_ctime_ns > _TICK_NS
 
 
 def require_good(path: str) -> Policy:

@@ -27,8 +27,8 @@ IDENTITY_NOT_VERIFIED = "identity_not_verified"
 SOCKET_NOT_CLOEXEC = "socket_not_cloexec"
 CALLER_CHANGED = "caller_changed"
 
-# Filesystems whose metadata comes from this kernel and its own disks. Not here: fuse and 9p (their server answers what it
-# likes), nfs and cifs (another machine does), tmpfs and overlay (opt-in: see docs/operations.md).
+# Filesystems whose metadata comes from this kernel and its own disks. Not here: fuse and 9p (their server answers what
+# it likes), nfs and cifs (another machine does), tmpfs and overlay (opt-in: see docs/operations.md).
 LOCAL_FILESYSTEMS = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "squashfs", "erofs"))
 
 

@@ -6,7 +6,9 @@ A platform is a folder beside this file; it fills in facts and moves bytes. What
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -25,7 +27,7 @@ class FileTooLarge(Exception):
     """The file exceeds the size up to which the daemon hashes."""
 
 
-class Received(msgspec.Struct, frozen=True, gc=False):
+class Received(NamedTuple):
     """Bytes of one sender. ``sender`` is the pid that the kernel attached, None if it attached none (or two)."""
 
     data: bytes
@@ -61,8 +63,8 @@ class Peer(Protocol):
         None if there is no such file. Raises PeerGone, FileTooLarge.
         """
 
-    def runs_same_file(self) -> bool:
-        """Is the process alive and its executable still the one of the first look? Cheap."""
+    def runs_same_file(self) -> bool | None:
+        """Is its executable still the one of the first look? None if the process has ended. Cheap."""
 
     def close(self) -> None:
         """Let go of the process."""
@@ -108,8 +110,24 @@ class Listener(Protocol):
         """Stop listening and remove the endpoint, if it is still the one that this object made."""
 
 
+class Readiness(Protocol):
+    """Tells when a descriptor can be read."""
+
+    def add(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever ``fd`` can be read. A descriptor is added once."""
+
+    def remove(self, fd: int) -> None:
+        """Watch ``fd`` no more; to be called before it is closed."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+
+
 class Platform(Protocol):
     """One operating system."""
+
+    def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
+        """What tells when connections can be read."""
 
     def host(self) -> HostFacts:
         """The daemon's own side of every comparison."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from keychain_auth.model import Denial, Entry
-from keychain_auth.policy.interpreters import is_interpreter
 
 
 def explain(denial: Denial) -> str:
@@ -16,10 +17,9 @@ def mend(denial: Denial, service: str = "") -> str:
     """The command that would change the decision, or an empty string."""
     if denial.entry is None:
         if denial.field == "path":
-            flag = "--script " if is_interpreter(denial.wanted) else ""
-            return f"keychain-auth register {flag}{denial.wanted}"
+            return f"keychain-auth register {quote(denial.wanted)}"
         return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
-    path = denial.entry.program.path
+    path, service = quote(denial.entry.program.path), quote(service)
     return {
         "hash": f"keychain-auth upgrade {path}",
         "interpreter": f"keychain-auth upgrade {path}",

@@ -36,11 +36,8 @@ class LineSplitter:
         Raises LineTooLong when a line exceeds the limit; lines completed before it are lost with it
         unless taken by an earlier call, and the splitter must not be used again.
         """
-        if not self._held and data.find(b"\n") == len(data) - 1 and data:
-            # The common case by far: exactly one whole line arrived, nothing was held.
-            if len(data) - 1 > self._limit:
-                raise LineTooLong
-            return [data[:-1]]
+        if not self._held and data.find(b"\n") == len(data) - 1 < self._limit and data:
+            return [data[:-1]]  # the common case by far: exactly one whole line arrived, nothing was held
         *lines, rest = data.split(b"\n")
         if lines and self._held:
             self._held += lines[0]

@@ -43,7 +43,7 @@ def open_vault(
     """The vault in ``folder``, created if nothing of one is there; it stays locked until closed.
 
     ``protectors`` are tried in turn. ``key_buffer`` (32 writable bytes, in memory that is never swapped) receives
-    the vault key; ``Vault.close`` wipes it. Takes about 20 µs for each secret; not for the event loop.
+    the vault key; ``Vault.close`` wipes it. Takes about 5 µs for each secret; not for the event loop.
 
     Raises VaultInUse, VaultKeyMissing, VaultDamaged or another VaultError, or UnsafeFile.
     """

@@ -19,6 +19,11 @@ from keychain_auth.platform.linux.peer import Host, LinuxPeer
 _READ_BYTES = 65536
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _ANCILLARY_BYTES = socket.CMSG_SPACE(_CREDENTIALS.size)
+# Plain numbers: an operation on an IntFlag makes a new object each time, which costs more than the receive.
+_CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_CTRUNC = int(socket.MSG_CTRUNC)
+_SOL_SOCKET = int(socket.SOL_SOCKET)
+_SCM_CREDENTIALS = int(socket.SCM_CREDENTIALS)
 _SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
 
 
@@ -42,11 +47,11 @@ class UnixChannel:
 
     def receive(self) -> Received:
         """The next bytes of one sender. See ``Channel.receive``."""
-        data, ancillary, flags, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
-        if flags & socket.MSG_CTRUNC or len(ancillary) != 1:
+        data, ancillary, flags, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES, _CMSG_CLOEXEC)
+        if flags & _CTRUNC or len(ancillary) != 1:
             return Received(data, None)
         level, kind, content = ancillary[0]
-        if level != socket.SOL_SOCKET or kind != socket.SCM_CREDENTIALS:
+        if level != _SOL_SOCKET or kind != _SCM_CREDENTIALS:
             return Received(data, None)
         # SO_PEERCRED shows effective ids, a message real ones: only the pid can be compared.
         return Received(data, _CREDENTIALS.unpack(content)[0])

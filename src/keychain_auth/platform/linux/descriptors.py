@@ -1,8 +1,8 @@
 """Does the process that connected still hold its end, and would that end survive an exec?
 
 The rule is the whole defence against "connect, write, exec the trusted program": the kernel names the process
-by its pid, and a pid keeps its number over an exec. A close-on-exec descriptor does not. So if the process that runs now has
-the peer end open, and every descriptor of it is close-on-exec, then the program that runs now opened it.
+by its pid, and a pid keeps its number over an exec. A close-on-exec descriptor does not. So if the process that runs
+now has the peer end open, and every descriptor of it is close-on-exec, then the program that runs now opened it.
 
 Facts: NETLINK_SOCK_DIAG with UDIAG_SHOW_PEER gives the inode of the other end (linux/unix_diag.h, sock_diag(7));
 /proc/PID/fd/N is a link "socket:[inode]"; /proc/PID/fdinfo/N has the octal open flags, O_CLOEXEC among them.

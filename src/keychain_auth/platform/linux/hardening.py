@@ -1,7 +1,7 @@
 """The daemon guards itself, before it holds anything worth guarding.
 
-What it does not promise: Python copies objects as it works, so a key or a value may lie in pages that were never locked.
-Without swap, core files and ptrace nobody of the same user reads those; root always can.
+What it does not promise: Python copies objects as it works, so a key or a value may lie in pages that were never
+locked. Without swap, core files and ptrace nobody of the same user reads those; root always can.
 """
 
 from __future__ import annotations

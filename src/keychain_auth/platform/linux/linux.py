@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from keychain_auth.errors import KeychainAuthError
@@ -11,6 +12,7 @@ from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.peer import Host
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import own_namespaces
+from keychain_auth.platform.linux.readiness import Readiness
 
 
 class LinuxPlatform:
@@ -32,6 +34,10 @@ class LinuxPlatform:
     def listen(self, path: str) -> UnixListener:
         """Bind a Unix socket. Raises DaemonAlreadyRunning, UnsafeFile, OSError."""
         return UnixListener(path, self._shared)
+
+    def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
+        """One epoll descriptor for all connections."""
+        return Readiness(loop)
 
     def rules(self) -> dict[str, str]:
         """Rule to how it is enforced here."""

@@ -4,7 +4,8 @@ Order (a lost race at any point ends in a refusal, never in two daemons or a sto
 
 1. The folder is ours and nobody else's to write.
 2. The lock file beside the socket: held by a daemon for its whole life, released by the kernel however it ends.
-3. Under the lock, connect: whoever answers is a daemon that keeps its socket. Nobody does: the socket is stale and goes.
+3. Under the lock, connect: whoever answers is a daemon that keeps its socket. Nobody does: the socket is stale and
+goes.
 4. Bind under umask 077, so that the socket never exists with more than mode 0600.
 
 At the end only the socket that this object bound (device and inode) is removed.
@@ -86,7 +87,7 @@ def _prepare_folder(folder: str) -> None:
 def _take_lock(path: str) -> int:
     lock = files.try_lock(path + ".lock")
     if lock is None:
-        raise DaemonAlreadyRunning(path, _listening_pid(path) or _recorded_pid(path))
+        raise DaemonAlreadyRunning(path, _recorded_pid(path))
     os.ftruncate(lock, 0)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     return lock

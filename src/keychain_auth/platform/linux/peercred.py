@@ -4,9 +4,9 @@ SO_PEERPIDFD (Linux 6.5) returns a descriptor of the process that called connect
 descriptor, open /proc/PID, then see that the process still lives. If it does, its number was its own all the
 while, so the folder is its folder.
 
-ENOPROTOOPT means that the kernel is too old: then the pid of SO_PEERCRED is opened with pidfd_open(2), and that the process did not
-begin after the connection was accepted is checked instead; that it holds the peer end is checked in any case.
-EINVAL or ESRCH means that the peer is gone. The two must never be treated alike.
+ENOPROTOOPT means that the kernel is too old: then the pid of SO_PEERCRED is opened with pidfd_open(2), and that the
+process did not begin after the connection was accepted is checked instead; that it holds the peer end is checked in
+any case. EINVAL or ESRCH means that the peer is gone. The two must never be treated alike.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ _STATX_BYTES = 256
 # struct statx of include/uapi/linux/stat.h: uid at byte 20, mode 28, inode 32, size 40, ctime 96, mtime 112,
 # device major and minor 136, mount id 144.
 _FIELDS = struct.Struct("=20xI4xH2xQQ48xqI4xqI4x8xIIQ")
-_DEVICE_AND_INODE = struct.Struct("=32xQ96xII")
 
 _NR_OPENAT2 = 437  # the same number on every architecture that has it (Linux 5.6)
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -64,28 +63,6 @@ def statx_descriptor(fd: int) -> Statx:
         mode,
         mount_id,
     )
-
-
-class FileWatch:
-    """Which file a name in a folder leads to, asked again and again at the least cost.
-
-    One call is one statx(2) into a buffer that is allocated once; used for ``exe`` in a process's /proc folder before
-    each message. Not for use by two threads at once.
-    """
-
-    __slots__ = ("_buffer", "_folder", "_name")
-
-    def __init__(self, folder: int, name: bytes) -> None:
-        self._folder = folder
-        self._name = name
-        self._buffer = ctypes.create_string_buffer(_STATX_BYTES)
-
-    def raw(self) -> tuple[int, int, int] | None:
-        """(inode, device major, device minor), or None if there is nothing (any more)."""
-        if _statx(self._folder, self._name, _AT_STATX_DONT_SYNC, 0x100, self._buffer) != 0:
-            return None
-        inode, major, minor = _DEVICE_AND_INODE.unpack_from(self._buffer)
-        return inode, major, minor
 
 
 class _OpenHow(ctypes.Structure):
