@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -103,6 +104,8 @@ class App:
         self._server.start()
         admin.start()
         housekeeping.start()
+        gc.collect()
+        gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
         await stop.wait()
 
