@@ -21,6 +21,7 @@ from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.connection import Handler, Reply
 from keychain_auth.daemon.gate import RefusedSession, distrust
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -129,6 +130,7 @@ class AdminCommands:
         self,
         keychain: Keychain,
         audit: AuditLog,
+        turn: Turn,
         journal: Journal,
         limits: Limits,
         status: Callable[[], dict[str, Any]],
@@ -136,6 +138,7 @@ class AdminCommands:
     ) -> None:
         self._keychain = keychain
         self._audit = audit
+        self._turn = turn
         self._journal = journal
         self._limits = limits
         self._status = status
@@ -240,7 +243,7 @@ class AdminCommands:
             result=result,
             reason="",
         )
-        self._audit.append((record,), sync=True)
+        self._turn.record_now(record)
 
 
 def _look(peer: Peer) -> PeerFacts:

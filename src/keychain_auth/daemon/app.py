@@ -31,6 +31,7 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.vault.opening import open_vault
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
@@ -81,16 +82,17 @@ class App:
         loop = asyncio.get_running_loop()
         limits = self._settings.limits
         host = self._platform.host()
-        readiness = self._platform.readiness(loop)
+        turn = Turn(self._audit, self._journal, self._policy_file.refresh)
+        readiness = self._platform.readiness(loop, turn.run)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
         attestor = Attestor(host, self._hasher, self._settings.hash_limit_bytes)
         pending = PendingFile(self._places.pending, self._journal)
-        pipeline = Pipeline(self._vault, self._audit, self._journal, limits)
-        self._gate = Gate(attestor, self._policy_file, pending, pipeline, self._audit, self._journal)
-        self._server = Server(loop, readiness, self._listener, self._gate, limits, self._journal)
-        commands = AdminCommands(self._vault, self._audit, self._journal, limits, self.status, self._verify_audit)
+        pipeline = Pipeline(self._vault, turn, self._journal, limits)
+        self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._journal)
+        self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
+        commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
         admin_gate = AdminGate(host, commands, self._journal)
-        admin = Server(loop, readiness, self._admin_listener, admin_gate, limits, self._journal)
+        admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -39,9 +39,8 @@ class Caller:
         }
 
     def entry(self) -> Entry | Denial:
-        """The caller's entry in the newest good policy, or why there is none."""
+        """The caller's entry in the policy in force, or why there is none."""
         policy_file = self._policy_file
-        policy_file.refresh()
         if self._entry is None or self._generation != policy_file.generation:
             self._entry = match(policy_file.policy, self.identity)
             self._generation = policy_file.generation
@@ -58,11 +57,10 @@ class Caller:
         self,
         action: str,
         result: Result,
-        *,
         service: str = "",
         targets: Sequence[str] = (),
         reason: str = "",
-        detail: str = "",
+        detail: str | None = None,
     ) -> AuditRecord:
         """An audit record of something that this caller asked for."""
         return AuditRecord(
@@ -71,7 +69,7 @@ class Caller:
             targets=targets,
             result=result,
             reason=reason,
-            detail=detail or None,
+            detail=detail,
             **self._record_fields,  # type: ignore[arg-type]
         )
 

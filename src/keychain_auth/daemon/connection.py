@@ -14,9 +14,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from keychain_auth.daemon import eager
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.platform.base import Channel, Readiness
 from keychain_auth.wire.framing import LineSplitter, LineTooLong
 from keychain_auth.wire.messages import Limits
@@ -62,6 +64,7 @@ class Connection:
         self,
         loop: asyncio.AbstractEventLoop,
         readiness: Readiness,
+        turn: Turn,
         channel: Channel,
         handler: Handler,
         limits: Limits,
@@ -70,6 +73,7 @@ class Connection:
     ) -> None:
         self._loop = loop
         self._readiness = readiness
+        self._turn = turn
         self._channel = channel
         self._handler = handler
         self._distrust = handler.distrust
@@ -142,24 +146,20 @@ class Connection:
     # --- answers ------------------------------------------------------------------------------
 
     def _answer_lines(self) -> None:
-        """Answer queued lines until one has to wait, or the client has enough to take."""
+        """Answer queued lines, until one has to wait or the client has enough to take. Part of a turn."""
         if self._answering or self._unsent or self._closed:
             return
-        batch: list[bytes] = []
+        answers = self._turn.answers_of(self)
         size = 0
-        while self._lines and not self._last and size < _BATCH_BYTES and len(batch) < _BATCH_LINES:
+        while self._lines and not self._last and size < _BATCH_BYTES and len(answers) < _BATCH_LINES:
             self._answering = True
             reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
             if reply is None:
                 break
             self._answering = False
             self._last = reply.last
-            batch.append(reply.line)
+            answers.append(reply.line)
             size += len(reply.line)
-        if batch:
-            self._send(b"".join(batch) if len(batch) > 1 else batch[0])
-        if not self._reading or self._lines or self._answering or self._unsent or self._last:
-            self._pause_or_resume()
 
     def _answered(self, task: asyncio.Task[Reply]) -> None:
         """An answer that had to wait is there."""
@@ -167,18 +167,26 @@ class Connection:
         if task.cancelled() or task.exception() is not None or self._closed:
             self.close()
             return
-        reply = task.result()
-        self._last = reply.last
         self._moved = time.monotonic()
-        self._send(reply.line)
+        self._turn.run(partial(self._finish_or_go_on, task.result()))
+
+    def _finish_or_go_on(self, reply: Reply) -> None:
+        self._last = reply.last
+        self._turn.answers_of(self).append(reply.line)
         self._answer_lines()
 
     def _finish(self, reply: Reply) -> None:
-        """Say one last thing and close, whatever else was queued."""
+        """Say one last thing and close, whatever else was queued. Part of a turn."""
         self._lines.clear()
         self._last = True
-        self._send(reply.line)
-        self._pause_or_resume()
+        self._turn.answers_of(self).append(reply.line)
+
+    def transmit(self, lines: list[bytes]) -> None:
+        """The end of a turn: send its answers, and see how to go on."""
+        if lines:
+            self._send(lines[0] if len(lines) == 1 else b"".join(lines))
+        if not self._reading or self._lines or self._answering or self._unsent or self._last:
+            self._pause_or_resume()
 
     def _send(self, data: bytes) -> None:
         if self._closed:
@@ -209,9 +217,16 @@ class Connection:
         del self._unsent[:sent]
         if not self._unsent:
             self._loop.remove_writer(self._fd)
-            self._answer_lines()
+            self._go_on()
 
     # --- flow and end -------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Answer what is queued, and read again once nothing is."""
+        if self._lines:
+            self._turn.run(self._answer_lines)
+        else:
+            self._pause_or_resume()
 
     def _pause_or_resume(self) -> None:
         """Read on only when everything before is answered and taken."""
@@ -220,7 +235,7 @@ class Connection:
             return
         waiting = self._answering or bool(self._unsent)
         if self._lines and not waiting:
-            self._loop.call_soon(self._answer_lines)
+            self._loop.call_soon(self._go_on)
         self._read_on(not (waiting or self._lines or self._input_over))
 
     def _close_if_done(self) -> None:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.attestation import Attestor
 from keychain_auth.daemon.caller import Caller
@@ -22,6 +21,7 @@ from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.model import Denial
@@ -40,14 +40,14 @@ class Gate:
         policy_file: PolicyFile,
         pending: PendingFile,
         pipeline: Pipeline,
-        audit: AuditLog,
+        turn: Turn,
         journal: Journal,
     ) -> None:
         self._attestor = attestor
         self._policy_file = policy_file
         self._pending = pending
         self._pipeline = pipeline
-        self._audit = audit
+        self._turn = turn
         self._journal = journal
         self.counts: Counter[str] = Counter()
 
@@ -127,9 +127,8 @@ class Gate:
 
     def _record(self, record: AuditRecord) -> bool:
         try:
-            self._audit.append((record,), sync=record.result != "GRANTED")
-        except AuditError as error:
-            self._journal.error("the audit log cannot be written", why=error)
+            self._turn.record(record, sync=record.result != "GRANTED")
+        except AuditError:
             return False
         return True
 

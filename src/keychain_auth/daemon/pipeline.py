@@ -12,13 +12,14 @@ Contract:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Sequence
 
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import Result
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.connection import Reply
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError, KeychainError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.model import Denial, Entry, Item, Request
@@ -39,9 +40,9 @@ _CHANGES = frozenset(("write", "delete"))
 class Pipeline:
     """Answers the requests of callers whose identity is known."""
 
-    def __init__(self, keychain: Keychain, audit: AuditLog, journal: Journal, limits: Limits) -> None:
+    def __init__(self, keychain: Keychain, turn: Turn, journal: Journal, limits: Limits) -> None:
         self._keychain = keychain
-        self._audit = audit
+        self._turn = turn
         self._journal = journal
         self._limits = limits
 
@@ -59,11 +60,13 @@ class Pipeline:
             return self._denied(caller, request, decision)
         try:
             found = await self._look(request, entry)
-            self._record(caller, request, "GRANTED", targets=_touched(request, found))
+            record = caller.record(request.action, "GRANTED", request.service, _touched(request, found))
             if request.action in _CHANGES:
+                self._turn.record_now(record)
                 await self._change(request, found)
-        except AuditError as error:
-            self._journal.error("the audit log cannot be written: nothing is given out", why=error)
+            else:
+                self._turn.record(record)
+        except AuditError:
             return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
         except KeychainError as error:
             return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
@@ -122,34 +125,12 @@ class Pipeline:
 
     def _refused(self, caller: Caller, request: Request | None, result: Result, reason: str, why: str) -> Reply:
         """A refusal gives nothing out, so it is sent even if it cannot be recorded."""
-        try:
-            self._record(caller, request, result, reason=reason, detail=why)
-        except AuditError as error:
-            self._journal.error("the audit log cannot be written", why=error)
+        action, service, targets = "request", "", tuple[str, ...]()
+        if request is not None:
+            action, service, targets = request.action, request.service, request.targets
+        with contextlib.suppress(AuditError):
+            self._turn.record(caller.record(action, result, service, targets, reason, why), sync=True)
         return Reply(codec.encode_reason(reason))
-
-    def _record(
-        self,
-        caller: Caller,
-        request: Request | None,
-        result: Result,
-        *,
-        targets: Sequence[str] | None = None,
-        reason: str = "",
-        detail: str = "",
-    ) -> None:
-        if targets is None:
-            targets = () if request is None else request.targets
-        record = caller.record(
-            "request" if request is None else request.action,
-            result,
-            service="" if request is None else request.service,
-            targets=targets,
-            reason=reason,
-            detail=detail,
-        )
-        changes = request is not None and request.action in _CHANGES
-        self._audit.append((record,), sync=changes or result != "GRANTED")
 
 
 async def _nothing() -> list[Item]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from keychain_auth.daemon import eager
 from keychain_auth.daemon.connection import Connection, Handler
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.turn import Turn
 from keychain_auth.platform.base import Channel, Listener, Readiness
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import RATE_LIMITED, Limits
@@ -42,6 +43,7 @@ class Server:
         self,
         loop: asyncio.AbstractEventLoop,
         readiness: Readiness,
+        turn: Turn,
         listener: Listener,
         gate: Gate,
         limits: Limits,
@@ -49,6 +51,7 @@ class Server:
     ) -> None:
         self._loop = loop
         self._readiness = readiness
+        self._turn = turn
         self._listener = listener
         self._gate = gate
         self._limits = limits
@@ -127,7 +130,9 @@ class Server:
             self._forget(pid)
             return
         patience = self._limits.idle_seconds if handler.admitted else _REFUSED_PATIENCE
-        connection = Connection(self._loop, self._readiness, channel, handler, self._limits, patience, self._ended)
+        connection = Connection(
+            self._loop, self._readiness, self._turn, channel, handler, self._limits, patience, self._ended
+        )
         self._connections[connection] = pid
 
     def _make_room(self) -> bool:

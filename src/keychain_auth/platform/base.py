@@ -126,8 +126,8 @@ class Readiness(Protocol):
 class Platform(Protocol):
     """One operating system."""
 
-    def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
-        """What tells when connections can be read."""
+    def readiness(self, loop: asyncio.AbstractEventLoop, turn: Callable[[Callable[[], None]], None]) -> Readiness:
+        """What tells when connections can be read. ``turn`` is called with the work of one turn of the loop."""
 
     def host(self) -> HostFacts:
         """The daemon's own side of every comparison."""

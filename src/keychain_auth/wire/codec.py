@@ -64,8 +64,10 @@ def decode_request(line: bytes, limits: Limits) -> Request:
     _check_name("service", wire.service, limits.service_chars)
     if len(targets) > limits.targets:
         raise Malformed(f"more than {limits.targets} targets")
+    longest = limits.target_chars
     for target in targets:
-        _check_name("target", target, limits.target_chars)
+        if not (1 <= len(target) <= longest and target.isprintable()):
+            _check_name("target", target, longest)
     for key in attributes:
         _check_name("attribute name", key, limits.target_chars)
     _RULES[wire.action](wire, match, targets, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
@@ -35,9 +36,9 @@ class LinuxPlatform:
         """Bind a Unix socket. Raises DaemonAlreadyRunning, UnsafeFile, OSError."""
         return UnixListener(path, self._shared)
 
-    def readiness(self, loop: asyncio.AbstractEventLoop) -> Readiness:
+    def readiness(self, loop: asyncio.AbstractEventLoop, turn: Callable[[Callable[[], None]], None]) -> Readiness:
         """One epoll descriptor for all connections."""
-        return Readiness(loop)
+        return Readiness(loop, turn)
 
     def rules(self) -> dict[str, str]:
         """Rule to how it is enforced here."""

@@ -17,11 +17,11 @@ _AT_ONCE = 64
 class Readiness:
     """See ``base.Readiness``. Level-triggered: what a callback leaves unread is reported again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, turn: Callable[[Callable[[], None]], None]) -> None:
         self._loop = loop
         self._epoll = select.epoll(_AT_ONCE)
         self._callbacks: dict[int, Callable[[], None]] = {}
-        loop.add_reader(self._epoll.fileno(), self._serve)
+        loop.add_reader(self._epoll.fileno(), turn, self._serve)
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever ``fd`` can be read. A descriptor is added once."""
