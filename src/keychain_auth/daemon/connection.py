@@ -15,7 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from keychain_auth.daemon import eager
 from keychain_auth.daemon.turn import Turn
@@ -29,7 +31,7 @@ _SENT_AT_ONCE = 1024 * 1024
 _BATCH_LINES = 64  # then the others have their turn
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer line, and whether it is the last one."""
 
     line: bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -25,13 +25,6 @@ class NeedsThread(Exception):
 
 class FileTooLarge(Exception):
     """The file exceeds the size up to which the daemon hashes."""
-
-
-class Received(NamedTuple):
-    """Bytes of one sender. ``sender`` is the pid that the kernel attached, None if it attached none (or two)."""
-
-    data: bytes
-    sender: int | None
 
 
 class Digest(msgspec.Struct, frozen=True, gc=False):
@@ -76,8 +69,11 @@ class Channel(Protocol):
     def fileno(self) -> int:
         """The descriptor for the event loop."""
 
-    def receive(self) -> Received:
-        """The next bytes; empty at the end of the stream. Raises BlockingIOError, ConnectionError."""
+    def receive(self) -> tuple[bytes, int | None]:
+        """The next bytes, and the pid that the kernel says sent them; None if it attached none, or more than that.
+
+        No bytes: the end of the stream. Raises BlockingIOError, ConnectionError.
+        """
 
     def send(self, data: bytes | memoryview) -> int:
         """Send what fits; returns the number of bytes. Raises BlockingIOError, ConnectionError."""

@@ -13,7 +13,6 @@ import os
 import socket
 import struct
 
-from keychain_auth.platform.base import Received
 from keychain_auth.platform.linux.peer import Host, LinuxPeer
 
 _READ_BYTES = 65536
@@ -45,16 +44,16 @@ class UnixChannel:
         """The socket's descriptor, -1 once closed."""
         return self._socket.fileno()
 
-    def receive(self) -> Received:
+    def receive(self) -> tuple[bytes, int | None]:
         """The next bytes of one sender. See ``Channel.receive``."""
         data, ancillary, flags, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES, _CMSG_CLOEXEC)
         if flags & _CTRUNC or len(ancillary) != 1:
-            return Received(data, None)
+            return data, None
         level, kind, content = ancillary[0]
         if level != _SOL_SOCKET or kind != _SCM_CREDENTIALS:
-            return Received(data, None)
+            return data, None
         # SO_PEERCRED shows effective ids, a message real ones: only the pid can be compared.
-        return Received(data, _CREDENTIALS.unpack(content)[0])
+        return data, _CREDENTIALS.unpack(content)[0]
 
     def end_output(self) -> None:
         """shutdown(SHUT_WR); a peer that is gone already does not matter."""
