@@ -6,8 +6,10 @@ import json
 import os
 import random
 
+import pytest
+
 from daemon.requests import PENDING, SUCCESS, denied, failed, read, results, write
-from support.lines import until
+from support.lines import StreamEnded, until
 from support.world import World
 
 FAST = "[limits]\nunfinished_line_seconds = 0.5\nidle_seconds = 0.5\n"
@@ -182,3 +184,26 @@ def test_names_cannot_forge_lines_in_log_or_audit(world: World) -> None:
     assert daemon.log.isascii()
     events = [line.split(" ")[2:5] for line in daemon.log.replace("  ", " ").replace("  ", " ").splitlines()]
     assert [words[0] for words in events] == ["listening", "denied", "stopping", "stopped"]
+
+
+def test_never_an_answer_without_a_request(world: World) -> None:
+    """Whatever bytes come in whatever pieces: one answer for each newline, and none for what follows the last one."""
+    program = world.granted("talker", "aws")
+    world.start()
+    noise = random.Random(11)
+    for _ in range(30):
+        talker = world.talker(program)
+        stream = b"".join(
+            noise.choice([b"\n", b"{}", b'"', noise.randbytes(9), json.dumps(read("a")).encode() + b"\n"])
+            for _ in range(noise.randrange(1, 40))
+        )
+        while stream:
+            size = noise.randrange(1, 60)
+            talker.send_raw(stream[:size])
+            asked, stream = stream[:size].count(b"\n"), stream[size:]
+            for _ in range(asked):
+                assert talker.answer()["status"] in ("success", "error")
+        talker.order("half-close")
+        assert talker.eof()
+        with pytest.raises(StreamEnded):
+            talker.readline()  # every answer was asked for
