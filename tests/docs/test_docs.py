@@ -46,7 +46,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
-_ABSOLUTE = re.compile(r"(?<![\w.~}$/)>])/(\w+)/")
+_ABSOLUTE = re.compile(r"(?<![\w.~}$)>])/(\w+)/")
 _SEPARATORS = {"|", "||", "&&", ";", "&", "(", ")", "<", ">"}
 
 
@@ -269,6 +269,8 @@ def test_every_file_that_is_named_exists() -> None:
     checked = 0
     for document in DOCUMENTS:
         for span in _SPAN.findall(prose(document)):
+            if span.startswith("build/"):  # what the commands make is in no clone
+                continue
             if re.fullmatch(r"[\w]+(?:/[\w.\-]+)*/(?:[\w\-]+\.(?:py|c|json))?", span):
                 checked += 1
                 assert any(os.path.exists(os.path.join(base, span)) for base in bases), f"{document}: {span}"

@@ -7,8 +7,10 @@ time, and then a second look that must show the same process.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.identity import attest
@@ -18,6 +20,8 @@ from keychain_auth.model import Identity
 from keychain_auth.platform.base import FileTooLarge, NeedsThread, Peer, PeerGone
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 from keychain_auth.policy.parse import Policy
+
+T = TypeVar("T")
 
 
 class Attested(NamedTuple):
@@ -62,19 +66,20 @@ class Attestor:
             if (refusal := await self._second_look(peer, facts)) is not None:
                 return refusal
         identity = attest.native(facts, sha256)
-        known = (identity.program.path, sha256) in policy.by_program
-        return Attested(identity, () if known else peer.command_line())
+        if (identity.program.path, sha256) in policy.by_program:
+            return Attested(identity, ())
+        # In a thread: the pages of a command line are its process's own, and can lie on a mapping that never answers.
+        return Attested(identity, await self._in_thread(self._hasher.strangers, peer.command_line))
 
     async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""
-        arguments = peer.command_line()
         pool = self._pool(bool(policy.by_path))
+        arguments = await self._in_thread(pool, peer.command_line)
         sha256 = await self._hasher.program(peer, facts.executable.key, pool)
         word = declared_script(facts.executable.path, arguments)
-        loop = asyncio.get_running_loop()
         script = None
         if word is not None:
-            script = await loop.run_in_executor(pool, peer.script, word, self._hash_limit)
+            script = await self._in_thread(pool, partial(peer.script, word, self._hash_limit))
         if (refusal := await self._second_look(peer, facts)) is not None:
             return refusal
         if script is None:
@@ -90,12 +95,11 @@ class Attestor:
         try:
             return peer.facts()
         except NeedsThread:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._hasher.strangers, _patiently, peer)
+            return await self._in_thread(self._hasher.strangers, partial(peer.facts, patient=True))
+
+    @staticmethod
+    async def _in_thread(pool: ThreadPoolExecutor, look: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, look)
 
     def _pool(self, registered: bool) -> ThreadPoolExecutor:
         return self._hasher.registered if registered else self._hasher.strangers
-
-
-def _patiently(peer: Peer) -> PeerFacts:
-    return peer.facts(patient=True)

@@ -50,7 +50,7 @@ class LinuxPeer:
         self._host = host
         self._inode = inode
         self._process = open_peer(connection, pid)
-        self._device, self._file = self._running_file() or (-1, -1)
+        self._device, self._file = -1, -1  # the running file, from the first look on
 
     def close(self) -> None:
         """Let go of the process."""
@@ -67,17 +67,6 @@ class LinuxPeer:
             return None  # the memory of an ended process, and with it ``exe``, is gone
         return about.st_ino == self._file and about.st_dev == self._device
 
-    def _running_file(self) -> tuple[int, int] | None:
-        try:
-            fd = self._process.open_executable()
-        except OSError:
-            return None
-        try:
-            about = statx_descriptor(fd)
-        finally:
-            os.close(fd)
-        return about.device, about.inode
-
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """See ``Peer.facts``."""
         process = self._process
@@ -87,6 +76,8 @@ class LinuxPeer:
             most = _MOST_DESCRIPTORS if patient else _FEW_DESCRIPTORS
             holds, inheritable = holding(process.folder, peer_inode, most) if peer_inode else (False, False)
             executable = self._executable()
+            if self._file < 0:
+                self._device, self._file = executable.key.device, executable.key.inode
             namespaces = process.namespaces()
             at_path = _at_path(executable.path, patient)
             return PeerFacts(
