@@ -108,6 +108,38 @@ def test_an_interpreter_written_into_the_policy_by_hand_grants_no_script(world: 
     assert refused(world, "-c", PROGRAM)
 
 
+TURNCOAT = """
+import json, os, sys
+from keychain_auth import KeychainAuthClient
+
+client = KeychainAuthClient()
+request = {"type": "REQUEST", "action": "write", "service": "AgentSecrets", "targets": ["secret"], "values": ["x"]}
+client.send_request(request)  # verified, and served
+for name in os.listdir("/proc/self/fd"):
+    link = "/proc/self/fd/" + name
+    if os.path.lexists(link) and os.readlink(link).startswith("socket:"):
+        os.set_inheritable(int(name), True)
+        os.execv(sys.executable, [sys.executable, sys.argv[1], name])
+"""
+HEIR = """
+import socket, sys
+connection = socket.socket(fileno=int(sys.argv[1]))
+connection.setblocking(True)  # the flag belongs to the open file, and the client had cleared it
+connection.sendall(b'{"type":"REQUEST","action":"read","service":"AgentSecrets","targets":["secret"]}' + bytes([10]))
+print(connection.makefile().readline())
+"""
+
+
+def test_the_same_interpreter_after_an_exec_is_another_program(world: World) -> None:
+    """Device and inode of the executable are the same as before: a naive look at each message sees no change."""
+    path = world.write("turncoat.py", TURNCOAT)
+    world.start()
+    world.cli("register", "--script", path, "--interpreter", os.path.realpath(world.python))
+    world.cli("authorize", path, "AgentSecrets")
+    answer = run(world, path, world.write("heir.py", HEIR))
+    assert answer == {"type": "RESPONSE", "status": "denied", "reason": "caller_changed"}
+
+
 OVERWRITE = """
 import ctypes, json, os, sys
 # A command line is the process's own memory: find it through /proc/self/stat and write another script's name into it.

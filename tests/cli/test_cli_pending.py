@@ -173,7 +173,7 @@ def test_a_script_is_approved_with_its_interpreter(running: World) -> None:
 
 def test_a_changed_interpreter_is_not_approved(world: World) -> None:
     path = script(world)
-    interpreter = {"path": world.installation.interpreter, "sha256": "0" * 64}
+    interpreter = {"path": world.installation.interpreter, "hash": "sha256:" + "0" * 64}
     queue(world, waiting(path, interpreter=interpreter))
     done = world.cli("approve", sha256_of(path))
     assert done.returncode == 1

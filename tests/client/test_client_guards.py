@@ -15,6 +15,7 @@ from client_lab import Conversation, ScriptedDaemon, echo, run_program
 
 from keychain_auth import KeychainAuthClient, UntrustedDaemon
 from keychain_auth.client.trust import why_not
+from support.installation import installation_for
 from support.users import Account
 
 SECRET_LINE = b'{"type":"REQUEST","action":"write","service":"s","targets":["t"],"values":["hunter2"]}\n'
@@ -46,7 +47,11 @@ def test_an_impostor_of_another_user_gets_nothing(stranger: Account) -> None:
     stranger.own(str(folder))
     path = str(folder / "agent.sock")
     impostor = subprocess.Popen(
-        [sys.executable, "-I", "-c", IMPOSTOR, path], stdout=subprocess.PIPE, text=True, cwd="/", **stranger.popen()
+        [installation_for(stranger).python, "-I", "-c", IMPOSTOR, path],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        **stranger.popen(),
     )
     try:
         assert impostor.stdout is not None

@@ -56,7 +56,7 @@ def test_an_interpreter_is_never_granted_by_its_own_hash() -> None:
     naive = parse_policy(policy).by_program.get((PYTHON.path, PY))
     assert naive is not None  # by path and hash alone it would match
     assert field_of(policy, native(PYTHON.path, PY)) == "interpreter"
-    assert field_of(policy, script("/home/u/evil.py", B, PYTHON)) == "path"
+    assert field_of(policy, script("/home/u/evil.py", B, PYTHON)) == "script"
 
 
 def test_a_script_needs_its_interpreter_and_its_grade() -> None:

@@ -13,6 +13,7 @@ from keychain_auth.policy.pending import (
     COMMAND_LINE_BYTES,
     KEPT,
     PendingEntry,
+    PendingProgram,
     decode_queue,
     encode_queue,
     find,
@@ -24,7 +25,7 @@ from keychain_auth.policy.pending import (
 NOW = datetime(2026, 5, 21, 12, tzinfo=UTC)
 
 
-def entry(number: int, when: datetime = NOW, interpreter: Program | None = None) -> PendingEntry:
+def entry(number: int, when: datetime = NOW, interpreter: PendingProgram | None = None) -> PendingEntry:
     return PendingEntry(f"/bin/{number}", f"sha256:{number:064x}", "x", stamp(when), "u", number, interpreter)
 
 
@@ -35,8 +36,8 @@ def test_the_same_program_is_one_entry_with_the_newest_time() -> None:
 
 
 def test_a_script_is_another_entry_than_its_interpreter() -> None:
-    python = Program("/usr/bin/python3.11", "c" * 64)
-    other = Program("/usr/bin/python3.12", "d" * 64)
+    python = PendingProgram("/usr/bin/python3.11", "sha256:" + "c" * 64)
+    other = PendingProgram("/usr/bin/python3.12", "sha256:" + "d" * 64)
     queue = merge([], [entry(1), entry(1, interpreter=python), entry(1, interpreter=other)], NOW)
     assert len(queue) == 3
 
@@ -71,7 +72,7 @@ def test_bytes_that_are_no_text_do_not_break_the_queue() -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    queue = [entry(1), entry(2, interpreter=Program("/usr/bin/python3.11", "c" * 64))]
+    queue = [entry(1), entry(2, interpreter=PendingProgram("/usr/bin/python3.11", "sha256:" + "c" * 64))]
     assert decode_queue(encode_queue(queue)) == queue
 
 

@@ -88,15 +88,15 @@ def approve(
         checked_prefix(prefix)
     places = find_places()
     entry = _choose(_load(places), hash_, path)
-    program = _unchanged(entry)
+    program, interpreter = _unchanged(entry)
 
     def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
         changed, outcome = edit.register(
             document,
             program,
             stamp(datetime.now(UTC)),
-            interpreter=entry.interpreter,
-            accepts=None if entry.interpreter is None else [Grade.DECLARED.value],
+            interpreter=interpreter,
+            accepts=None if interpreter is None else [Grade.DECLARED.value],
         )
         for service in dict.fromkeys((*read, *write)):
             changed = edit.authorize(
@@ -156,21 +156,22 @@ def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> Pending
     return found[-1]  # one script by several interpreters: the one that asked last
 
 
-def _unchanged(entry: PendingEntry) -> Program:
-    """The program of ``entry``, hashed anew. Raises UsageError for an interpreter, KeychainAuthError if it changed."""
+def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
+    """The program of ``entry`` and its interpreter, hashed anew. Raises UsageError for an interpreter,
+    KeychainAuthError if it changed."""
     if entry.interpreter is None and is_interpreter(entry.path):
         raise UsageError(
             f"{entry.path} runs other programs: to approve it would be to approve whatever it runs",
             hint="keychain-auth register --script SCRIPT",
         )
-    waiting = Program(entry.path, entry.hash.removeprefix("sha256:"))
-    for expected in (waiting, entry.interpreter):
+    programs = entry.programs()
+    for expected in programs:
         if expected is not None and look_at(expected.path).program != expected:
             raise KeychainAuthError(
                 f"{expected.path} is not the file any more that asked; nothing was approved",
                 hint=f"keychain-auth deny {entry.hash.removeprefix('sha256:')[:_SHOWN_DIGITS]}",
             )
-    return waiting
+    return programs
 
 
 def _take_out(places: Places, done: PendingEntry) -> None:

@@ -100,7 +100,7 @@ class AdminSession:
 
     def distrust(self, sender: int | None) -> str:
         """As on the agent socket."""
-        return distrust(self._peer, sender)
+        return distrust(self._peer.pid, sender, self._peer.runs_same_file)
 
     async def respond(self, line: bytes) -> Reply:
         """Run one command."""

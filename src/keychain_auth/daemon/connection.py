@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -169,13 +168,11 @@ class Connection:
         if task.cancelled() or task.exception() is not None or self._closed:
             self.close()
             return
-        self._moved = time.monotonic()
-        self._turn.run(partial(self._finish_or_go_on, task.result()))
-
-    def _finish_or_go_on(self, reply: Reply) -> None:
+        reply = task.result()
         self._last = reply.last
-        self._turn.answers_of(self).append(reply.line)
-        self._answer_lines()
+        self._moved = time.monotonic()
+        # Outside of any turn: what it rests on was recorded when it was done, and no other record may take it back.
+        self.transmit([reply.line])
 
     def _finish(self, reply: Reply) -> None:
         """Say one last thing and close, whatever else was queued. Part of a turn."""

@@ -10,7 +10,7 @@ could read why.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
@@ -141,16 +141,16 @@ class Session:
     def __init__(self, peer: Peer, caller: Caller, pipeline: Pipeline, gate: Gate) -> None:
         self._peer = peer
         self._pid = peer.pid
-        self._runs_same_file = peer.runs_same_file
+        # For a script the file is the interpreter: the same file after an exec may be another script.
+        script = caller.identity.script is not None
+        self._is_unchanged = peer.runs_same_exec if script else peer.runs_same_file
         self._caller = caller
         self._gate = gate
         self._answer = pipeline.answer
 
     def distrust(self, sender: int | None) -> str:
         """The kernel names the sender of each piece; the program must still be the verified file."""
-        if sender == self._pid and self._runs_same_file():
-            return ""
-        return distrust(self._peer, sender)
+        return distrust(self._pid, sender, self._is_unchanged)
 
     def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
         """By way of the pipeline."""
@@ -199,14 +199,14 @@ class RefusedSession:
         """Nothing is held."""
 
 
-def distrust(peer: Peer, sender: int | None) -> str:
-    """Why a message of ``sender`` on the connection of ``peer`` must not be acted on; empty if it may."""
-    if sender != peer.pid:
+def distrust(pid: int, sender: int | None, is_unchanged: Callable[[], bool | None]) -> str:
+    """Why what ``sender`` sent on the connection of ``pid`` must not be acted on; empty if it may."""
+    if sender != pid:
         return "a message was sent by another process than the one that connected, or with a descriptor attached"
-    same = peer.runs_same_file()
-    if same:
+    unchanged = is_unchanged()
+    if unchanged:
         return ""
-    return "the program replaced itself" if same is False else "the process ended before its message was read"
+    return "the program replaced itself" if unchanged is False else "the process ended before its message was read"
 
 
 def _subject(caller: Caller) -> str:

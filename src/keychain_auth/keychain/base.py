@@ -9,7 +9,8 @@ Contract:
 * Returned items are shared, not copied: nobody may change their attributes.
 
 All operations are coroutines, so that a slow storage may use a thread. A storage may promise more: the
-vault's reads never suspend.
+vault's reads never suspend. Changes always do: their answers must not share a turn of the loop with answers
+whose records are still to be written (see ``daemon.turn``).
 """
 
 from __future__ import annotations

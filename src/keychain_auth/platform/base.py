@@ -59,6 +59,9 @@ class Peer(Protocol):
     def runs_same_file(self) -> bool | None:
         """Is its executable still the one of the first look? None if the process has ended. Cheap."""
 
+    def runs_same_exec(self) -> bool | None:
+        """As ``runs_same_file``, and not even started anew: an interpreter can run another script by an exec."""
+
     def close(self) -> None:
         """Let go of the process."""
 

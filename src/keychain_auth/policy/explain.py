@@ -18,6 +18,8 @@ def mend(denial: Denial, service: str = "") -> str:
     if denial.entry is None:
         if denial.field == "path":
             return f"keychain-auth register {quote(denial.wanted)}"
+        if denial.field == "script":
+            return f"keychain-auth register --script {quote(denial.wanted)}"
         return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
     path, service = quote(denial.entry.program.path), quote(service)
     return {

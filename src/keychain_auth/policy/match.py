@@ -23,7 +23,8 @@ def match(policy: Policy, identity: Identity) -> Entry | Denial:
     if entry is None:
         others = policy.by_path.get(subject.path)
         if others is None:
-            return _denial("path", subject.path, "no entry for this path")
+            field = "path" if identity.script is None else "script"
+            return _denial(field, subject.path, "no entry for this path")
         return _denial("hash", subject.sha256, others[0].program.sha256, others[0])
     expected = entry.interpreter
     running = identity.program if identity.script is not None else None

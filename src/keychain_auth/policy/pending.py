@@ -19,6 +19,13 @@ LIFETIME = timedelta(hours=24)
 COMMAND_LINE_BYTES = 4096
 
 
+class PendingProgram(msgspec.Struct, frozen=True):
+    """The interpreter of a pending script; the hash as everywhere in our files."""
+
+    path: str
+    hash: str
+
+
 class PendingEntry(msgspec.Struct, omit_defaults=True):
     """One program that waits for approval. ``path`` and ``hash`` are what an approval registers.
 
@@ -31,16 +38,27 @@ class PendingEntry(msgspec.Struct, omit_defaults=True):
     timestamp: str
     user: str
     pid: int
-    interpreter: Program | None = None
+    interpreter: PendingProgram | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What makes two requests the same request: program and script, by content and place."""
-        return (self.path, self.hash, self.interpreter.sha256 if self.interpreter else "")
+        return (self.path, self.hash, self.interpreter.hash if self.interpreter else "")
+
+    def programs(self) -> tuple[Program, Program | None]:
+        """What an approval registers: the program or script, and the script's interpreter."""
+        interpreter = self.interpreter
+        return _program(self), _program(interpreter) if interpreter is not None else None
+
+
+def _program(named: PendingEntry | PendingProgram) -> Program:
+    return Program(named.path, named.hash.removeprefix("sha256:"))
 
 
 def pending_entry(identity: Identity, command_line: str, user: str, now: datetime) -> PendingEntry:
     """The queue entry for an identity that matched nothing."""
+    program = identity.program
+    interpreter = PendingProgram(program.path, f"sha256:{program.sha256}") if identity.script is not None else None
     return PendingEntry(
         path=identity.subject.path,
         hash=f"sha256:{identity.subject.sha256}",
@@ -48,7 +66,7 @@ def pending_entry(identity: Identity, command_line: str, user: str, now: datetim
         timestamp=stamp(now),
         user=user,
         pid=identity.pid,
-        interpreter=identity.program if identity.script is not None else None,
+        interpreter=interpreter,
     )
 
 

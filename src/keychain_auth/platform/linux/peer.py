@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 
-from keychain_auth.identity.facts import FileFacts, FileKey, PeerFacts, ScriptFacts
+from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, PeerFacts, ScriptFacts
 from keychain_auth.platform.base import Digest, NeedsThread, PeerGone
 from keychain_auth.platform.linux import filehash
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
@@ -42,7 +42,7 @@ class Host:
 class LinuxPeer:
     """See ``Peer``."""
 
-    __slots__ = ("_device", "_file", "_host", "_inode", "_process", "pid", "uid")
+    __slots__ = ("_device", "_exec_id", "_file", "_host", "_inode", "_process", "pid", "uid")
 
     def __init__(self, connection: socket.socket, pid: int, uid: int, host: Host, inode: int) -> None:
         self.pid = pid
@@ -50,7 +50,8 @@ class LinuxPeer:
         self._host = host
         self._inode = inode
         self._process = open_peer(connection, pid)
-        self._device, self._file = -1, -1  # the running file, from the first look on
+        self._device, self._file = -1, -1  # the running file and its exec, from the first look on
+        self._exec_id: ExecId | None = None
 
     def close(self) -> None:
         """Let go of the process."""
@@ -67,6 +68,13 @@ class LinuxPeer:
             return None  # the memory of an ended process, and with it ``exe``, is gone
         return about.st_ino == self._file and about.st_dev == self._device
 
+    def runs_same_exec(self) -> bool | None:
+        """See ``Peer.runs_same_exec``. About 10 µs."""
+        try:
+            return self.runs_same_file() and self._process.exec_id() == self._exec_id
+        except OSError:
+            return None
+
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """See ``Peer.facts``."""
         process = self._process
@@ -78,6 +86,7 @@ class LinuxPeer:
             executable = self._executable()
             if self._file < 0:
                 self._device, self._file = executable.key.device, executable.key.inode
+                self._exec_id = exec_id
             namespaces = process.namespaces()
             at_path = _at_path(executable.path, patient)
             return PeerFacts(
