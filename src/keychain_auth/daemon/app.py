@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import time
+import traceback
 from typing import Any
 
 from keychain_auth import __version__, files
@@ -80,6 +81,7 @@ class App:
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._report_fault)
         limits = self._settings.limits
         host = self._platform.host()
         turn = Turn(self._audit, self._journal, self._policy_file.refresh)
@@ -159,6 +161,15 @@ class App:
             return len(pending_file.load(self._places.pending))
         except (KeychainAuthError, ValueError, OSError):
             return None
+
+    def _report_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A fault of the daemon's own. Its kind and place, not its text: that could hold what it tripped over."""
+        fault = context.get("exception")
+        frames = traceback.extract_tb(fault.__traceback__) if fault is not None else []
+        place = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
+        self._journal.error(
+            "fault", what=context.get("message", ""), kind=type(fault).__name__ if fault else "", place=place
+        )
 
     def _policy_changed(self, policy_file: PolicyFile) -> None:
         if policy_file.problem:

@@ -154,7 +154,11 @@ class Connection:
         size = 0
         while self._lines and not self._last and size < _BATCH_BYTES and len(answers) < _BATCH_LINES:
             self._answering = True
-            reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
+            try:
+                reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
+            except Exception as fault:  # noqa: BLE001 - a fault of ours ends this connection, and no other
+                self._give_up(fault)
+                return
             if reply is None:
                 break
             self._answering = False
@@ -165,14 +169,22 @@ class Connection:
     def _answered(self, task: asyncio.Task[Reply]) -> None:
         """An answer that had to wait is there."""
         self._answering = False
-        if task.cancelled() or task.exception() is not None or self._closed:
+        if task.cancelled() or self._closed:
             self.close()
+            return
+        if (fault := task.exception()) is not None:
+            self._give_up(fault)
             return
         reply = task.result()
         self._last = reply.last
         self._moved = time.monotonic()
         # Outside of any turn: what it rests on was recorded when it was done, and no other record may take it back.
         self.transmit([reply.line])
+
+    def _give_up(self, fault: BaseException) -> None:
+        """A fault of the daemon's own: it is reported, nothing more is answered, and the client sees the end."""
+        self._loop.call_exception_handler({"message": "a request could not be answered", "exception": fault})
+        self.close()
 
     def _finish(self, reply: Reply) -> None:
         """Say one last thing and close, whatever else was queued. Part of a turn."""
