@@ -15,12 +15,15 @@ import os
 import secrets
 import shlex
 import stat
+import time
 from collections.abc import Iterator
 
 from keychain_auth.errors import UnsafeFile
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
+_LOCK_SECONDS = 4.0  # less than the daemon takes to end
+_LOCK_POLL_SECONDS = 0.005
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -130,13 +133,24 @@ def sync_dir(folder: str) -> None:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the exclusive lock of the file ``path`` + ``.lock``; waits for whoever holds it.
+    """Hold the exclusive lock of the file ``path`` + ``.lock``; waits a few seconds for whoever holds it.
 
-    flock(2) goes with the open file, so a killed holder leaves nothing behind.
+    flock(2) goes with the open file, so a killed holder leaves nothing behind. A holder that was stopped could hold it
+    for ever: raises UnsafeFile then.
     """
     fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UnsafeFile(
+                        f"another command holds {path}.lock", hint=f"fuser {shlex.quote(path + '.lock')}"
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(fd)

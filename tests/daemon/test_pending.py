@@ -7,6 +7,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from daemon.requests import PENDING, denied, read
+from support.lines import until
 from support.world import World
 
 OLD = {"path": "/bin/x", "hash": f"sha256:{'a' * 64}", "command_line": "x", "user": "u", "pid": 1}
@@ -98,3 +99,34 @@ def test_command_lines_are_cut(world: World) -> None:
     assert talker.ask(read("a")) == denied(PENDING)
     [entry] = world.pending()
     assert len(entry["command_line"].encode()) == 4096
+
+
+def test_a_path_that_is_no_text_does_not_empty_the_queue(world: World) -> None:
+    """The name of a file is bytes; one that is not UTF-8 once made the whole queue look damaged."""
+    world.start()
+    ask(world, world.build_client("honest", "honest"))
+    odd = os.fsencode(world.path("bin")) + b"/odd\xff"
+    os.rename(os.fsencode(world.build_client("odd", "odd")), odd)
+    ask(world, os.fsdecode(odd))
+    assert [os.path.basename(entry["path"]) for entry in world.pending()] == ["honest", "odd\\udcff"]
+    assert not os.path.exists(os.path.join(world.config_dir, "pending.json.damaged"))
+
+
+def test_a_stopped_command_that_holds_the_lock_does_not_hold_the_end(world: World) -> None:
+    daemon = world.start()
+    path = os.path.join(world.config_dir, "pending.json.lock")
+    holder = world.spawn([world.python, "-c", HOLDER, path])
+    holder.out.find(lambda line: line == b"held")
+    talker = world.talker()
+    talker.send(read("a"))
+    until(lambda: any(line["action"] == "connect" for line in world.audit()), "the stranger was looked at")
+    assert daemon.stop(timeout=15) == 0
+
+
+HOLDER = """
+import fcntl, os, sys, time
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+fcntl.flock(fd, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""

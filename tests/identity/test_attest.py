@@ -11,7 +11,7 @@ from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, HostFacts, 
 from keychain_auth.model import Grade, Identity
 
 OURS = Namespaces(user=1, pid=2, mount=3)
-HOST = HostFacts(uid=1000, namespaces=OURS, filesystems=attest.LOCAL_FILESYSTEMS)
+HOST = HostFacts(uid=1000, namespaces=OURS, filesystems=attest.LOCAL_FILESYSTEMS, seccomp_filters=1)
 KEY = FileKey(device=5, inode=6, size=7, mtime_ns=8, ctime_ns=9)
 GOOD = PeerFacts(
     pid=10,
@@ -22,6 +22,7 @@ GOOD = PeerFacts(
     holds_socket=True,
     inheritable=False,
     exec_id=ExecId(11, (12,)),
+    seccomp_filters=1,
     steady=True,
 )
 
@@ -48,6 +49,7 @@ def test_good_facts_pass() -> None:
         (changed(at_path=(5, 7)), "identity_not_verified", "not the one that runs"),
         (changed(at_path=(4, 6)), "identity_not_verified", "not the one that runs"),
         (changed(at_path=None), "identity_not_verified", "not the one that runs"),
+        (changed(seccomp_filters=2), "identity_not_verified", "seccomp filter"),
         (changed(holds_socket=False), "socket_not_cloexec", "another process holds"),
         (changed(inheritable=True), "socket_not_cloexec", "SOCK_CLOEXEC"),
     ],

@@ -17,10 +17,12 @@ from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
 from keychain_auth.platform.linux.filehash import digest
 from keychain_auth.platform.linux.filesystem import MountTable
+from keychain_auth.platform.linux.linux import LinuxPlatform
 from keychain_auth.platform.linux.peer import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import open_cached, statx_descriptor
+from support.world import World
 
 
 @pytest.fixture
@@ -229,3 +231,48 @@ def test_the_first_writable_place_is_named(tmp_path: object) -> None:
         os.chown(path, 12345, -1)
         assert writable_by_others(path, 54321) == path
         assert writable_by_others(path, 12345) == ""
+
+
+def test_an_exec_between_two_looks_is_seen_without_address_randomisation(world: World) -> None:
+    """Start time and layout survive an exec of a twin when randomisation is off, so the file is looked at twice.
+
+    The attack: a byte-equal copy connects, its descriptor is looked at, then it becomes the registered program, and
+    only then the executable is looked at. Here the exec is made to fall right between the two.
+    """
+    import keychain_auth.platform.linux.peer as module
+
+    if os.geteuid() != 0:
+        pytest.skip("the looks are made from this process, and only root may look at another user's")
+    trusted = world.build_client("trusted")
+    twin = world.build_client("twinned")
+    platform = LinuxPlatform()
+    listener = platform.listen(world.path("run", "own", "agent.sock"))
+    os.chmod(world.path("run", "own"), 0o711)
+    os.chmod(listener.path, 0o666)
+    attacker = world.talk(["/usr/bin/setarch", "-R", twin, listener.path, "--inheritable"])
+    attacker.connected()
+    channel = listener.accept()
+    peer = channel.peer()
+    honest = peer.facts()
+    assert honest.steady
+    assert os.path.basename(honest.executable.path) == "twinned"
+    real = module.holding
+
+    def exec_right_after(folder: int, inode: int, most: int) -> tuple[bool, bool]:
+        result = real(folder, inode, most)
+        attacker.feed(f"!exec {trusted}\n".encode())
+        attacker.connected()
+        return result
+
+    module.holding = exec_right_after
+    try:
+        facts = peer.facts()
+    finally:
+        module.holding = real
+    assert facts.holds_socket  # what a naive order has gathered by now: the descriptor of one program …
+    assert os.readlink(f"/proc/{attacker.pid}/exe") == trusted  # … and the file of the other
+    assert not facts.steady
+    peer.close()
+    channel.close()
+    listener.close()
+    platform.close()

@@ -81,6 +81,8 @@ def test_an_entry_for_a_program_is_not_one_for_a_script_of_that_path() -> None:
         "python3", "python3.11", "python", "pypy3", "node", "nodejs", "deno", "bash", "sh", "dash", "zsh", "perl",
         "perl5.36.0", "ruby3.1", "php8.2", "lua5.4", "java", "busybox", "ld-linux-x86-64.so.2", "env", "gdb", "Rscript",
         "qemu-x86_64", "tclsh8.6", "gawk", "pwsh", "python3.13t",
+        "perl5.36-x86_64-linux-gnu", "jshell", "lli-14", "make", "sqlite3", "openssl", "ld.bfd", "socat", "guile-3.0",
+        "luajit-2.1.0-beta3", "php-cgi8.2", "original-awk", "gdb-multiarch", "nc.openbsd",
     ],
 )  # fmt: skip
 def test_interpreters_are_known(name: str) -> None:
@@ -112,6 +114,22 @@ def test_other_programs_are_not(name: str) -> None:
 )
 def test_only_the_plain_form_declares_a_script(argv: tuple[str, ...], expected: str | None) -> None:
     assert declared_script("/usr/bin/python3.11", argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "argv"),
+    [
+        ("/usr/bin/bash", ("bash", "+e", "evil.sh")),  # an option to bash, and a link named +e to the registered script
+        ("/usr/bin/python3.11", ("python3", "/proc/self/cwd/app.py")),  # another folder to whoever looks
+        ("/usr/bin/python3.11", ("python3", "//./proc/self/fd/3")),
+        ("/usr/bin/python3.11", ("python3", "/dev/stdin")),
+        ("/usr/bin/deno", ("deno", "run", "evil.ts")),  # the first word is a command of its own
+        ("/usr/bin/java", ("java", "Evil")),
+        ("/usr/bin/mawk", ("awk", "BEGIN{}", "data")),
+    ],
+)
+def test_what_an_interpreter_reads_otherwise_declares_nothing(interpreter: str, argv: tuple[str, ...]) -> None:
+    assert declared_script(interpreter, argv) is None
 
 
 def test_flags_of_one_interpreter_are_not_those_of_another() -> None:

@@ -91,6 +91,7 @@ def approve(
     program, interpreter = _unchanged(entry)
 
     def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
+        _same_interpreter(document, program, interpreter)
         changed, outcome = edit.register(
             document,
             program,
@@ -111,6 +112,8 @@ def approve(
         output.print_json({"outcome": outcome, "hash": entry.hash, **grants_of(program.path, registered)})
         return
     output.say(f"{outcome} {program.path}", f"  {entry.hash}")
+    if interpreter is not None:
+        output.say(f"  run by {interpreter.path}")
     tell_grants(registered)
     if entry.interpreter is not None:
         output.say(*DECLARED_MEANS)
@@ -153,7 +156,13 @@ def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> Pending
     if len({entry.path for entry in found}) > 1:
         paths = ", ".join(entry.path for entry in found)
         raise UsageError(f"several files have this hash: {paths}", hint=f"add --path {shlex.quote(found[0].path)}")
-    return found[-1]  # one script by several interpreters: the one that asked last
+    if len(found) > 1:
+        runners = ", ".join(one.interpreter.path if one.interpreter else "itself" for one in found)
+        raise UsageError(
+            f"{found[0].path} waits as run by several interpreters: {runners}",
+            hint=f"keychain-auth register --script {shlex.quote(found[0].path)} --interpreter PATH",
+        )
+    return found[0]
 
 
 def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
@@ -172,6 +181,17 @@ def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
                 hint=f"keychain-auth deny {entry.hash.removeprefix('sha256:')[:_SHOWN_DIGITS]}",
             )
     return programs
+
+
+def _same_interpreter(document: edit.Document, program: Program, interpreter: Program | None) -> None:
+    """Another interpreter for a registered script is a person's decision, not a request's. Raises UsageError."""
+    for entry in document.get("registered_binaries", []):
+        known = entry.get("interpreter")
+        if entry["path"] == program.path and known and interpreter and known["path"] != interpreter.path:
+            raise UsageError(
+                f"{program.path} is registered as run by {known['path']}, and asked as run by {interpreter.path}",
+                hint=f"keychain-auth register --script {shlex.quote(program.path)} --interpreter PATH",
+            )
 
 
 def _take_out(places: Places, done: PendingEntry) -> None:

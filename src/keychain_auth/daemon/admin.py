@@ -31,7 +31,7 @@ from keychain_auth.errors import (
     NotFound,
     UsageError,
 )
-from keychain_auth.identity.attest import Refusal, judge_place, judge_user
+from keychain_auth.identity.attest import Refusal, judge_descriptor, judge_place, judge_user
 from keychain_auth.identity.facts import HostFacts, PeerFacts
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
@@ -81,7 +81,9 @@ class AdminGate:
             facts = _look(peer)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
-        return judge_place(facts, self._host) or facts
+        if not facts.steady:
+            return Refusal(IDENTITY_NOT_VERIFIED, "it replaced its program while it was being looked at")
+        return judge_place(facts, self._host) or judge_descriptor(facts) or facts
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Too many connections of this user's own commands."""

@@ -117,7 +117,7 @@ class App:
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
         readiness.close()
         await housekeeping.stop()
-        await pending.close()
+        await pending.close(_STOP_SECONDS)
         self._hasher.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()

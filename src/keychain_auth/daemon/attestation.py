@@ -73,7 +73,7 @@ class Attestor:
 
     async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""
-        pool = self._pool(bool(policy.by_path))
+        pool = self._pool(facts.executable.path in policy.interpreters)
         arguments = await self._in_thread(pool, peer.command_line)
         sha256 = await self._hasher.program(peer, facts.executable.key, pool)
         word = declared_script(facts.executable.path, arguments)

@@ -9,6 +9,7 @@ right after a refusal shows it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from typing import TypeVar
 from keychain_auth import files
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.errors import UnsafeFile
-from keychain_auth.policy.pending import PendingEntry, decode_queue, encode_queue, merge
+from keychain_auth.policy.pending import NotAQueue, PendingEntry, decode_queue, encode_queue, merge
 
 T = TypeVar("T")
 _APART_SECONDS = 0.25
@@ -67,10 +68,12 @@ class PendingFile:
                 self._writing = asyncio.ensure_future(self._write())
             await asyncio.shield(self._writing)
 
-    async def close(self) -> None:
-        """Wait for the write that is under way."""
-        while self._writing is not None:
-            await asyncio.shield(self._writing)
+    async def close(self, seconds: float) -> None:
+        """Wait for the write that is under way, at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._writing is not None:
+                    await asyncio.shield(self._writing)
 
     def _unchanged(self) -> bool:
         """Is the file still the one that we wrote? A command may have taken entries out of it."""
@@ -84,7 +87,7 @@ class PendingFile:
             self._last_write = loop.time()
             try:
                 self._version, kept = await loop.run_in_executor(None, _merge_into, self.path, list(fresh.values()))
-            except (OSError, UnsafeFile) as error:
+            except (OSError, ValueError, UnsafeFile) as error:
                 self._journal.error("the pending queue cannot be written", path=self.path, why=error)
                 return
             long_ago = -_RENEW_SECONDS
@@ -104,7 +107,7 @@ def _merge_into(path: str, fresh: list[PendingEntry]) -> tuple[tuple[int, int] |
 
     try:
         kept = change(path, edit)
-    except ValueError:
+    except NotAQueue:
         os.replace(path, path + ".damaged")
         kept = change(path, edit)
     return _version(path), kept

@@ -8,7 +8,8 @@ The rules, in the order in which they are applied (docs/threat-model.md tells th
 3. The executable lies on a filesystem whose answers the kernel itself gives, and the file at the registered path is
    that very file (device and inode): an equal copy elsewhere, or a file that was replaced, is not the program.
 4. The process itself holds the peer end, and every descriptor of it is close-on-exec. Such a descriptor cannot
-   have survived an exec, so whoever connected is who runs now.
+   have survived an exec, so whoever connected is who runs now. Nobody else may have put it there: a seccomp filter that
+   the daemon does not run under itself (SECCOMP_IOCTL_NOTIF_ADDFD) is refused.
 5. Nothing of it changed while the facts were gathered (``same_process``).
 
 What this does not promise: that nothing else was loaded into the verified process (LD_PRELOAD), and nothing against
@@ -70,6 +71,16 @@ def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
             IDENTITY_NOT_VERIFIED,
             f"the file at {executable.path} is not the one that runs: it was replaced since, or mounted over",
         )
+    if facts.seccomp_filters > host.seccomp_filters:
+        return Refusal(
+            IDENTITY_NOT_VERIFIED,
+            "it runs under a seccomp filter of its own: whoever installed that can put descriptors into it",
+        )
+    return judge_descriptor(facts)
+
+
+def judge_descriptor(facts: PeerFacts) -> Refusal | None:
+    """None if the program that runs now is the one that opened the connection (rule 4)."""
     if not facts.holds_socket:
         return Refusal(
             SOCKET_NOT_CLOEXEC,

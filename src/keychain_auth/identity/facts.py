@@ -36,9 +36,10 @@ class Namespaces(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExecId(msgspec.Struct, frozen=True, gc=False):
-    """What a process cannot keep over an exec, nor share with the next holder of its pid.
+    """What tells one exec from another, and one holder of a pid from the next.
 
-    Start time in clock ticks since boot, and the randomised layout of its memory.
+    Start time in clock ticks since boot, and the layout of its memory. A process that switched address randomisation
+    off (personality(2)) can keep the layout over an exec of the same file: never the only thing to rest on.
     """
 
     start_time: int
@@ -51,7 +52,8 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``at_path`` is (device, inode) of what stands at ``executable.path`` now, None if nothing does.
     ``holds_socket``: the process itself has the peer end of this connection open.
     ``inheritable``: one of its descriptors for that end would survive an exec.
-    ``steady``: ``exec_id`` was the same before and after everything else was looked at.
+    ``seccomp_filters``: how many it runs under.
+    ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
     pid: int
@@ -62,6 +64,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     holds_socket: bool
     inheritable: bool
     exec_id: ExecId
+    seccomp_filters: int
     steady: bool
 
 
@@ -84,3 +87,4 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     uid: int
     namespaces: Namespaces
     filesystems: frozenset[str]
+    seccomp_filters: int = 0

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import re
 
-# The dynamic loader and the wrappers are here too: started by hand they run whatever follows.
+# Here too: the dynamic loader and the wrappers, which run whatever follows; tools that load code that
+# an argument names (make, openssl, sqlite3, ld); relays, which would lend their name to whoever speaks through them.
 _NAMES = re.compile(
     r"""(?x)^(?:
       (?:python|pypy)\d*(?:\.\d+)*[tdm]{0,2} | node(?:js)?(?:-?\d+)? | deno | bun | npx? |
-      ruby\d*(?:\.\d+)* | perl\d*(?:\.\d+)* | php\d*(?:\.\d+)* | lua(?:jit)?\d*(?:\.\d+)* |
-      tclsh\d*(?:\.\d+)* | wish\d*(?:\.\d+)* | expect | guile\d*(?:\.\d+)* | racket | sbcl | clisp |
+      ruby\d*(?:\.\d+)* | perl\d*(?:\.\d+)*(?:-.*)? | php(?:-cgi|-fpm)?\d*(?:\.\d+)* |
+      lua(?:jit)?(?:-?\d+.*)? | tclsh\d*(?:\.\d+)* | wish\d*(?:\.\d+)* | expect | guile(?:-?\d+.*)? |
       (?:r|z|c|tc|k|mk|da|ba|fi|a)?sh(?:-static)? | busybox(?:-static)? | toybox | pwsh | powershell |
-      java | dotnet | mono | erl | beam\.smp | elixir | julia | Rscript | R | octave(?:-cli)? |
-      [gmn]?awk | sed | emacs(?:-.*)? | vim?(?:\..*)? | gdb | lldb(?:-\d+)? |
+      java | jshell | jrunscript | dotnet | mono | erl | beam\.smp | elixir | julia | racket | sbcl | clisp |
+      Rscript | R | octave(?:-cli)? | gs | sqlite3 | psql | mysql |
+      (?:[gmn]|original-)?awk | sed | emacs(?:-.*)? | vim?(?:\..*)? | nvim | gdb(?:-multiarch)? | lldb(?:-\d+)? |
+      g?make | openssl | perf | lli(?:-\d+)? | llvm-jitlink(?:-\d+)? | opt(?:-\d+)? | ld(?:\.\w+)? | nm |
       ld-linux.*\.so\.\d+ | ld-musl-.*\.so\.\d+ | ld(?:64)?\.so(?:\.\d+)? | ld-\d.*\.so |
-      qemu-.* | wine.* | valgrind.* |
+      qemu-.* | wine.* | valgrind.* | socat\d? | nc(?:\..*)? | ncat |
       env | nohup | setsid | timeout | xargs | sudo | strace | unshare | nsenter | setpriv
     )$"""
 )
@@ -33,25 +36,17 @@ def is_interpreter(path: str) -> bool:
     return _NAMES.match(path.rpartition("/")[2]) is not None
 
 
-# Flags of each interpreter that change neither which file runs nor what it imports from elsewhere. Whatever is
-# not here (-c, -m, -e, -i, -x, --require, …) means that the command line does not declare a script.
+# Of these the form of the command line is known: flags that change neither which file runs nor what it imports from
+# elsewhere. Whatever is not here (-c, -m, -e, -i, -x, --require, …) means that the command line declares no script.
 _PYTHON_FLAGS = frozenset(("-I", "-s", "-E", "-S", "-B", "-u", "-O", "-OO", "-P", "-b", "-bb", "-q", "-v", "-d"))
-_SHELL_FLAGS = frozenset(("-e", "-u", "-x", "-eu", "-ex", "-ux", "-eux", "--"))
-_PERL_FLAGS = frozenset(("-w", "-T", "-t", "-W"))
-_RUBY_FLAGS = frozenset(("-w", "-W0", "-W1", "-W2"))
-_NO_FLAGS: frozenset[str] = frozenset()
-
-
-def _flags_of(name: str) -> frozenset[str]:
-    if name.startswith(("python", "pypy")):
-        return _PYTHON_FLAGS
-    if re.fullmatch(r"(?:r|z|c|tc|k|mk|da|ba|fi|a)?sh(?:-static)?", name):
-        return _SHELL_FLAGS
-    if name.startswith("perl"):
-        return _PERL_FLAGS
-    if name.startswith("ruby"):
-        return _RUBY_FLAGS
-    return _NO_FLAGS
+_SHELL_FLAGS = frozenset(("-e", "-u", "-x", "-eu", "-ex", "-ux", "-eux"))
+_GRAMMARS = (
+    (re.compile(r"(?:python|pypy)\d"), _PYTHON_FLAGS),
+    (re.compile(r"(?:z|k|mk|da|ba|a)?sh(?:-static)?$"), _SHELL_FLAGS),
+    (re.compile(r"perl"), frozenset(("-w", "-T", "-t", "-W"))),
+    (re.compile(r"ruby"), frozenset(("-w", "-W0", "-W1", "-W2"))),
+    (re.compile(r"node"), frozenset[str]()),
+)
 
 
 def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
@@ -59,10 +54,19 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
 
     ``argv`` is declared only in the plain form: interpreter, allowed flags, script, arguments. The answer
     is the word as it stands there; it may be relative to the process's working directory.
+
+    Refused: interpreters whose form is not known; words that an interpreter could read as an option (``+e`` of a
+    shell); names below /proc and /dev, which mean another file to the daemon than to the process.
     """
-    allowed = _flags_of(interpreter_path.rpartition("/")[2])
+    name = interpreter_path.rpartition("/")[2]
+    allowed = next((flags for pattern, flags in _GRAMMARS if pattern.match(name)), None)
+    if allowed is None:
+        return None
     for word in argv[1:]:
         if word in allowed:
             continue
-        return None if not word or word.startswith("-") else word
+        return word if word and word[0] not in "-+" and not _ELSEWHERE.match(word) else None
     return None
+
+
+_ELSEWHERE = re.compile(r"/+(?:\./+)*(?:proc|dev)(?:/|$)")

@@ -65,11 +65,13 @@ class Policy(msgspec.Struct, frozen=True):
     """The compiled policy.
 
     ``by_program`` finds an entry by (path, sha256) of its subject; ``by_path`` finds those of a path whatever their
-    hash, to explain a mismatch. ``signers`` counts trusted signers.
+    hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` counts
+    trusted signers.
     """
 
     by_program: dict[tuple[str, str], Entry]
     by_path: dict[str, tuple[Entry, ...]]
+    interpreters: frozenset[str] = frozenset()
     signers: int = 0
 
 
@@ -91,7 +93,8 @@ def parse_policy(content: bytes) -> Policy:
             _refuse(text, f"$.registered_binaries[{number}]", "a second entry for the same path and hash")
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
-    return Policy(by_program=by_program, by_path=by_path, signers=len(config.trusted_signers))
+    interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
+    return Policy(by_program, by_path, interpreters, signers=len(config.trusted_signers))
 
 
 def parse_document(content: bytes) -> tuple[str, Any]:

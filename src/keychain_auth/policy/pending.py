@@ -19,6 +19,10 @@ LIFETIME = timedelta(hours=24)
 COMMAND_LINE_BYTES = 4096
 
 
+class NotAQueue(ValueError):
+    """The bytes of pending.json do not say what they must."""
+
+
 class PendingProgram(msgspec.Struct, frozen=True):
     """The interpreter of a pending script; the hash as everywhere in our files."""
 
@@ -58,9 +62,11 @@ def _program(named: PendingEntry | PendingProgram) -> Program:
 def pending_entry(identity: Identity, command_line: str, user: str, now: datetime) -> PendingEntry:
     """The queue entry for an identity that matched nothing."""
     program = identity.program
-    interpreter = PendingProgram(program.path, f"sha256:{program.sha256}") if identity.script is not None else None
+    interpreter = (
+        PendingProgram(_text(program.path), f"sha256:{program.sha256}") if identity.script is not None else None
+    )
     return PendingEntry(
-        path=identity.subject.path,
+        path=_text(identity.subject.path),
         hash=f"sha256:{identity.subject.sha256}",
         command_line=cut(command_line),
         timestamp=stamp(now),
@@ -86,6 +92,11 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _text(path: str) -> str:
+    """A path as JSON can hold it. One that is not UTF-8 is shown with escapes, and so cannot be approved by mistake."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
 def cut(command_line: str) -> str:
     """At most 4 KiB of UTF-8, ended at a character."""
     return command_line.encode("utf-8", "replace")[:COMMAND_LINE_BYTES].decode("utf-8", "ignore")
@@ -95,11 +106,11 @@ _decode = msgspec.json.Decoder(list[PendingEntry]).decode
 
 
 def decode_queue(content: bytes) -> list[PendingEntry]:
-    """The queue in the bytes of pending.json. Raises ValueError for anything else."""
+    """The queue in the bytes of pending.json. Raises NotAQueue for anything else."""
     try:
         return _decode(content)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ValueError(f"not a pending queue: {error}") from None
+        raise NotAQueue(f"not a pending queue: {error}") from None
 
 
 def encode_queue(queue: list[PendingEntry]) -> bytes:

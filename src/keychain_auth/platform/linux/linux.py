@@ -12,7 +12,7 @@ from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.peer import Host
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
-from keychain_auth.platform.linux.procfs import own_namespaces
+from keychain_auth.platform.linux.procfs import own_surroundings
 from keychain_auth.platform.linux.readiness import Readiness
 
 
@@ -26,7 +26,8 @@ class LinuxPlatform:
             raise KeychainAuthError(
                 f"this kernel cannot say who holds a socket ({error.strerror})", hint="modprobe unix_diag"
             ) from None
-        self._host = HostFacts(os.geteuid(), own_namespaces(), LOCAL_FILESYSTEMS | filesystems)
+        namespaces, filters = own_surroundings()
+        self._host = HostFacts(os.geteuid(), namespaces, LOCAL_FILESYSTEMS | filesystems, filters)
 
     def host(self) -> HostFacts:
         """The daemon's own user and namespaces, and the filesystems it trusts."""
@@ -45,6 +46,7 @@ class LinuxPlatform:
         return {
             "peer": "SO_PEERPIDFD" if has_peer_pidfd() else "pidfd_open and start time",
             "namespaces": "user, pid and mount namespace of the daemon",
+            "seccomp": "no more filters than the daemon",
             "executable": "device, inode and SHA-256 of /proc/PID/exe",
             "filesystems": ", ".join(sorted(self._host.filesystems)),
             "descriptor": "peer end held by the process, close-on-exec",

@@ -80,10 +80,12 @@ class LinuxPeer:
         process = self._process
         try:
             exec_id = process.exec_id()
+            # The file before and after the descriptors: a program that was exec'd in between holds what it inherited,
+            # and start time and layout alone would not show it (both survive an exec without address randomisation).
+            executable = self._executable()
             peer_inode = self._host.diagnosis.peer_inode(self._inode)
             most = _MOST_DESCRIPTORS if patient else _FEW_DESCRIPTORS
             holds, inheritable = holding(process.folder, peer_inode, most) if peer_inode else (False, False)
-            executable = self._executable()
             if self._file < 0:
                 self._device, self._file = executable.key.device, executable.key.inode
                 self._exec_id = exec_id
@@ -98,7 +100,8 @@ class LinuxPeer:
                 holds_socket=holds,
                 inheritable=inheritable,
                 exec_id=exec_id,
-                steady=process.exec_id() == exec_id,
+                seccomp_filters=process.seccomp_filters(),
+                steady=self._executable() == executable and process.exec_id() == exec_id,
             )
         except TooManyDescriptors:
             if patient:

@@ -7,6 +7,7 @@ through the inode's ``struct pid``). So a pid is turned into a process once, at 
 
 from __future__ import annotations
 
+import errno
 import os
 
 from keychain_auth.identity.facts import ExecId, Namespaces
@@ -61,9 +62,21 @@ class Process:
         fields = self._read("stat", 4096).rpartition(b")")[2].split()
         return ExecId(int(fields[_START_TIME]), tuple(int(fields[index]) for index in _LAYOUT))
 
+    def seccomp_filters(self) -> int:
+        """How many seccomp filters it runs under (proc_pid_status(5); 0 where the kernel does not say)."""
+        for line in self._read("status", 8192).split(b"\n"):
+            if line.startswith(b"Seccomp_filters:"):
+                return int(line.split()[1])
+        return 0
+
     def arguments(self) -> tuple[str, ...]:
-        """The command line. It is the process's own memory: a claim, not a fact."""
+        """The command line. It is the process's own memory: a claim, not a fact.
+
+        Raises OSError (E2BIG) for one that is too long to be read whole: cut off, it would say something else.
+        """
         raw = self._read("cmdline", _ARGUMENTS_BYTES)
+        if len(raw) >= _ARGUMENTS_BYTES:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         return tuple(word.decode("utf-8", "surrogateescape") for word in raw.removesuffix(b"\0").split(b"\0"))
 
     def _read(self, name: str, limit: int) -> bytes:
@@ -74,10 +87,10 @@ class Process:
             os.close(fd)
 
 
-def own_namespaces() -> Namespaces:
-    """The namespaces of this process."""
+def own_surroundings() -> tuple[Namespaces, int]:
+    """The namespaces of this process, and its number of seccomp filters."""
     process = Process(os.getpid())
     try:
-        return process.namespaces()
+        return process.namespaces(), process.seccomp_filters()
     finally:
         process.close()
