@@ -8,7 +8,8 @@ Facts: NETLINK_SOCK_DIAG with UDIAG_SHOW_PEER gives the inode of the other end (
 /proc/PID/fd/N is a link "socket:[inode]"; /proc/PID/fdinfo/N has the octal open flags, O_CLOEXEC among them.
 
 What this does not promise: that no other process holds the same end. Its messages would carry its own pid, which every
-message is checked for; its reading what was answered is noticed in strict mode only.
+message is checked for; its reading what was answered is not noticed. Nor that a program does not itself mark what it
+inherited close-on-exec, as Node does at its start: the rule is empty for those.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ without the key changing. Two things could break that:
   seconds is hashed again each time.
 
 After that, whoever opens the file for writing changes its ctime with the first byte.
+
+What this does not promise: two ways past it are known for files that this user can write (pages pinned by a read into
+a mapping from a FUSE server that answers late; EXT4_IOC_MOVE_EXT). docs/threat-model.md lists them as open.
 """
 
 from __future__ import annotations
