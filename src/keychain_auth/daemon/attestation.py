@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+import msgspec
+
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
@@ -46,7 +48,7 @@ class Attestor:
         try:
             facts = await self._facts(peer)
             if (refusal := attest.judge(facts, self._host)) is not None:
-                return refusal
+                return msgspec.structs.replace(refusal, path=facts.executable.path)
             if is_interpreter(facts.executable.path):
                 return await self._script(peer, facts, policy)
             return await self._native(peer, facts, policy)

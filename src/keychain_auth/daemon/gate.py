@@ -93,12 +93,12 @@ class Gate:
         return RefusedSession(denial.reason)
 
     def _refuse(self, refusal: Refusal, pid: int, uid: int) -> Handler:
-        self._report(refusal.reason, pid, uid, refusal.why)
+        self._report(refusal.reason, pid, uid, refusal.why, refusal.path)
         record = AuditRecord(
             action="connect",
             pid=pid,
             uid=uid,
-            binary_path=None,
+            binary_path=refusal.path or None,
             binary_hash=None,
             service=None,
             targets=(),

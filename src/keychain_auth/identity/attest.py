@@ -34,10 +34,12 @@ LOCAL_FILESYSTEMS = frozenset(("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """A caller whose identity could not be established. ``why`` is for the log."""
+    """A caller whose identity could not be established. ``why`` is for the log; ``path`` is where its executable seemed
+    to be, which proves nothing."""
 
     reason: str
     why: str
+    path: str = ""
 
 
 _CHANGED = Refusal(CALLER_CHANGED, "it replaced its program while it was being verified")
