@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ class PlainChannel:
 
 
 class Handler:
-    """Answers "now" at once and "later" later; "broken" and "broken later" are faults."""
+    """Answers "now" at once and "later" later, "last" for the last time, "big" at length; "broken" is a fault."""
 
     admitted = True
     closed = False
@@ -56,7 +57,9 @@ class Handler:
             await asyncio.sleep(0)
         if line.startswith(b"broken"):
             raise ZeroDivisionError("with something secret in its text")
-        return Reply(line + b"\n")
+        if line == b"big":
+            return Reply(b"x" * 4_000_000 + b"\n")
+        return Reply(line + b"\n", last=line == b"last")
 
     def distrust(self, sender: int | None) -> str:
         return ""
@@ -65,9 +68,11 @@ class Handler:
         self.closed = True
 
 
-async def converse(
-    drive: Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[None]],
-) -> list[dict[str, Any]]:
+Drive = Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[None]]
+
+
+async def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _: None) -> list[dict[str, Any]]:
+    """Drive a connection from its other end, until it has ended; the faults that were reported."""
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
@@ -81,7 +86,9 @@ async def converse(
     channel: Any = PlainChannel(ours)
     anything: Any = handler
     anyturn: Any = turn
-    Connection(loop, readiness, anyturn, channel, anything, Limits(), 300.0, lambda _: ended.set())
+    limits = Limits(unread_answer_bytes=1_000_000)
+    connection = Connection(loop, readiness, anyturn, channel, anything, limits, 300.0, lambda _: ended.set())
+    watch(connection)
     with theirs:
         await drive(loop, theirs)
     await asyncio.wait_for(ended.wait(), 5)
@@ -117,3 +124,28 @@ def test_answers_keep_their_order_whether_they_wait_or_not() -> None:
         assert got == expected
 
     assert asyncio.run(converse(drive)) == []
+
+
+def test_after_the_last_answer_the_client_is_heard_out_but_not_answered() -> None:
+    """Closing at once would reset a client that is still sending, and the last answer could be lost with it."""
+
+    async def drive(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+        await loop.sock_sendall(client, b"last\nnow\n")
+        assert await loop.sock_recv(client, 100) == b"last\n"
+        await loop.sock_sendall(client, b"now\n" * 100)
+        assert await loop.sock_recv(client, 100) == b""
+
+    assert asyncio.run(converse(drive)) == []
+
+
+def test_a_client_that_takes_nothing_of_a_large_answer_is_closed() -> None:
+    watched: list[Connection] = []
+
+    async def drive(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+        await loop.sock_sendall(client, b"big\n")
+        assert await loop.sock_recv(client, 1) == b"x"
+        now = time.monotonic()
+        assert not watched[0].expire(now + 1)
+        assert watched[0].expire(now + 11)
+
+    assert asyncio.run(converse(drive, watched.append)) == []
