@@ -29,6 +29,7 @@ def test_read_rules(world: World) -> None:
     in_order = [{"target": "c/d", "value": "\u0000\n\U0001f600"}, {"target": "a", "value": ""}]
     assert talker.ask(read("c/d", "missing", "a")) == results(*in_order)
     assert talker.ask(read("missing")) == results()
+    assert talker.ask(read("a", "c/d", "a", "a")) == results(*reversed(in_order))
     by_prefix = talker.ask(read("b", "a", "c", "c/", match="prefix"))
     assert [item["target"] for item in by_prefix["results"]] == ["a", "b", "c/d"]
 

@@ -80,7 +80,21 @@ def test_a_refusal_names_line_and_field(old: str, new: str, line: int, field: st
     assert (caught.value.line, caught.value.field) == (line, field)
 
 
-@pytest.mark.parametrize("content", [b"", b" \n", b"[]", b"null", b"{", b"\xff", b"\xef\xbb\xbf{}", b"[" * 10**6])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff",
+        b"\xef\xbb\xbf{}",
+        b"[" * 10**6,
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b'{"registered_binaries": [], "\\ud800": 1}',
+    ],
+)
 def test_what_is_no_policy_is_refused(content: bytes) -> None:
     with pytest.raises(PolicyFormatError):
         parse_policy(content)

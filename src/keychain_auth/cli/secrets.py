@@ -7,6 +7,7 @@ of this machine could read (proc_pid_cmdline(5)). Each use is in the audit log.
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 import warnings
 from typing import Any
@@ -111,6 +112,8 @@ def _prompted(service: str, target: str) -> str:
 def _from_stdin() -> str:
     if sys.stdin is None:
         raise UsageError("there is no stdin to read the value from")
+    if os.fstat(sys.stdin.fileno()).st_rdev == os.stat(os.devnull).st_rdev:
+        raise UsageError("stdin is closed or /dev/null: there is no value to read", hint="give the value on stdin")
     content = sys.stdin.buffer.read(_LONGEST_INPUT + 1)
     if len(content) > _LONGEST_INPUT:
         raise UsageError(f"the value is longer than {_LONGEST_INPUT} bytes")

@@ -10,7 +10,10 @@ open the vault's key file itself; docs/threat-model.md says so. Everything done 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -56,8 +59,10 @@ _encode = msgspec.json.Encoder().encode
 class AdminGate:
     """Admits this user's processes to the admin socket. See ``server.Gate``."""
 
-    def __init__(self, host: HostFacts, commands: AdminCommands, journal: Journal) -> None:
+    def __init__(self, host: HostFacts, commands: AdminCommands, journal: Journal, patient: Executor) -> None:
+        """``patient``: threads for looks that may take long, or never end."""
         self._host = host
+        self._patient = patient
         self._commands = commands
         self._journal = journal
 
@@ -67,23 +72,30 @@ class AdminGate:
             peer = channel.peer()
         except PeerGone:
             return RefusedSession(IDENTITY_NOT_VERIFIED)
-        facts = self._attest(peer)
+        facts = await self._attest(peer)
         if isinstance(facts, Refusal):
             peer.close()
             self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=facts.why)
             return RefusedSession(facts.reason)
         return AdminSession(peer, facts.executable.path, self._commands)
 
-    def _attest(self, peer: Peer) -> PeerFacts | Refusal:
+    async def _attest(self, peer: Peer) -> PeerFacts | Refusal:
         if (refusal := judge_user(peer.uid, self._host)) is not None:
             return refusal
         try:
-            facts = _look(peer)
+            facts = await self._look(peer)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
         if not facts.steady:
             return Refusal(IDENTITY_NOT_VERIFIED, "it replaced its program while it was being looked at")
         return judge_place(facts, self._host) or judge_descriptor(facts) or facts
+
+    async def _look(self, peer: Peer) -> PeerFacts:
+        try:
+            return peer.facts()
+        except NeedsThread:
+            look = partial(peer.facts, patient=True)
+            return await asyncio.get_running_loop().run_in_executor(self._patient, look)
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Too many connections of this user's own commands."""
@@ -171,6 +183,8 @@ class AdminCommands:
             result = await command(request, peer, path)
         except (KeychainError, AuditError) as error:
             self._journal.error("an admin command failed", pid=peer.pid, why=error)
+            with contextlib.suppress(AuditError):
+                self._record(peer, path, request.command, request.service, (request.target,), "ERROR")
             return _failure(error)
         except KeychainAuthError as error:
             return _failure(error)
@@ -246,13 +260,6 @@ class AdminCommands:
             reason="",
         )
         self._turn.record_now(record)
-
-
-def _look(peer: Peer) -> PeerFacts:
-    try:
-        return peer.facts()
-    except NeedsThread:
-        return peer.facts(patient=True)
 
 
 def _failure(error: KeychainAuthError) -> bytes:

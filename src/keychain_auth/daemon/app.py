@@ -93,7 +93,7 @@ class App:
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._journal)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
-        admin_gate = AdminGate(host, commands, self._journal)
+        admin_gate = AdminGate(host, commands, self._journal, self._hasher.strangers)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
         stop = asyncio.Event()

@@ -140,6 +140,8 @@ class Connection:
         if wanted is not self._reading:
             self._reading = wanted
             if wanted:
+                if self._line_began:
+                    self._line_began = time.monotonic()  # the clock of a line runs only while we take its bytes
                 self._readiness.add(self._fd, self._readable)
             else:
                 self._readiness.remove(self._fd)
@@ -274,7 +276,7 @@ class Connection:
             return False  # the daemon's turn, not the client's
         if (
             (self._lingering and silent > _LINGER_SECONDS)
-            or (self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
+            or (self._reading and self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
             or (len(self._unsent) > self._limits.unread_answer_bytes and silent > self._limits.unfinished_line_seconds)
             or silent > self._patience
         ):
@@ -285,6 +287,9 @@ class Connection:
     def stop(self) -> None:
         """The daemon ends: finish the answer that is being made, take no more requests."""
         if self._closed:
+            return
+        if self._lingering or not self.admitted:
+            self.close()
             return
         self._lines.clear()
         self._input_over = True

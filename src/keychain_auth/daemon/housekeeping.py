@@ -43,13 +43,20 @@ class Housekeeping:
     async def _look_around(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_SECONDS)
-            self._policy_file.refresh()
             try:
-                problem = self._audit.check()
-            except AuditError as error:
-                problem = str(error)
-            if problem:
-                self._journal.error("the audit log was tampered with or cannot be written", why=problem)
+                self._look()
+            except Exception as fault:  # noqa: BLE001 - one round that fails must not end the watch
+                loop = asyncio.get_running_loop()
+                loop.call_exception_handler({"message": "a look around failed", "exception": fault})
+
+    def _look(self) -> None:
+        self._policy_file.refresh()
+        try:
+            problem = self._audit.check()
+        except AuditError as error:
+            problem = str(error)
+        if problem:
+            self._journal.error("the audit log was tampered with or cannot be written", why=problem)
 
     def _sync(self) -> None:
         try:

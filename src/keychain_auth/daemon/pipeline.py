@@ -79,7 +79,9 @@ class Pipeline:
         service, targets, attributes = request.service, request.targets, request.attributes
         if request.action == "read":
             if request.match == "exact":
-                return self._keychain.read(service, targets, attributes)
+                # Each once: a name repeated a thousand times must not make its value so.
+                once = targets if len(targets) == 1 else tuple(dict.fromkeys(targets))
+                return self._keychain.read(service, once, attributes)
             return self._keychain.read_prefix(service, targets, attributes)
         if request.action == "search":
             return self._keychain.search(service, search_prefixes(entry, request), attributes)

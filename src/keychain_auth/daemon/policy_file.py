@@ -85,7 +85,8 @@ class PolicyFile:
         if version == self._version and self._settled:
             return
         self._version = version
-        self._settled = version is None or time.time_ns() - version[1] > _TICK_NS
+        # abs: a file from the future, after the clock was set back, is not read again at each turn.
+        self._settled = version is None or abs(time.time_ns() - version[1]) > _TICK_NS
         if self._read():
             self.on_change(self)
 
@@ -93,7 +94,11 @@ class PolicyFile:
         before = self.problem
         try:
             policy = load(self.path)
-        except (PolicyFormatError, UnsafeFile, OSError) as error:
+        except PolicyFormatError as error:
+            self.problem = str(error)
+            return self.problem != before
+        except (UnsafeFile, OSError) as error:
+            self._settled = False  # it may be a passing fault (no descriptors left): look again each time
             self.problem = str(error)
             return self.problem != before
         self.problem = ""

@@ -107,9 +107,15 @@ def parse_document(content: bytes) -> tuple[str, Any]:
     if not text.strip():
         raise PolicyFormatError("the file is empty", line=1, field="$")
     try:
-        return text, json.loads(text, object_pairs_hook=_unique)
+        document = json.loads(text, object_pairs_hook=_unique)
+        # A lone surrogate (\\ud800) is no text: it could be read here, and written nowhere.
+        json.dumps(document, ensure_ascii=False).encode()
+        return text, document
     except json.JSONDecodeError as error:
         raise PolicyFormatError(f"not JSON: {error.msg}", line=error.lineno, field="$") from None
+    except ValueError as error:  # a lone surrogate, or a number of more digits than Python reads
+        problem = "a lone surrogate" if isinstance(error, UnicodeError) else "a number with too many digits"
+        raise PolicyFormatError(problem, line=1, field="$") from None
     except RecursionError:
         raise PolicyFormatError("nested too deeply", line=1, field="$") from None
     except _DuplicateKey:
