@@ -15,6 +15,8 @@ from keychain_auth.model import Denial, Entry
 from keychain_auth.policy.match import match
 from keychain_auth.policy.pending import pending_entry
 
+_DETAIL_CHARS = 500  # it can hold names that a client chose
+
 
 class Caller:
     """One connection's other end. The identity is fixed; the entry follows the policy."""
@@ -69,7 +71,7 @@ class Caller:
             targets=targets,
             result=result,
             reason=reason,
-            detail=detail,
+            detail=detail[:_DETAIL_CHARS] if detail else None,
             **self._record_fields,  # type: ignore[arg-type]
         )
 

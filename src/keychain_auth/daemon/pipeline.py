@@ -34,6 +34,8 @@ from keychain_auth.wire.messages import (
     Limits,
 )
 
+# Of a refused request not every name is kept: who is refused must not be able to fill the log, and so end its history.
+_REFUSED_TARGETS = 20
 _CHANGES = frozenset(("write", "delete"))
 
 
@@ -130,6 +132,9 @@ class Pipeline:
         action, service, targets = "request", "", tuple[str, ...]()
         if request is not None:
             action, service, targets = request.action, request.service, request.targets
+            if len(targets) > _REFUSED_TARGETS:
+                why = f"{why} (of {len(targets)} targets the first {_REFUSED_TARGETS} are recorded)"
+                targets = targets[:_REFUSED_TARGETS]
         with contextlib.suppress(AuditError):
             self._turn.record(caller.record(action, result, service, targets, reason, why), sync=True)
         return Reply(codec.encode_reason(reason))
