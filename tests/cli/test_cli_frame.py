@@ -179,8 +179,8 @@ def test_a_closed_stdout_does_not_become_the_daemons_socket(running: World) -> N
     assert done.returncode == 1
     assert b"Bad file descriptor" in done.stderr
     assert closed_stream(running, 2, "get", "aws", "key").stdout == b"hunter2"
-    assert closed_stream(running, 0, "set", "aws", "key").returncode == 0
-    assert running.cli("get", "aws", "key").stdout == ""
+    assert closed_stream(running, 0, "set", "aws", "key").returncode == 2  # no stdin is not an empty value
+    assert running.cli("get", "aws", "key").stdout == "hunter2"
 
 
 def test_ctrl_c_is_130(running: World, terminal: Callable[..., Terminal]) -> None:
