@@ -34,7 +34,10 @@ lint: venv
 	@$(PY) -m mypy
 	@$(BIN)/lint-imports
 
+# Where there is a gnome-keyring, the broker is measured beside it; otherwise the benchmark says why not.
 bench: venv
+	@command -v gnome-keyring-daemon >/dev/null && ! $(PY) -c 'import keyring' 2>/dev/null \
+	&& $(PIP) install --no-deps --require-hashes -r requirements/bench.txt || true
 	@$(PY) bench/run.py $(if $(QUICK),--quick) $(ARGS)
 
 venv: $(STAMP)

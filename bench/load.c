@@ -9,7 +9,9 @@
  *        load steady  SOCKET REQUEST-FILE EXPECT CONNECTIONS SECONDS WARMUP-SECONDS [REQUESTS]
  *        load spin    SOCKET REQUEST-FILE EXPECT CONNECTIONS SECONDS WARMUP-SECONDS [REQUESTS]
  *        load connect SOCKET REQUEST-FILE EXPECT 1 SECONDS WARMUP-SECONDS [REQUESTS]
+ *        load hold    SOCKET REQUEST-FILE EXPECT CONNECTIONS 0 0
  * steady keeps its connections, connect opens and closes one for each request. With REQUESTS it ends after so many.
+ * hold asks once on each connection, prints "holding" and is silent until its stdin ends.
  * steady sleeps until an answer wakes it, as clients do, and the server pays for waking it: on a virtual machine often more
  * than for the answer itself. spin never sleeps (it needs a processor of its own), so that the server's own work shows.
  */
@@ -131,6 +133,19 @@ static void reconnecting(void) {
     } while (record(asked));
 }
 
+static void hold(int connections) {
+    struct connection connection;
+    char byte;
+    for (int at = 0; at < connections; at++) {
+        connection.fd = open_connection();
+        ask(&connection);
+        while (!receive(&connection)) continue;
+    }
+    puts("holding");
+    fflush(stdout);
+    while (read(0, &byte, 1) > 0) continue;
+}
+
 static double percentile(double part) {
     long wanted = (long)((double)counted * part), so_far = 0;
     for (int step = 0; step < STEPS; step++)
@@ -161,7 +176,7 @@ static void ask_all(FILE *file) {
 int main(int count, char **words) {
     FILE *file = count > 3 ? fopen(words[3], "rb") : NULL;
     if (!file) {
-        fprintf(stderr, "usage: %s ask|steady|spin|connect SOCKET REQUEST-FILE …\n", words[0]);
+        fprintf(stderr, "usage: %s ask|steady|spin|connect|hold SOCKET REQUEST-FILE …\n", words[0]);
         return 2;
     }
     path = words[2];
@@ -175,6 +190,10 @@ int main(int count, char **words) {
     expected_length = strlen(expected);
     int connections = atoi(words[5]);
     if (connections < 1 || connections > MOST) return 2;
+    if (!strcmp(words[1], "hold")) {
+        hold(connections);
+        return 0;
+    }
     start = now();
     counted_from = start + (int64_t)(atof(words[7]) * 1e9);
     until = counted_from + (int64_t)(atof(words[6]) * 1e9);

@@ -73,19 +73,33 @@ def _copy() -> str:
     folder = tempfile.mkdtemp(prefix="ka-lib-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(_PACKAGE, os.path.join(folder, "keychain_auth"))
-    for name in sorted(_needed("keychain-auth") - {"keychain-auth"}):
+    copy_distributions(_needed("keychain-auth") - {"keychain-auth"}, folder)
+    compileall.compile_dir(folder, quiet=2)
+    return folder
+
+
+def copy_with_needs(name: str, folder: str) -> None:
+    """The distribution ``name`` and all that it requires, from this environment into ``folder``, readable by all.
+
+    Raises metadata.PackageNotFoundError if it is not installed here.
+    """
+    metadata.distribution(name)
+    copy_distributions(_needed(name), folder)
+
+
+def copy_distributions(names: set[str], folder: str) -> None:
+    """The files of these distributions, but no console scripts, into ``folder``; all of ``folder`` readable by all."""
+    for name in sorted(names):
         for file in metadata.distribution(name).files or ():
             if ".." in file.parts:  # console scripts
                 continue
             target = os.path.join(folder, str(file))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(str(file.locate()), target)
-    compileall.compile_dir(folder, quiet=2)
-    for parent, _, names in os.walk(folder):
+    for parent, _, inside in os.walk(folder):
         os.chmod(parent, 0o755)
-        for name in names:
+        for name in inside:
             os.chmod(os.path.join(parent, name), 0o644)
-    return folder
 
 
 def _needed(name: str) -> set[str]:
