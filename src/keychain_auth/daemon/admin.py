@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any
 
@@ -25,6 +24,7 @@ from keychain_auth.daemon.connection import Handler, Reply
 from keychain_auth.daemon.gate import RefusedSession, distrust
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.errors import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -59,10 +59,13 @@ _encode = msgspec.json.Encoder().encode
 class AdminGate:
     """Admits this user's processes to the admin socket. See ``server.Gate``."""
 
-    def __init__(self, host: HostFacts, commands: AdminCommands, journal: Journal, patient: Executor) -> None:
-        """``patient``: threads for looks that may take long, or never end."""
+    def __init__(
+        self, host: HostFacts, commands: AdminCommands, journal: Journal, looks: Workers, limits: Limits
+    ) -> None:
+        """``looks``: threads for looks that may take long, or never end."""
         self._host = host
-        self._patient = patient
+        self._looks = looks
+        self._seconds = limits.verify_seconds
         self._commands = commands
         self._journal = journal
 
@@ -86,6 +89,8 @@ class AdminGate:
             facts = await self._look(peer)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
+        except Overdue:
+            return Refusal(IDENTITY_NOT_VERIFIED, f"it could not be looked at within {self._seconds:g} seconds")
         if not facts.steady:
             return Refusal(IDENTITY_NOT_VERIFIED, "it replaced its program while it was being looked at")
         return judge_place(facts, self._host) or judge_descriptor(facts) or facts
@@ -94,8 +99,7 @@ class AdminGate:
         try:
             return peer.facts()
         except NeedsThread:
-            look = partial(peer.facts, patient=True)
-            return await asyncio.get_running_loop().run_in_executor(self._patient, look)
+            return await self._looks.run(partial(peer.facts, patient=True), self._seconds)
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Too many connections of this user's own commands."""

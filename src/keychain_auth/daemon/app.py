@@ -33,6 +33,7 @@ from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.vault.opening import open_vault
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
@@ -40,6 +41,8 @@ from keychain_auth.platform.linux.linux import LinuxPlatform
 from keychain_auth.protectors.keyfile import KeyFile
 
 _STOP_SECONDS = 5.0
+_LOOKS = 4  # threads for looks at processes
+_LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
 
 
 class App:
@@ -87,13 +90,14 @@ class App:
         turn = Turn(self._audit, self._journal, self._policy_file.refresh)
         readiness = self._platform.readiness(loop, turn.run)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
-        attestor = Attestor(host, self._hasher, self._settings.hash_limit_bytes)
+        self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
+        attestor = Attestor(host, self._hasher, self._looks, limits)
         pending = PendingFile(self._places.pending, self._journal)
         pipeline = Pipeline(self._vault, turn, self._journal, limits)
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._journal)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
-        admin_gate = AdminGate(host, commands, self._journal, self._hasher.strangers)
+        admin_gate = AdminGate(host, commands, self._journal, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
         stop = asyncio.Event()
@@ -119,6 +123,7 @@ class App:
         await housekeeping.stop()
         await pending.close(_STOP_SECONDS)
         self._hasher.close()
+        self._looks.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
         await self._vault.close()

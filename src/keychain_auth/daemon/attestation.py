@@ -2,26 +2,33 @@
 
 The judging itself is in ``identity.attest``. Here is the order of the looks: a first look at the peer, whatever takes
 time, and then a second look that must show the same process.
+
+Whatever takes time is done in a thread, has a deadline (``limits.verify_seconds`` in all), and strangers wait for
+strangers. What makes a stranger is the path: of the program, or of the script that an interpreter runs, so that
+``python3 evil.py`` does not hold up the script that is registered.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from keychain_auth.daemon.hasher import Hasher
+from keychain_auth.daemon.room import RoomFull, WaitingRoom
+from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.identity.facts import HostFacts, PeerFacts
 from keychain_auth.model import Identity
-from keychain_auth.platform.base import FileTooLarge, NeedsThread, Peer, PeerGone
+from keychain_auth.platform.base import FileTooLarge, NeedsThread, Peer, PeerGone, Script
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 from keychain_auth.policy.parse import Policy
+from keychain_auth.wire.messages import RATE_LIMITED, Limits
 
 T = TypeVar("T")
 
@@ -34,74 +41,106 @@ class Attested(NamedTuple):
 
 
 class Attestor:
-    """Turns a peer into an identity."""
+    """Turns a peer into an identity. ``looks``: threads for looks at a process, which are short unless it wants to be
+    waited for."""
 
-    def __init__(self, host: HostFacts, hasher: Hasher, hash_limit: int) -> None:
+    def __init__(self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits) -> None:
         self._host = host
         self._hasher = hasher
-        self._hash_limit = hash_limit
+        self._looks = looks
+        self._seconds = limits.verify_seconds
+        # Nobody knows yet whether these are strangers; a look takes no time, unless somebody keeps it waiting.
+        self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process)
+        self._strangers = WaitingRoom(limits.verifying, limits.verifying_per_process)
 
     async def attest(self, peer: Peer, policy: Policy) -> Attested | Refusal:
         """The peer's identity, or why it has none. Never waits when the program is native and its hash is known."""
         if (refusal := attest.judge_user(peer.uid, self._host)) is not None:
             return refusal
         try:
-            facts = await self._facts(peer)
-            if (refusal := attest.judge(facts, self._host)) is not None:
-                return msgspec.structs.replace(refusal, path=facts.executable.path)
-            if is_interpreter(facts.executable.path):
-                return await self._script(peer, facts, policy)
-            return await self._native(peer, facts, policy)
+            return await self._attest(peer, policy, time.monotonic() + self._seconds)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
         except FileTooLarge as large:
             return Refusal(IDENTITY_NOT_VERIFIED, f"its file is too large to verify: {large}")
         except OSError as error:
             return Refusal(IDENTITY_NOT_VERIFIED, f"its file cannot be read: {error.strerror}")
+        except Overdue:
+            return Refusal(IDENTITY_NOT_VERIFIED, f"it could not be verified within {self._seconds:g} seconds")
+        except RoomFull as full:
+            return Refusal(RATE_LIMITED, str(full))
 
-    async def _native(self, peer: Peer, facts: PeerFacts, policy: Policy) -> Attested | Refusal:
+    async def _attest(self, peer: Peer, policy: Policy, until: float) -> Attested | Refusal:
+        facts = await self._facts(peer, until)
+        if (refusal := attest.judge(facts, self._host)) is not None:
+            return msgspec.structs.replace(refusal, path=facts.executable.path)
+        if is_interpreter(facts.executable.path):
+            return await self._script(peer, facts, policy, until)
+        return await self._native(peer, facts, policy, until)
+
+    async def _native(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         key = facts.executable.key
+        registered = facts.executable.path in policy.by_path
         sha256 = self._hasher.remembered(key)
         if sha256 is None:
-            pool = self._pool(facts.executable.path in policy.by_path)
-            sha256 = await self._hasher.program(peer, key, pool)
-            if (refusal := await self._second_look(peer, facts)) is not None:
+            with self._waiting(peer, registered):
+                sha256 = await self._hasher.digest(key, peer.hash_program, registered, until - time.monotonic())
+            if (refusal := await self._second_look(peer, facts, until)) is not None:
                 return refusal
         identity = attest.native(facts, sha256)
         if (identity.program.path, sha256) in policy.by_program:
             return Attested(identity, ())
         # In a thread: the pages of a command line are its process's own, and can lie on a mapping that never answers.
-        return Attested(identity, await self._in_thread(self._hasher.strangers, peer.command_line))
+        return Attested(identity, await self._look(peer, peer.command_line, until))
 
-    async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy) -> Attested | Refusal:
+    async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""
-        pool = self._pool(facts.executable.path in policy.interpreters)
-        arguments = await self._in_thread(pool, peer.command_line)
-        sha256 = await self._hasher.program(peer, facts.executable.key, pool)
+        arguments = await self._look(peer, peer.command_line, until)
         word = declared_script(facts.executable.path, arguments)
         script = None
         if word is not None:
-            script = await self._in_thread(pool, partial(peer.script, word, self._hash_limit))
-        if (refusal := await self._second_look(peer, facts)) is not None:
+            script = await self._look(peer, partial(peer.open_script, word), until)
+        with contextlib.closing(script) if script is not None else contextlib.nullcontext():
+            return await self._interpreted(peer, facts, policy, until, arguments, script)
+
+    async def _interpreted(
+        self, peer: Peer, facts: PeerFacts, policy: Policy, until: float, arguments: tuple[str, ...],
+        script: Script | None,
+    ) -> Attested | Refusal:  # fmt: skip
+        if script is not None and (refusal := attest.judge_script(script.facts, self._host)) is not None:
+            return refusal
+        registered = script is not None and script.facts.path in policy.by_path
+        known = facts.executable.path in policy.interpreters
+        with self._waiting(
+            peer, registered or (script is not None and self._hasher.remembered(script.key) is not None)
+        ):
+            key, left = facts.executable.key, until - time.monotonic()
+            sha256 = await self._hasher.digest(key, peer.hash_program, known, left)
+            content = ""
+            if script is not None:
+                content = await self._hasher.digest(script.key, script.hash, registered, until - time.monotonic())
+        if (refusal := await self._second_look(peer, facts, until)) is not None:
             return refusal
         if script is None:
             return Attested(attest.native(facts, sha256), arguments)
-        identity = attest.declared(facts, sha256, script, self._host)
+        identity = attest.declared(facts, sha256, script.hashed(content), self._host)
         return identity if isinstance(identity, Refusal) else Attested(identity, arguments)
 
-    async def _second_look(self, peer: Peer, first: PeerFacts) -> Refusal | None:
-        second = await self._facts(peer)
+    async def _second_look(self, peer: Peer, first: PeerFacts, until: float) -> Refusal | None:
+        second = await self._facts(peer, until)
         return attest.judge(second, self._host) or attest.same_process(first, second)
 
-    async def _facts(self, peer: Peer) -> PeerFacts:
+    async def _facts(self, peer: Peer, until: float) -> PeerFacts:
         try:
             return peer.facts()
         except NeedsThread:
-            return await self._in_thread(self._hasher.strangers, partial(peer.facts, patient=True))
+            return await self._look(peer, partial(peer.facts, patient=True), until)
 
-    @staticmethod
-    async def _in_thread(pool: ThreadPoolExecutor, look: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, look)
+    async def _look(self, peer: Peer, look: Callable[[], T], until: float) -> T:
+        """In a thread, because the process decides how long it takes. Raises Overdue, RoomFull."""
+        with self._unknown.place(peer.pid):
+            return await self._looks.run(look, until - time.monotonic())
 
-    def _pool(self, registered: bool) -> ThreadPoolExecutor:
-        return self._hasher.registered if registered else self._hasher.strangers
+    def _waiting(self, peer: Peer, registered: bool) -> contextlib.AbstractContextManager[None]:
+        """A place for what takes long. Raises RoomFull."""
+        return contextlib.nullcontext() if registered else self._strangers.place(peer.pid)

@@ -105,8 +105,8 @@ def native(facts: PeerFacts, sha256: str) -> Identity:
     return Identity(Program(facts.executable.path, sha256), Grade.NATIVE, facts.pid, facts.uid)
 
 
-def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts) -> Identity | Refusal:
-    """The identity of an interpreter whose command line names ``script``."""
+def judge_script(script: ScriptFacts, host: HostFacts) -> Refusal | None:
+    """None if the script's content can mean something. Asked before it is read, which may take long."""
     if script.filesystem not in host.filesystems:
         return Refusal(IDENTITY_NOT_VERIFIED, f"the script {script.path} lies on {script.filesystem}")
     if script.writable_by_others:
@@ -114,7 +114,12 @@ def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts
             IDENTITY_NOT_VERIFIED,
             f"other users can change {script.writable_by_others}, so {script.path} proves nothing",
         )
-    return Identity(
+    return None
+
+
+def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts) -> Identity | Refusal:
+    """The identity of an interpreter whose command line names ``script``."""
+    return judge_script(script, host) or Identity(
         Program(facts.executable.path, sha256),
         Grade.DECLARED,
         facts.pid,

@@ -71,8 +71,8 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
 class ScriptFacts(msgspec.Struct, frozen=True, gc=False):
     """The file that an interpreter's command line declares.
 
-    ``writable_by_others`` names the first folder of the chain, or the file itself, that somebody other than
-    root and this user could change; empty if there is none.
+    ``sha256`` is empty until it was read. ``writable_by_others`` names the first folder of the chain, or the file
+    itself, that somebody other than root and this user could change; empty if there is none.
     """
 
     path: str

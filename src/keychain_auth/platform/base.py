@@ -14,6 +14,9 @@ import msgspec
 
 from keychain_auth.identity.facts import FileKey, HostFacts, PeerFacts, ScriptFacts
 
+Pace = Callable[[], None]
+"""Called between the pieces of a long read: it may sleep, or raise to end the read."""
+
 
 class PeerGone(Exception):
     """The process on the other end is gone, or does not let this user look at it. The text says which."""
@@ -35,6 +38,22 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     keep: bool
 
 
+class Script(Protocol):
+    """A script's opened file. ``facts`` are without its hash."""
+
+    key: FileKey
+    facts: ScriptFacts
+
+    def hash(self, limit: int, pace: Pace) -> Digest:
+        """Hash it; for a worker thread. Raises FileTooLarge, OSError, and what ``pace`` raises."""
+
+    def hashed(self, sha256: str) -> ScriptFacts:
+        """The facts with the hash in them."""
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+
+
 class Peer(Protocol):
     """The process on the other end, pinned: never another process with the same number."""
 
@@ -44,16 +63,16 @@ class Peer(Protocol):
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """What the kernel says now. Raises PeerGone; NeedsThread unless ``patient``."""
 
-    def hash_program(self, limit: int) -> Digest:
-        """Hash the running executable; for a worker thread. Raises PeerGone, FileTooLarge."""
+    def hash_program(self, limit: int, pace: Pace) -> Digest:
+        """Hash the running executable; for a worker thread. Raises PeerGone, FileTooLarge, and what ``pace`` raises."""
 
     def command_line(self) -> tuple[str, ...]:
-        """The process's own claim of its arguments. Raises PeerGone."""
+        """The process's own claim of its arguments; for a worker thread. Raises PeerGone."""
 
-    def script(self, word: str, limit: int) -> ScriptFacts | None:
-        """The file that ``word`` of the command line names; for a worker thread.
+    def open_script(self, word: str) -> Script | None:
+        """The file that ``word`` of the command line names, opened and not yet read; for a worker thread.
 
-        None if there is no such file. Raises PeerGone, FileTooLarge.
+        None if there is no such file. Raises PeerGone.
         """
 
     def runs_same_file(self) -> bool | None:

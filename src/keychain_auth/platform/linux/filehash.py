@@ -25,21 +25,28 @@ import os
 import time
 
 from keychain_auth.identity.facts import FileKey
-from keychain_auth.platform.base import Digest, FileTooLarge
+from keychain_auth.platform.base import Digest, FileTooLarge, Pace
 from keychain_auth.platform.linux.syscalls import Statx, statx_descriptor
 
 _CHUNK = 1024 * 1024
 _SETTLED_NS = 2_000_000_000
 
 
-def digest(fd: int, limit: int) -> Digest:
-    """Hash the file behind the readable descriptor ``fd``, in constant memory. Raises FileTooLarge, OSError."""
+def _without_rest() -> None:
+    """The pace of a read that nobody has to be spared."""
+
+
+def digest(fd: int, limit: int, pace: Pace = _without_rest) -> Digest:
+    """Hash the file behind the readable descriptor ``fd``, in constant memory; ``pace`` is called after each MiB.
+
+    Raises FileTooLarge (before a byte is read, if the size says so), OSError, and what ``pace`` raises.
+    """
     before = statx_descriptor(fd)
     if before.size > limit:
         raise FileTooLarge(f"{before.size} bytes; the daemon hashes up to {limit}")
     leased = _take_lease(fd)
     try:
-        sha256 = _sha256(fd, limit)
+        sha256 = _sha256(fd, limit, pace)
         unwritten = (leased and _has_lease(fd)) or _only_root_writes(fd, before)
     finally:
         if leased:
@@ -50,7 +57,7 @@ def digest(fd: int, limit: int) -> Digest:
     return Digest(key, sha256, keep=unwritten and settled and before == after)
 
 
-def _sha256(fd: int, limit: int) -> str:
+def _sha256(fd: int, limit: int, pace: Pace) -> str:
     state = hashlib.sha256()
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
@@ -60,6 +67,7 @@ def _sha256(fd: int, limit: int) -> str:
         position += count
         if position > limit:
             raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
+        pace()
     return state.hexdigest()
 
 

@@ -13,11 +13,12 @@ import socket
 import stat
 
 from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, PeerFacts, ScriptFacts
-from keychain_auth.platform.base import Digest, NeedsThread, PeerGone
+from keychain_auth.platform.base import Digest, NeedsThread, Pace, PeerGone
 from keychain_auth.platform.linux import filehash
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
 from keychain_auth.platform.linux.filesystem import MountTable
 from keychain_auth.platform.linux.peercred import open_peer
+from keychain_auth.platform.linux.script import LinuxScript
 from keychain_auth.platform.linux.syscalls import Statx, open_cached, statx_descriptor
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
@@ -119,19 +120,19 @@ class LinuxPeer:
         except OSError as error:
             raise _gone(error) from None
 
-    def hash_program(self, limit: int) -> Digest:
+    def hash_program(self, limit: int, pace: Pace) -> Digest:
         """See ``Peer.hash_program``."""
         try:
             fd = self._process.open_executable_content()
         except OSError as error:
             raise _gone(error) from None
         try:
-            return filehash.digest(fd, limit)
+            return filehash.digest(fd, limit, pace)
         finally:
             os.close(fd)
 
-    def script(self, word: str, limit: int) -> ScriptFacts | None:
-        """See ``Peer.script``: the word is resolved as the interpreter did, from the process's working directory."""
+    def open_script(self, word: str) -> LinuxScript | None:
+        """See ``Peer.open_script``: the word is resolved as the interpreter did, from its working directory."""
         try:
             folder = self._process.open_working_folder()
         except OSError as error:
@@ -144,24 +145,28 @@ class LinuxPeer:
             return None
         finally:
             os.close(folder)
+        script = None
         try:
-            return self._script_facts(fd, limit)
+            script = self._script(fd)
+            return script
         finally:
-            os.close(fd)
+            if script is None:
+                os.close(fd)
 
-    def _script_facts(self, fd: int, limit: int) -> ScriptFacts | None:
+    def _script(self, fd: int) -> LinuxScript | None:
         about = statx_descriptor(fd)
         if not stat.S_ISREG(about.mode):
             return None
         path = os.readlink(f"/proc/self/fd/{fd}")
         if _at_path(path, patient=True) != (about.device, about.inode):
             return None
-        return ScriptFacts(
+        facts = ScriptFacts(
             path=path,
-            sha256=filehash.digest(fd, limit).sha256,
+            sha256="",
             filesystem=self._host.mounts.filesystem_of(about.mount_id),
             writable_by_others=writable_by_others(path, self.uid),
         )
+        return LinuxScript(fd, file_key(about), facts)
 
     def _executable(self) -> FileFacts:
         fd = self._process.open_executable()

@@ -1,0 +1,67 @@
+"""Strangers that are many, large or silent: programs that are registered are served beside them.
+
+No test measures time: it holds the flood open, and sees that the order of events is right. How long it takes is
+measured by ``bench/flood.py``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from daemon.requests import denied, failed, read, results
+from support.world import World
+
+SPARSE = 900 * 1024 * 1024  # below the limit, so it is read: the better part of a second of one processor
+HUGE = 2 * 1024**3  # above it
+
+
+def large_programs(world: World, count: int, size: int) -> list[str]:
+    """Programs with other names, other hashes, and a hole at their end."""
+    paths = [world.build_client(f"large{number}", f"v{number}") for number in range(count)]
+    for path in paths:
+        os.truncate(path, size)
+    return paths
+
+
+def test_programs_are_verified_while_ten_strangers_with_900_mib_wait(world: World) -> None:
+    first = world.granted("first", "aws", variant="first")
+    late = world.granted("late", "aws", variant="late")
+    world.start()
+    open_before = world.talker(first)
+    assert open_before.ask(read("a")) == results()
+    strangers = [world.talker(path) for path in large_programs(world, 10, SPARSE)]
+    assert open_before.ask(read("a")) == results()
+    assert world.talker(late).ask(read("a")) == results()  # its hash is not known yet
+    assert len(world.pending()) < 10  # the strangers are still being hashed, one after the other
+    assert all(stranger.answers() == [] for stranger in strangers)
+
+
+def test_80_connections_from_a_2_gib_executable(world: World) -> None:
+    program = world.granted("talker", "aws")
+    world.start()
+    [huge] = large_programs(world, 1, HUGE)
+    flood = world.talker(huge)
+    flood.order("many 79")
+    assert world.talker(program).ask(read("a")) == results()
+    assert flood.ask(read("a")) == denied("identity_not_verified")  # without a byte of it having been read
+    assert world.pending() == []
+
+
+def test_a_stranger_has_few_places_to_wait_in(world: World) -> None:
+    program = world.granted("talker", "aws")
+    world.write_settings("[limits]\nverifying = 3\n")
+    world.start()
+    *waiting, fourth = [world.talker(path) for path in large_programs(world, 4, SPARSE)]
+    assert fourth.ask(read("a")) == failed("rate_limited")
+    assert world.talker(program).ask(read("a")) == results()
+    assert all(stranger.answers() == [] for stranger in waiting)
+
+
+def test_what_takes_too_long_is_refused_in_time(world: World) -> None:
+    world.write_settings("[limits]\nverify_seconds = 0.2\n")
+    world.start()
+    [large] = large_programs(world, 1, SPARSE)
+    assert world.talker(large).ask(read("a")) == denied("identity_not_verified")
+    assert [line["detail"] for line in world.audit() if line["action"] == "connect"] == [
+        "it could not be verified within 0.2 seconds"
+    ]
