@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from keychain_auth.cli.app import commands
-from keychain_auth.daemon.settings import AuditSettings, Settings
+from keychain_auth.daemon.settings import AuditSettings, HistorySettings, Settings
 from keychain_auth.errors import NOT_RUNNING_MESSAGE
 from keychain_auth.policy.parse import parse_policy
 from keychain_auth.wire.codec import decode_request, encode_reason
@@ -183,6 +183,7 @@ def test_the_settings_shown_are_all_settings_with_their_defaults() -> None:
     assert set(document) == names(Settings)
     assert set(document["limits"]) == names(Limits)
     assert set(document["audit"]) == names(AuditSettings)
+    assert set(document["history"]) == names(HistorySettings)
     for other in others:
         msgspec.toml.decode(other, type=Settings)
 

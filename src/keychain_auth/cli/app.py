@@ -35,6 +35,8 @@ _COMMANDS = {
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),
     "rm": ("secrets", "remove_secret"),
+    "history": ("history", "history"),
+    "restore-value": ("history", "restore_value"),
     "audit": ("audit", "audit"),
 }
 

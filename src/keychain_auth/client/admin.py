@@ -38,7 +38,7 @@ def ask(
     *,
     socket: str | os.PathLike[str] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
-    **fields: str,
+    **fields: object,
 ) -> Any:
     """The daemon's result for ``command`` with its ``fields`` (docs/protocol.md, "Administration").
 
@@ -57,7 +57,7 @@ def ask(
         connection.close()
 
 
-def _line(message: dict[str, str]) -> bytes:
+def _line(message: dict[str, object]) -> bytes:
     try:
         return (_encode(message) + "\n").encode()
     except UnicodeEncodeError:  # it would carry the value along: raised below, outside of the handler

@@ -50,6 +50,7 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     target: str = ""
     value: str | None = None
     prefix: str = ""
+    number: int = 0
 
 
 _decode = msgspec.json.Decoder(AdminRequest).decode
@@ -171,6 +172,10 @@ class AdminCommands:
             "rm": self._remove,
         }
 
+    def add(self, table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]]) -> None:
+        """Further commands, from where they are at home."""
+        self._table = {**self._table, **table}
+
     async def run(self, line: bytes, peer: Peer, path: str) -> bytes:
         """One command line to its answer line."""
         try:
@@ -188,7 +193,7 @@ class AdminCommands:
         except (KeychainError, AuditError) as error:
             self._journal.error("an admin command failed", pid=peer.pid, why=error)
             with contextlib.suppress(AuditError):
-                self._record(peer, path, request.command, request.service, (request.target,), "ERROR")
+                self.record(peer, path, request.command, request.service, (request.target,), "ERROR")
             return _failure(error)
         except KeychainAuthError as error:
             return _failure(error)
@@ -206,18 +211,18 @@ class AdminCommands:
         if request.value is None:
             raise UsageError("a value is needed")
         self._check(request, "write", [request.value])
-        self._record(peer, path, "write", request.service, (request.target,))
-        await self._keychain.write(request.service, [(request.target, request.value)], {})
+        self.record(peer, path, "write", request.service, (request.target,))
+        await self._keychain.write(request.service, [(request.target, request.value)], {}, path)
 
     async def _get(self, request: AdminRequest, peer: Peer, path: str) -> str:
         self._check(request, "read")
         items = await self._keychain.read(request.service, (request.target,), {})
         if not items or items[0].value is None:
-            self._record(peer, path, "read", request.service, ())
+            self.record(peer, path, "read", request.service, ())
             raise NotFound(
                 f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
             )
-        self._record(peer, path, "read", request.service, (request.target,))
+        self.record(peer, path, "read", request.service, (request.target,))
         return items[0].value
 
     async def _list(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
@@ -226,7 +231,7 @@ class AdminCommands:
         for service in services:
             for item in await self._keychain.search(service, (request.prefix,) if request.prefix else (), {}):
                 rows.append({"service": service, "target": item.target, "attributes": item.attributes or {}})
-        self._record(peer, path, "search", request.service, [row["target"] for row in rows])
+        self.record(peer, path, "search", request.service, [row["target"] for row in rows])
         return rows
 
     async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
@@ -235,7 +240,7 @@ class AdminCommands:
             raise NotFound(
                 f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
             )
-        self._record(peer, path, "delete", request.service, (request.target,))
+        self.record(peer, path, "delete", request.service, (request.target,))
         await self._keychain.delete(request.service, (request.target,), {})
 
     def _check(self, request: AdminRequest, action: str, values: list[str] | None = None) -> None:
@@ -249,9 +254,10 @@ class AdminCommands:
         except Malformed as problem:
             raise UsageError(str(problem)) from None
 
-    def _record(
+    def record(
         self, peer: Peer, path: str, action: str, service: str, targets: Any, result: Result = "GRANTED"
     ) -> None:
+        """Put an admin command on record, at once. Raises AuditError."""
         record = AuditRecord(
             action=f"admin_{action}",
             pid=peer.pid,

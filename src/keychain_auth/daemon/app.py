@@ -21,6 +21,7 @@ from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
+from keychain_auth.daemon.admin_vault import VaultCommands
 from keychain_auth.daemon.attestation import Attestor
 from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.hasher import Hasher
@@ -69,7 +70,12 @@ class App:
             self._admin_listener = self._platform.listen(places.admin_socket)
             undo.callback(self._admin_listener.close)
             buffer, self._key_locked = key_memory()
-            self._vault = open_vault(places.vault, [KeyFile(places.vault_key)], memoryview(buffer)[:32])
+            self._vault = open_vault(
+                places.vault,
+                [KeyFile(places.vault_key)],
+                memoryview(buffer)[:32],
+                history=self._settings.history.values,
+            )
             undo.callback(self._close_vault)
             audit = self._settings.audit
             self._audit = AuditLog.open(
@@ -97,6 +103,7 @@ class App:
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._journal)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
+        commands.add(VaultCommands(self._vault, commands).table)
         admin_gate = AdminGate(host, commands, self._journal, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)

@@ -65,7 +65,7 @@ class Pipeline:
             record = caller.record(request.action, "GRANTED", request.service, _touched(request, found))
             if request.action in _CHANGES:
                 self._turn.record_now(record)
-                await self._change(request, found)
+                await self._change(request, found, caller.identity.subject.path)
             else:
                 self._turn.record(record)
         except AuditError:
@@ -91,11 +91,11 @@ class Pipeline:
             return self._keychain.search(service, targets, attributes)
         return _nothing()
 
-    async def _change(self, request: Request, found: Sequence[Item]) -> None:
+    async def _change(self, request: Request, found: Sequence[Item], program: str) -> None:
         """Make a write or delete durable: all of it, or none."""
         if request.action == "write":
             entries = list(zip(request.targets, request.values, strict=True))
-            await self._keychain.write(request.service, entries, request.attributes)
+            await self._keychain.write(request.service, entries, request.attributes, program)
         elif request.action == "delete":
             targets = request.targets if request.match == "exact" else [item.target for item in found]
             if targets:

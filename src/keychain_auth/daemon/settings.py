@@ -9,6 +9,9 @@ connections = 512
 [audit]
 max_bytes = 10485760
 keep = 10
+
+[history]
+values = 3                       # earlier values kept of each secret; 0: none
 """
 
 from __future__ import annotations
@@ -27,6 +30,12 @@ class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: int = 10
 
 
+class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many earlier values of each secret stay; 0 keeps none, and drops those that there are at the next start."""
+
+    values: int = 3
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of daemon.toml."""
 
@@ -34,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash_limit_bytes: int = 1024 * 1024 * 1024
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
+    history: HistorySettings = HistorySettings()
 
 
 def load_settings(path: str) -> Settings:
@@ -56,3 +66,5 @@ def _require_positive(settings: Settings) -> None:
     for name, number in numbers.items():
         if number <= 0:
             raise ValueError(f"{name} must be greater than 0")
+    if settings.history.values < 0:
+        raise ValueError("history.values must be 0 or greater")

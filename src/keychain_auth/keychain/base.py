@@ -39,8 +39,13 @@ class Keychain(Protocol):
         """As ``read_prefix``, without values. No prefixes at all means the whole service."""
         ...
 
-    async def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
-        """Store every (target, value), replacing what was there, with ``attributes`` for each."""
+    async def write(
+        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
+    ) -> None:
+        """Store every (target, value), replacing what was there, with ``attributes`` for each.
+
+        ``program``: the path of who asked for it, for storages that keep a history.
+        """
         ...
 
     async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What is on disk: tables, keys, rows, and the state that seals them all. Format 1.
+"""What is on disk: tables, keys, rows, and the state that seals them all. Format 2.
 
 Contract:
 * A row's ``id`` is a pseudonym of (service, target). Names and values are encrypted; without a key the file
@@ -7,9 +7,14 @@ Contract:
   wrote it. A blob moved to another row, or one from an earlier time, does not open.
 * The ``state`` record seals generation, number of rows and a fingerprint of all (id, generation): a row that
   was removed, added, duplicated or replaced by its own past is noticed when the vault is opened.
+* The table ``history`` holds rows that were replaced or deleted, byte for byte as they were. The state seals their
+  number and fingerprint as well; that is looked at by a check of the whole vault, not when it is opened.
 
 What it does not promise: noticing that the *whole* vault (or its write-ahead log) was put back to an earlier
-time. Nothing inside a file can show that the file is old; that takes a counter elsewhere.
+time. Nothing inside a file can show that the file is old; that takes a counter elsewhere. The column ``gone`` is not
+sealed: it only says which of the earlier values may be dropped first.
+
+Format 1 had no history, and its names no program. ``migrate`` knows the way from there.
 """
 
 from __future__ import annotations
@@ -22,16 +27,26 @@ from keychain_auth.crypto.aead import Aead, NotAuthentic
 from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x4B434156  # "KCAV" at offset 68 of the file; file(1) and SQLite show it
 MAX_GENERATION = (1 << 63) - 1
 GENERATION_BYTES = 8
 
-SCHEMA = (
+_SCHEMA_1 = (
     "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
     "CREATE TABLE slots (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, params TEXT NOT NULL, wrapped BLOB NOT NULL)",
     "CREATE TABLE secrets (id BLOB NOT NULL UNIQUE, name BLOB NOT NULL, value BLOB NOT NULL, generation INTEGER)",
 )
+HISTORY_SCHEMA = (
+    (
+        "CREATE TABLE history (id BLOB NOT NULL, generation INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL,"
+        " gone INTEGER, UNIQUE (id, generation))"
+    ),
+    "CREATE INDEX history_gone ON history (gone) WHERE gone IS NOT NULL",
+)
+SCHEMAS = {1: _SCHEMA_1, 2: _SCHEMA_1 + HISTORY_SCHEMA}
+"""The tables of every format that this version can open."""
+SCHEMA = SCHEMAS[FORMAT]
 
 
 class Damage(Exception):
@@ -39,26 +54,34 @@ class Damage(Exception):
 
 
 class Name(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The plaintext of a name blob. ``modified`` is in seconds since 1970."""
+    """The plaintext of a name blob. ``modified`` is in seconds since 1970, ``program`` the path of who wrote it."""
 
     service: str
     target: str
     attributes: dict[str, str] | None
     modified: int
+    program: str = ""
 
 
 class State(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the whole vault must add up to. ``members`` is the XOR of all rows' fingerprints."""
+    """What the whole vault must add up to. ``members`` is the XOR of all rows' fingerprints.
+
+    ``past_count`` and ``past_members`` are the same of the history.
+    """
 
     generation: int
     count: int
     members: int
+    past_count: int = 0
+    past_members: int = 0
 
 
 class _SealedState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     generation: int
     count: int
     members: bytes
+    past_count: int = 0
+    past_members: bytes = b""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -108,12 +131,18 @@ class Codec:
         return pseudonym(self._index_key, service.encode(), target.encode())
 
     def seal_row(
-        self, service: str, target: str, value: bytes, attributes: dict[str, str] | None, generation: int
+        self,
+        service: str,
+        target: str,
+        value: bytes,
+        attributes: dict[str, str] | None,
+        generation: int,
+        program: str = "",
     ) -> Row:
-        """The row for one secret, written in transaction ``generation``."""
+        """The row for one secret, written in transaction ``generation`` by ``program``."""
         row_id = self.row_id(service, target)
         context = context_of(row_id, generation)
-        plain_name = _encode(Name(service, target, attributes, int(time.time())))
+        plain_name = _encode(Name(service, target, attributes, int(time.time()), program))
         blob = self._values.seal(value, b"value" + context)
         kept = blob if len(blob) <= INLINE_BYTES else None
         return Row(
@@ -131,6 +160,10 @@ class Codec:
         except (NotAuthentic, msgspec.DecodeError):
             raise Damage("a name does not authenticate") from None
 
+    def open_bytes(self, blob: bytes, context: bytes) -> bytes:
+        """A value as it was given to ``seal_row``. Raises NotAuthentic."""
+        return self._values.open(blob, b"value" + context)
+
     def open_value(self, blob: bytes, context: bytes) -> str:
         """Raises NotAuthentic."""
         return self._values.open(blob, b"value" + context).decode()
@@ -139,9 +172,14 @@ class Codec:
         """This row's part in ``State.members``."""
         return fingerprint(self._member_key, context)
 
+    def past_member(self, context: bytes) -> int:
+        """An earlier row's part in ``State.past_members``: never the number that it had as a present one."""
+        return fingerprint(self._member_key, b"past" + context)
+
     def seal_state(self, state: State) -> bytes:
         """The ``state`` entry of the table meta."""
-        sealed = _SealedState(state.generation, state.count, state.members.to_bytes(32, "big"))
+        members, past = state.members.to_bytes(32, "big"), state.past_members.to_bytes(32, "big")
+        sealed = _SealedState(state.generation, state.count, members, state.past_count, past)
         return self._state.seal(_encode(sealed), b"state" + self._vault_id)
 
     def open_state(self, blob: bytes) -> State:
@@ -150,4 +188,5 @@ class Codec:
             sealed = _decode_state(self._state.open(blob, b"state" + self._vault_id))
         except (NotAuthentic, msgspec.DecodeError):
             raise Damage("its state record does not authenticate") from None
-        return State(sealed.generation, sealed.count, int.from_bytes(sealed.members, "big"))
+        members, past = int.from_bytes(sealed.members, "big"), int.from_bytes(sealed.past_members, "big")
+        return State(sealed.generation, sealed.count, members, sealed.past_count, past)

@@ -23,6 +23,7 @@ from keychain_auth.crypto.kdf import wipe
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
+from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
 from keychain_auth.keychain.vault.store import Reader, Writer
 from keychain_auth.keychain.vault.vault import Vault
@@ -30,6 +31,8 @@ from keychain_auth.keychain.vault.vault import Vault
 FILE_NAME = "vault.db"
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"  # sqlite.org/fileformat2.html, section 1.3; the offsets below too
+_PAGE_SIZE = slice(16, 18)
+_PAGE_COUNT = slice(28, 32)
 _USER_VERSION = slice(60, 64)
 _APPLICATION_ID = slice(68, 72)
 _INLINE_SQL_TYPES = b"blob"
@@ -39,11 +42,15 @@ def open_vault(
     folder: str,
     protectors: Sequence[Protector],
     key_buffer: bytearray | memoryview | None = None,
+    *,
+    history: int = KEEP,
 ) -> Vault:
     """The vault in ``folder``, created if nothing of one is there; it stays locked until closed.
 
     ``protectors`` are tried in turn. ``key_buffer`` (32 writable bytes, in memory that is never swapped) receives
-    the vault key; ``Vault.close`` wipes it. Takes about 5 µs for each secret; not for the event loop.
+    the vault key; ``Vault.close`` wipes it. ``history``: how many earlier values of a target stay; with 0 those that
+    there are go. A vault of an older format is brought to ours. Takes about 5 µs for each secret; not for
+    the event loop.
 
     Raises VaultInUse, VaultKeyMissing, VaultDamaged or another VaultError, or UnsafeFile.
     """
@@ -64,12 +71,13 @@ def open_vault(
             _check_files(path)
             reader = Reader(path)
             undo.callback(reader.close)
-            codec, kinds = _unlock(path, reader, protectors, key)
+            version, codec, kinds = _unlock(path, reader, protectors, key)
             state, index = _load(reader, codec)
-            writer = Writer(path, codec, state)
+            writer = Writer(path, codec, state, history)
             worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault-writer")
             undo.callback(worker.shutdown)
             worker.submit(writer.open).result()
+            worker.submit(writer.prepare, version).result()
         undo.pop_all()
     return Vault(
         path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,
@@ -113,14 +121,22 @@ def _check_files(path: str) -> None:
     fd = files.open_private(path)
     with os.fdopen(fd, "rb") as file:
         header = file.read(_HEADER_BYTES)
+        size = os.fstat(file.fileno()).st_size
+    log = 0
     with contextlib.suppress(FileNotFoundError):
-        os.close(files.open_private(path + "-wal"))
+        fd = files.open_private(path + "-wal")
+        log = os.fstat(fd).st_size
+        os.close(fd)
     if not header:
         raise layout.Damage("the file is empty")
     if len(header) < _HEADER_BYTES:
         raise layout.Damage(f"only {len(header)} bytes are left of it")
     if not header.startswith(_MAGIC):
         raise layout.Damage("it does not begin as a database does")
+    # SQLite takes what is missing of a last page for zeros. While there is a log, the file may lag behind.
+    whole = int.from_bytes(header[_PAGE_SIZE], "big") * int.from_bytes(header[_PAGE_COUNT], "big")
+    if not log and size < whole:
+        raise layout.Damage(f"it was cut: {size} of {whole} bytes are left")
     _check_format(
         path,
         int.from_bytes(header[_APPLICATION_ID], "big"),
@@ -144,7 +160,7 @@ def _finish(path: str, protectors: Sequence[Protector], key: memoryview) -> None
     new = path + ".new"
     os.close(files.open_private(new))
     with contextlib.closing(Reader(new, immutable=True)) as reader:
-        codec, _ = _unlock(new, reader, protectors, key)
+        _, codec, _ = _unlock(new, reader, protectors, key)
         _load(reader, codec)
     try:
         creation.adopt(path)
@@ -154,13 +170,14 @@ def _finish(path: str, protectors: Sequence[Protector], key: memoryview) -> None
 
 def _unlock(
     path: str, reader: Reader, protectors: Sequence[Protector], key: memoryview
-) -> tuple[layout.Codec, list[str]]:
-    """Check the database as such, then open one slot: the vault key goes into ``key``."""
+) -> tuple[int, layout.Codec, list[str]]:
+    """Check the database as such, then open one slot: the vault key goes into ``key``. The first result: its format."""
     pragmas = [reader.ask(f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version")]
-    _check_format(path, *(value if isinstance(value, int) else 0 for value in pragmas))
+    application, version = (value if isinstance(value, int) else 0 for value in pragmas)
+    _check_format(path, application, version)
     tables = reader.ask("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-    if [sql for (sql,) in tables] != [sql.encode() for sql in layout.SCHEMA]:
-        raise layout.Damage(f"its tables are not those of format {layout.FORMAT}")
+    if [sql for (sql,) in tables] != [sql.encode() for sql in layout.SCHEMAS[version]]:
+        raise layout.Damage(f"its tables are not those of format {version}")
     if reader.ask("PRAGMA quick_check(1)") != [(b"ok",)]:
         raise layout.Damage("its pages do not fit together")
     vault_id = _meta(reader, "vault_id")
@@ -181,7 +198,7 @@ def _unlock(
                 refusals.append(VaultDamaged(f"{path} is damaged: key slot {number} does not authenticate"))
             else:
                 kinds = [str(kind, "ascii", "replace") for _, kind, _, _ in slots if isinstance(kind, bytes)]
-                return layout.Codec(key, vault_id), kinds
+                return version, layout.Codec(key, vault_id), kinds
     if refusals:
         raise refusals[0]
     raise VaultKeyMissing(f"{path} has no key slot that can be opened here", hint=creation.way_out(path))

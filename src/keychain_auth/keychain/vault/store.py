@@ -20,9 +20,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
+import msgspec
+
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
-from keychain_auth.keychain.vault.format import MAX_GENERATION, Codec, Row, State, context_of
+from keychain_auth.keychain.vault.format import FORMAT, MAX_GENERATION, Codec, Row, State, context_of
+from keychain_auth.keychain.vault.history import KEEP, History
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
+from keychain_auth.keychain.vault.migrate import migrate
 
 _BUSY_SECONDS = 5.0
 _PRIMARY = 0xFF  # the low byte of an extended result code is the primary one (sqlite.org/rescode.html)
@@ -45,6 +49,7 @@ _UPSERT = (
     " SET name = excluded.name, value = excluded.value, generation = excluded.generation"
 )
 _ALL = "SELECT id, name, CASE WHEN length(value) <= ? THEN value END, generation, typeof(value) FROM secrets"
+_PAST = "SELECT name, value, generation FROM history WHERE id = ? ORDER BY generation DESC"
 
 
 def failure(error: sqlite3.Error, doing: str, path: str) -> KeychainError:
@@ -110,6 +115,11 @@ class Reader:
             ).fetchone()
         return found
 
+    def past(self, row_id: bytes) -> list[tuple[object, object, object]]:
+        """(name, value, generation) of the earlier rows of one target, the newest first."""
+        with self._errors("read"):
+            return self._db.execute(_PAST, (row_id,)).fetchall()
+
     def close(self) -> None:
         self._db.close()
 
@@ -117,9 +127,11 @@ class Reader:
 class Writer:
     """The only one that writes. All methods but the constructor run in one and the same thread."""
 
-    def __init__(self, path: str, codec: Codec, state: State) -> None:
+    def __init__(self, path: str, codec: Codec, state: State, keep: int = KEEP) -> None:
+        """``keep``: how many earlier values of a target stay."""
         self._path = path
         self._codec = codec
+        self._history = History(codec, keep)
         self._db: sqlite3.Connection | None = None
         self._last_generation = state.generation
         self.state = state
@@ -131,20 +143,33 @@ class Writer:
         except sqlite3.Error as error:
             raise failure(error, "open", self._path) from error
 
-    def write(self, service: str, entries: Mapping[str, bytes], attributes: dict[str, str] | None) -> list[Record]:
+    def prepare(self, version: int) -> None:
+        """Before the first change: bring a file of format ``version`` to ours, drop a history that is not wanted."""
+        forget = self._history.keep == 0 and self.state.past_count > 0
+        if version == FORMAT and not forget:
+            return
+
+        def change(db: sqlite3.Connection) -> State:
+            migrate(db, version)
+            return self._history.emptied(db, self.state) if forget else self.state
+
+        self._transaction(change)
+
+    def write(
+        self, service: str, entries: Mapping[str, bytes], attributes: dict[str, str] | None, program: str = ""
+    ) -> list[Record]:
         """Store ``entries`` (target: value) in one transaction; what is now to be known of them."""
         generation = self._next_generation()
         rows = [
-            self._codec.seal_row(service, target, value, attributes, generation) for target, value in entries.items()
+            self._codec.seal_row(service, target, value, attributes, generation, program)
+            for target, value in entries.items()
         ]
 
         def change(db: sqlite3.Connection) -> State:
             state = self.state
-            for row in rows:
-                state = self._without(state, db, row.row_id)
-                db.execute(_UPSERT, (row.row_id, row.name, row.value, row.generation))
-                state = self._with(state, row)
-            return State(generation, state.count, state.members)
+            for row, value in zip(rows, entries.values(), strict=True):
+                state = self._replace(state, db, row, value)
+            return _numbered(state, generation)
 
         self._transaction(change)
         return [row.record for row in rows]
@@ -156,11 +181,18 @@ class Writer:
         def change(db: sqlite3.Connection) -> State:
             state = self.state
             for row_id in row_ids:
-                state = self._without(state, db, row_id)
-                db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
-            return State(generation, state.count, state.members)
+                old = self._present(state, db, row_id)
+                if old is not None:
+                    state = self._history.deleted(db, self._without(state, row_id, old[0]), row_id, old[0], generation)
+                    db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
+            return _numbered(state, generation)
 
         self._transaction(change)
+
+    def forget(self, row_id: bytes) -> None:
+        """Drop the earlier values of one target."""
+        generation = self._next_generation()
+        self._transaction(lambda db: _numbered(self._history.forgotten(db, self.state, row_id), generation))
 
     def close(self) -> None:
         """Disconnect; as the last connection this also empties the write-ahead log."""
@@ -175,19 +207,34 @@ class Writer:
             raise VaultError(f"{self._path} has no transaction numbers left", hint="keychain-auth status")
         return self._last_generation
 
-    def _without(self, state: State, db: sqlite3.Connection, row_id: bytes) -> State:
-        """``state`` less the row ``row_id``, if it is there."""
-        old = db.execute("SELECT generation FROM secrets WHERE id = ?", (row_id,)).fetchone()
+    def _replace(self, state: State, db: sqlite3.Connection, row: Row, value: bytes) -> State:
+        """Put ``row`` (whose plain value is ``value``) in the place of the one that is there, if one is."""
+        old = self._present(state, db, row.row_id)
         if old is None:
-            return state
-        if not (isinstance(old[0], int) and 0 < old[0] <= state.generation):
-            raise VaultDamaged(f"{self._path} was altered while in use: a row has a number that was never given")
-        member = self._codec.member(context_of(row_id, old[0]))
-        return State(state.generation, state.count - 1, state.members ^ member)
-
-    def _with(self, state: State, row: Row) -> State:
+            self._history.came_back(db, row.row_id)
+        else:
+            generation, *blobs = old
+            state = self._without(state, row.row_id, generation)
+            context = context_of(row.row_id, generation)
+            if not self._history.is_same((blobs[0], blobs[1]), context, value, row.record.attributes):
+                state = self._history.replaced(db, state, row.row_id, generation)
+        db.execute(_UPSERT, (row.row_id, row.name, row.value, row.generation))
         member = self._codec.member(row.record.context)
-        return State(state.generation, state.count + 1, state.members ^ member)
+        return msgspec.structs.replace(state, count=state.count + 1, members=state.members ^ member)
+
+    def _present(self, state: State, db: sqlite3.Connection, row_id: bytes) -> tuple[int, object, object] | None:
+        """(generation, name, value) of the row that is there. Raises VaultDamaged."""
+        old: tuple[int, object, object] | None = db.execute(
+            "SELECT generation, name, value FROM secrets WHERE id = ?", (row_id,)
+        ).fetchone()
+        if old is not None and not (isinstance(old[0], int) and 0 < old[0] <= state.generation):
+            raise VaultDamaged(f"{self._path} was altered while in use: a row has a number that was never given")
+        return old
+
+    def _without(self, state: State, row_id: bytes, generation: int) -> State:
+        """``state`` less the present row ``row_id``."""
+        member = self._codec.member(context_of(row_id, generation))
+        return msgspec.structs.replace(state, count=state.count - 1, members=state.members ^ member)
 
     def _transaction(self, change: Callable[[sqlite3.Connection], State]) -> None:
         """Apply ``change`` and the state that it returns: all of it durable, or nothing."""
@@ -226,3 +273,7 @@ class Writer:
                 raise
             self._db = db
         return self._db
+
+
+def _numbered(state: State, generation: int) -> State:
+    return msgspec.structs.replace(state, generation=generation)

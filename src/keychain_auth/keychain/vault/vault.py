@@ -23,8 +23,9 @@ from typing import TypeVar
 
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
-from keychain_auth.errors import KeychainError, VaultDamaged
+from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
 from keychain_auth.keychain.vault.format import FORMAT, Codec, Damage, context_of, generation_of, row_id_of
+from keychain_auth.keychain.vault.history import Version
 from keychain_auth.keychain.vault.index import Index, Record, Shelf, matches
 from keychain_auth.keychain.vault.store import Reader, Writer
 from keychain_auth.model import Item
@@ -129,17 +130,22 @@ class Vault:
 
     # --- changing -----------------------------------------------------------------------------
 
-    async def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
+    async def write(
+        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
+    ) -> None:
         """See Keychain. Of two entries with one target the last counts."""
         values = _encoded(entries)
         if values is None or _encoded([(service, ""), *attributes.items()]) is None:
             raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)")
         if values:
-            await self._in_turn(partial(self._write, service, values, dict(attributes) or None))
+            name = program.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8
+            await self._in_turn(partial(self._write, service, values, dict(attributes) or None, name))
 
-    async def _write(self, service: str, values: dict[str, bytes], attributes: dict[str, str] | None) -> None:
+    async def _write(
+        self, service: str, values: dict[str, bytes], attributes: dict[str, str] | None, program: str
+    ) -> None:
         await self._change(
-            partial(self._writer.write, service, values, attributes),
+            partial(self._writer.write, service, values, attributes, program),
             partial(self._index.put, service),
         )
 
@@ -156,6 +162,58 @@ class Vault:
                 partial(self._writer.delete, [row_id_of(record.context) for record in doomed]),
                 lambda _: self._index.drop(service, [record.target for record in doomed]),
             )
+
+    # --- earlier values -----------------------------------------------------------------------
+
+    def history(self, service: str, target: str) -> list[Version]:
+        """The present value's version (number 0) if there is one, then the earlier ones, the newest first.
+
+        Raises VaultDamaged if one of them was altered.
+        """
+        row_id = self._codec.row_id(service, target)
+        if self._closed:
+            raise _is_closed()
+        present = self._reader.row(row_id)
+        rows = enumerate(self._reader.past(row_id), start=1)
+        found = [*([(0, present)] if present is not None else []), *rows]
+        return [self._version(service, target, row_id, number, row)[0] for number, row in found]
+
+    def _version(
+        self, service: str, target: str, row_id: bytes, number: int, row: tuple[object, object, object]
+    ) -> tuple[Version, bytes]:
+        """A row as a version, and its value."""
+        sealed_name, blob, generation = row
+        if not (isinstance(sealed_name, bytes) and isinstance(blob, bytes) and isinstance(generation, int)):
+            raise _altered(service, target)
+        context = context_of(row_id, generation)
+        try:
+            name, value = self._codec.open_name(sealed_name, context), self._codec.open_bytes(blob, context)
+        except (NotAuthentic, Damage):
+            raise _altered(service, target) from None
+        return Version(number, name.modified, name.program, name.attributes), value
+
+    async def restore_value(self, service: str, target: str, number: int, program: str = "") -> None:
+        """Write the earlier value ``number`` (as ``history`` counts) again; what it replaces becomes an earlier one.
+
+        Raises NotFound.
+        """
+        await self._in_turn(partial(self._restore_value, service, target, number, program))
+
+    async def _restore_value(self, service: str, target: str, number: int, program: str) -> None:
+        row_id = self._codec.row_id(service, target)
+        rows = self._reader.past(row_id)
+        if not 1 <= number <= len(rows):
+            raise NotFound(
+                f"{service} {target} has no earlier value number {number}",
+                hint=f"keychain-auth history {service} {target}",
+            )
+        version, value = self._version(service, target, row_id, number, rows[number - 1])
+        await self._write(service, {target: value}, version.attributes, program)
+
+    async def forget(self, service: str, target: str) -> None:
+        """Drop the earlier values of one target."""
+        row_id = self._codec.row_id(service, target)
+        await self._in_turn(lambda: self._change(partial(self._writer.forget, row_id), lambda _: None))
 
     async def _in_turn(self, change: Callable[[], Awaitable[None]]) -> None:
         """Run ``change`` alone, in a task of its own: cancelling the caller must not tear it apart."""
@@ -207,6 +265,7 @@ class Vault:
             "secrets": len(self._index),
             "services": len(self._index.services()),
             "slots": list(self._slots),
+            "earlier_values": self._writer.state.past_count,
         }
 
     async def close(self) -> None:

@@ -1,0 +1,55 @@
+"""What a person does with the vault as a whole, over the admin socket: history, check.
+
+Contract: as in ``admin``: each use is on record before its answer, no answer and no record holds a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.errors import NotFound
+from keychain_auth.keychain.vault.vault import Vault
+from keychain_auth.platform.base import Peer
+
+Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
+
+
+class VaultCommands:
+    """The commands that need this keychain to be a vault; ``table`` is for ``AdminCommands.add``."""
+
+    def __init__(self, vault: Vault, commands: AdminCommands) -> None:
+        self._vault = vault
+        self._record = commands.record
+        self.table: Mapping[str, Command] = {
+            "history": self._history,
+            "restore-value": self._restore_value,
+            "forget": self._forget,
+        }
+
+    async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
+        versions = self._vault.history(request.service, request.target)
+        self._record(peer, path, "history", request.service, (request.target,) if versions else ())
+        if not versions:
+            raise _nothing_of(request)
+        return [msgspec.structs.asdict(version) for version in versions]
+
+    async def _restore_value(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        self._record(peer, path, "restore_value", request.service, (request.target,))
+        await self._vault.restore_value(request.service, request.target, request.number, path)
+
+    async def _forget(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        if not self._vault.history(request.service, request.target):
+            raise _nothing_of(request)
+        self._record(peer, path, "forget", request.service, (request.target,))
+        await self._vault.forget(request.service, request.target)
+
+
+def _nothing_of(request: AdminRequest) -> NotFound:
+    return NotFound(
+        f"{request.service} has no {request.target}, and no earlier value of it",
+        hint=f"keychain-auth list-secrets {request.service}",
+    )
