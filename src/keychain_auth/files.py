@@ -98,12 +98,22 @@ def replace(path: str, content: bytes) -> None:
 
     Raises OSError; then the old file is untouched.
     """
+    with replacing(path) as fd:
+        write_all(fd, content)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[int]:
+    """A descriptor (mode 0600, to read and write) of what becomes the file ``path``, once all of it is written.
+
+    If the block raises, the old file is untouched.
+    """
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(6)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         try:
-            write_all(fd, content)
+            yield fd
             os.fsync(fd)
         finally:
             os.close(fd)

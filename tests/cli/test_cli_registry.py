@@ -199,7 +199,7 @@ def test_a_path_counts_as_typed_too(world: World) -> None:
 
 
 def test_list(world: World) -> None:
-    assert world.cli_json("list") == {"policy": world.policy_path, "entries": [], "trusted_signers": 0}
+    assert world.cli_json("list") == {"policy": world.policy_path, "entries": [], "trusted_signers": []}
     assert "register PATH" in world.cli("list").stdout
     program, path = world.build_client(), script(world)
     world.cli("register", program)
@@ -254,7 +254,7 @@ def test_a_policy_that_others_can_write_is_refused(world: World) -> None:
 def test_what_people_wrote_stays_as_they_wrote_it(world: World) -> None:
     program = world.build_client()
     other = {"path": "/opt/x", "hash": hashlib.sha256(b"x").hexdigest().upper(), "can_search": True}
-    signer = {"service": "AgentSecrets", "public_key": "AAAA"}
+    signer = {"service": "AgentSecrets", "public_key": "1XqYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}
     world.write_policy({"trusted_signers": [signer], "registered_binaries": [other]})
     world.cli("register", program)
     policy = world.read_policy()

@@ -110,7 +110,7 @@ def test_an_unknown_path_is_not_found() -> None:
 
 def test_what_people_wrote_beside_stays() -> None:
     document = registered()
-    document["trusted_signers"] = [{"service": "s", "public_key": "AAAA"}]
+    document["trusted_signers"] = [{"service": "s", "public_key": "1XqYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}]
     document["registered_binaries"].append({"path": "/opt/x", "hash": "e" * 64})
     changed = checked(edit.unregister(document, TOOL.path))
     assert changed["trusted_signers"] == document["trusted_signers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keychain_auth.crypto.ed25519 import SigningKey
 from keychain_auth.errors import PolicyFormatError
+from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Grade
-from keychain_auth.policy.parse import parse_policy
+from keychain_auth.policy.parse import MOST_SIGNERS, parse_policy
 
 HASH = "0123456789abcdef" * 4
+KEY = "1XqYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+DER = "MCowBQYDK2VwAyEA" + KEY
 GOOD = """{
   "protocol_version": "1",
   "registered_binaries": [
@@ -31,9 +36,9 @@ GOOD = """{
       "hash": "HASH"
     }
   ],
-  "trusted_signers": [{"service": "AgentSecrets", "public_key": "AAAA"}]
+  "trusted_signers": [{"service": "AgentSecrets", "public_key": "KEY"}]
 }
-""".replace("HASH", HASH)
+""".replace("HASH", HASH).replace("KEY", KEY)
 
 
 def test_the_published_example() -> None:
@@ -45,7 +50,7 @@ def test_the_published_example() -> None:
     assert entry.allowed_targets is None
     assert entry.accepts == {Grade.NATIVE}
     assert policy.by_program["/opt/other", HASH].read_services == frozenset()
-    assert policy.signers == 1
+    assert policy.signers == {base64.b64decode(KEY): {"AgentSecrets"}}
 
 
 def test_a_hash_may_be_bare_or_in_capitals() -> None:
@@ -70,6 +75,12 @@ def test_a_hash_may_be_bare_or_in_capitals() -> None:
         ('"can_search": false', '"path": "/evil"', 10, "$.registered_binaries[0].path"),
         ('"/opt/other"', '"/usr/local/bin/mytool"', 12, "$.registered_binaries[1]"),
         ('"service": "AgentSecrets"', '"service": 1', 17, "$.trusted_signers[0].service"),
+        ('"service": "AgentSecrets"', '"service": ""', 17, "$.trusted_signers[0].service"),
+        ('"service": "AgentSecrets"', '"service": "a\\n"', 17, "$.trusted_signers[0].service"),
+        (f'"{KEY}"', '"AAAA"', 17, "$.trusted_signers[0].public_key"),
+        (f'"{KEY}"', '"?"', 17, "$.trusted_signers[0].public_key"),
+        (f'"{KEY}"', f'"{"A" * 43}="', 17, "$.trusted_signers[0].public_key"),
+        (f'"{KEY}"}}', f'"{KEY}"}},\n{{"service": "AgentSecrets", "public_key": "{DER}"}}', 18, "$.trusted_signers[1]"),
         ("false\n    },", "false\n    }", 12, "$"),
     ],
 )
@@ -78,6 +89,23 @@ def test_a_refusal_names_line_and_field(old: str, new: str, line: int, field: st
     with pytest.raises(PolicyFormatError) as caught:
         parse_policy(GOOD.replace(old, new).encode())
     assert (caught.value.line, caught.value.field) == (line, field)
+
+
+def test_a_key_may_stand_for_several_services_and_a_service_have_several_keys() -> None:
+    other = base64.b64encode(bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c")).decode()
+    signers = [("a", KEY), ("b", DER), ("b", other)]
+    text = json.dumps({"trusted_signers": [{"service": service, "public_key": key} for service, key in signers]})
+    policy = parse_policy(text.encode())
+    assert policy.signers == {base64.b64decode(KEY): {"a", "b"}, base64.b64decode(other): {"b"}}
+
+
+def test_there_are_only_so_many_signers() -> None:
+    keys = [SigningKey.generate().public for _ in range(MOST_SIGNERS + 1)]
+    signers = [{"service": "s", "public_key": key_text(key)} for key in keys]
+    parse_policy(json.dumps({"trusted_signers": signers[1:]}).encode())
+    with pytest.raises(PolicyFormatError) as caught:
+        parse_policy(json.dumps({"trusted_signers": signers}).encode())
+    assert caught.value.field == f"$.trusted_signers[{MOST_SIGNERS}]"
 
 
 @pytest.mark.parametrize(

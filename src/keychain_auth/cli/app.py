@@ -38,6 +38,9 @@ _COMMANDS = {
     "history": ("history", "history"),
     "restore-value": ("history", "restore_value"),
     "audit": ("audit", "audit"),
+    "keygen": ("signing", "keygen"),
+    "sign": ("signing", "sign"),
+    "verify": ("signing", "verify"),
 }
 
 

@@ -6,14 +6,17 @@ a FIFO, never a device), in constant memory.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import stat
+import sys
+from collections.abc import Collection
 from typing import NamedTuple
 
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.identity.signature import Signature, Trailer
 from keychain_auth.model import Program
+from keychain_auth.platform.signed_file import Examined, examine
 from keychain_auth.policy.interpreters import is_interpreter
 
 _HEAD_BYTES = 256  # the kernel itself reads no more of a script's first line (BINPRM_BUF_SIZE)
@@ -22,11 +25,24 @@ _SCRIPT_SUFFIXES = (".py", ".js", ".sh")
 
 
 class File(NamedTuple):
-    """A file as it is now: real path and hash, how it begins, and the path as it was typed."""
+    """A file as it is now: real path and hash, how it begins, the path as it was typed, and what was found of a
+    signature: ``examined.trailer`` is a claim, ``signature`` is verified.
+    """
 
     program: Program
     head: bytes
     typed: str
+    examined: Examined
+
+    @property
+    def trailer(self) -> Trailer | None:
+        """What its end claims, None if it is not signed."""
+        return self.examined.trailer
+
+    @property
+    def signature(self) -> Signature | None:
+        """Its signature, if it is by one of the keys that were given."""
+        return self.examined.signature
 
     @property
     def is_script(self) -> bool:
@@ -44,8 +60,22 @@ class File(NamedTuple):
         return self.head.startswith(_ELF)
 
 
-def look_at(path: str) -> File:
-    """Read and hash the file that ``path`` leads to.
+def look_at(path: str, keys: Collection[bytes] = ()) -> File:
+    """Read and hash the file that ``path`` leads to, and look whether one of the public ``keys`` signed it.
+
+    Raises as ``open_file``.
+    """
+    real, fd = open_file(path)
+    try:
+        examined = examine(fd, os.fstat(fd).st_size, keys, sys.maxsize)
+        head = os.pread(fd, _HEAD_BYTES, 0)
+    finally:
+        os.close(fd)
+    return File(Program(real, examined.sha256), head, path, examined)
+
+
+def open_file(path: str) -> tuple[str, int]:
+    """The real path that ``path`` leads to, and a readable descriptor of the regular file there.
 
     Raises NotFound, UsageError for what is not a regular file or has a name that config.json cannot hold,
     KeychainAuthError for what cannot be read.
@@ -65,11 +95,7 @@ def look_at(path: str) -> File:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise UsageError(f"{real} is not a regular file")
-    with os.fdopen(fd, "rb") as file:
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return File(Program(real, sha256), head, path)
+    return real, fd
 
 
 def require_program(path: str) -> File:

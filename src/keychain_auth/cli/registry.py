@@ -22,7 +22,7 @@ from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade, Program
 from keychain_auth.policy import edit
-from keychain_auth.policy.explain import describe_entry
+from keychain_auth.policy.explain import describe_entry, describe_signers
 from keychain_auth.policy.pending import stamp
 
 DECLARED_MEANS = (
@@ -127,11 +127,13 @@ def list_entries(as_json: bool) -> None:
     places = find_places()
     known = policy.read(places)
     entries = [describe_entry(entry) for entry in known.by_program.values()]
+    signers = describe_signers(known)
     if as_json:
-        output.print_json({"policy": places.policy, "entries": entries, "trusted_signers": known.signers})
+        output.print_json({"policy": places.policy, "entries": entries, "trusted_signers": signers})
         return
     if not entries:
         output.say("No program is registered. Next: keychain-auth register PATH")
+        _tell_signers(signers)
         return
     rows = [
         (
@@ -145,6 +147,12 @@ def list_entries(as_json: bool) -> None:
         for entry in entries
     ]
     output.table(("program", "read", "write", "search", "targets", "interpreter"), rows)
+    _tell_signers(signers)
+
+
+def _tell_signers(signers: list[dict[str, str]]) -> None:
+    for signer in signers:
+        output.say(f"Programs signed by {signer['public_key']} may use {signer['service']}.")
 
 
 def words(names: object) -> str:

@@ -152,7 +152,7 @@ class App:
                 "entries": len(policy.policy.by_program),
                 "state": "last good" if policy.problem else "in force",
                 "problem": policy.problem,
-                "trusted_signers": policy.policy.signers,
+                "trusted_signers": len(policy.policy.signers),
             },
             "pending": self._count_pending(),
             "keychain": self._vault.health(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from shlex import quote
 
+from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry
+from keychain_auth.policy.parse import Policy
 
 
 def explain(denial: Denial) -> str:
@@ -45,3 +47,12 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "interpreter": None if entry.interpreter is None else entry.interpreter.path,
         "accepts": sorted(entry.accepts),
     }
+
+
+def describe_signers(policy: Policy) -> list[dict[str, str]]:
+    """The trusted signers as plain data, one for each key and service."""
+    return [
+        {"service": service, "public_key": key_text(key)}
+        for key, services in policy.signers.items()
+        for service in sorted(services)
+    ]

@@ -15,10 +15,16 @@ from typing import Any, NoReturn
 import msgspec
 
 from keychain_auth.errors import PolicyFormatError
+from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Entry, Grade, Program
 from keychain_auth.policy.locate import line_of, repeated_key
 
 PROTOCOL_VERSION = "1"
+MOST_SIGNERS = 64
+"""Different keys in ``trusted_signers``: a file that is signed by nobody of them is hashed once for each."""
+
+_LONGEST_SERVICE = 256
+_LONGEST_TARGET = 1024
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _FIELD_IN_MESSAGE = re.compile(r" - at `([^`]*)`$")
@@ -65,14 +71,14 @@ class Policy(msgspec.Struct, frozen=True):
     """The compiled policy.
 
     ``by_program`` finds an entry by (path, sha256) of its subject; ``by_path`` finds those of a path whatever their
-    hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` counts
-    trusted signers.
+    hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` has the
+    services of each trusted public key (32 bytes).
     """
 
     by_program: dict[tuple[str, str], Entry]
     by_path: dict[str, tuple[Entry, ...]]
     interpreters: frozenset[str] = frozenset()
-    signers: int = 0
+    signers: dict[bytes, frozenset[str]] = {}
 
 
 EMPTY = Policy(by_program={}, by_path={})
@@ -94,7 +100,7 @@ def parse_policy(content: bytes) -> Policy:
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
     interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
-    return Policy(by_program, by_path, interpreters, signers=len(config.trusted_signers))
+    return Policy(by_program, by_path, interpreters, _signers(text, config.trusted_signers))
 
 
 def parse_document(content: bytes) -> tuple[str, Any]:
@@ -134,10 +140,9 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
     if document.interpreter is not None:
         interpreter = _program(text, f"{field}.interpreter", document.interpreter)
     for name in ("allowed_read_services", "allowed_write_services", "allowed_targets"):
-        longest = 1024 if name == "allowed_targets" else 256
+        longest = _LONGEST_TARGET if name == "allowed_targets" else _LONGEST_SERVICE
         for number, word in enumerate(getattr(document, name) or ()):
-            if not 1 <= len(word) <= longest or any(unicodedata.category(char) == "Cc" for char in word):
-                _refuse(text, f"{field}.{name}[{number}]", f"1 to {longest} characters, no control characters")
+            _check_name(text, f"{field}.{name}[{number}]", word, longest)
     targets = document.allowed_targets
     return Entry(
         program=_program(text, field, document),
@@ -149,6 +154,30 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         accepts=_grades(text, field, document),
         allowed_targets=None if targets is None else tuple(targets),
     )
+
+
+def _check_name(text: str, field: str, word: str, longest: int) -> None:
+    if not 1 <= len(word) <= longest or any(unicodedata.category(char) == "Cc" for char in word):
+        _refuse(text, field, f"1 to {longest} characters, no control characters")
+
+
+def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozenset[str]]:
+    """The services of each key. One key may stand for several services, and one service may have several keys."""
+    signers: dict[bytes, frozenset[str]] = {}
+    for number, document in enumerate(documents):
+        field = f"$.trusted_signers[{number}]"
+        _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+        try:
+            key = parse_public_key(document.public_key)
+        except ValueError as problem:
+            _refuse(text, f"{field}.public_key", str(problem))
+        services = signers.get(key, frozenset())
+        if document.service in services:  # who removes one of the two would think that the key is gone
+            _refuse(text, field, "a second time the same key for the same service")
+        signers[key] = services | {document.service}
+        if len(signers) > MOST_SIGNERS:
+            _refuse(text, field, f"more than {MOST_SIGNERS} different keys")
+    return signers
 
 
 def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -> Program:
