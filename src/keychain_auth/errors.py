@@ -227,5 +227,24 @@ class VaultKeyMissing(VaultError):
     """No slot of the vault could be opened with what is at hand."""
 
 
+class VaultLocked(VaultError):
+    """The vault is sealed, and only a person can open it."""
+
+    reason = "keychain_locked"
+    exit_code = EXIT_LOCKED
+
+
+class WrongPassphrase(KeychainAuthError):
+    """A passphrase or recovery code that opens no slot."""
+
+    exit_code = EXIT_DENIED
+
+
+class PassphraseNeeded(KeychainAuthError):
+    """This command is only for who knows the passphrase."""
+
+    exit_code = EXIT_LOCKED
+
+
 class VaultInUse(VaultError):
     """Another process holds this vault."""

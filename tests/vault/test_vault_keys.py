@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keychain_auth.crypto.aead import OVERHEAD, Aead, NotAuthentic
-from keychain_auth.crypto.envelope import Place, unwrap, wrap
+from keychain_auth.crypto.envelope import Place, unwrap_into, wrap
 from keychain_auth.crypto.kdf import fingerprint, joined, pseudonym, subkey, wipe
 from keychain_auth.errors import UnsafeFile, VaultError, VaultKeyMissing
 from keychain_auth.keychain.vault.index import Record, Shelf
@@ -73,7 +73,9 @@ def test_wiping_happens_in_place() -> None:
 def test_an_envelope_belongs_to_its_slot() -> None:
     place = Place(b"vault", 1, "keyfile", b"{}")
     wrapped = wrap(KEY, b"k" * 32, place)
-    assert unwrap(KEY, wrapped, place) == b"k" * 32
+    key = bytearray(b"x" * 32)
+    unwrap_into(KEY, wrapped, place, memoryview(key))
+    assert key == b"k" * 32
     others = [
         place._replace(vault_id=b"other"),
         place._replace(slot=2),
@@ -82,9 +84,10 @@ def test_an_envelope_belongs_to_its_slot() -> None:
     ]
     for other in others:
         with pytest.raises(NotAuthentic):
-            unwrap(KEY, wrapped, other)
+            unwrap_into(KEY, wrapped, other, memoryview(key))
+        assert key == bytes(32)
     with pytest.raises(NotAuthentic):
-        unwrap(bytes(32), wrapped, place)
+        unwrap_into(bytes(32), wrapped, place, memoryview(key))
 
 
 # --- the key file -----------------------------------------------------------------------------

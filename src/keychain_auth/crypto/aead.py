@@ -39,16 +39,29 @@ class Aead:
 
     __slots__ = ("_cipher",)
 
-    def __init__(self, key: bytes) -> None:
-        """``key`` is 32 bytes."""
+    def __init__(self, key: bytes | bytearray | memoryview) -> None:
+        """``key`` is 32 bytes. OpenSSL copies it, and clears its copy when this object goes."""
         if len(key) != KEY_BYTES:
             raise ValueError("an AES-256 key has 32 bytes")
         self._cipher = AESGCM(key)
 
-    def seal(self, plain: bytes, context: bytes) -> bytes:
+    def seal(self, plain: bytes | bytearray | memoryview, context: bytes) -> bytes:
         """``plain`` encrypted and bound to ``context``."""
         nonce = os.urandom(_NONCE_BYTES)
         return FORMAT + nonce + self._cipher.encrypt(nonce, plain, context)
+
+    def open_into(self, blob: bytes, context: bytes, into: memoryview) -> None:
+        """The plaintext of ``blob`` into ``into``, which has just its length: no other copy is made.
+
+        Raises NotAuthentic; then ``into`` is zeroed.
+        """
+        if len(blob) != len(into) + OVERHEAD or blob[0] != _FORMAT_NUMBER:
+            raise NotAuthentic
+        try:
+            self._cipher.decrypt_into(blob[1:_NONCE_END], blob[_NONCE_END:], context, into)
+        except InvalidTag:
+            into[:] = bytes(len(into))
+            raise NotAuthentic from None
 
     def open(self, blob: bytes, context: bytes) -> bytes:
         """The plaintext of ``blob``. Raises NotAuthentic."""

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from keychain_auth.crypto.aead import Aead
-from keychain_auth.crypto.kdf import joined
+from keychain_auth.crypto.kdf import joined, wipe
 
 Params = Mapping[str, str]
+Key = bytes | bytearray
 
 
 class Protector(Protocol):
@@ -30,17 +31,30 @@ class Protector(Protocol):
     def kind(self) -> str:
         """The name of this kind of slot, as it is stored: ``keyfile``."""
 
+    @property
+    def asked(self) -> bool:
+        """True if the key comes from a person, who can be wrong: then an envelope that does not open means that."""
+
     def present(self) -> bool:
         """True if key material of an earlier ``commit`` is at hand, readable or not."""
 
-    def create(self) -> tuple[Params, bytes]:
+    def create(self) -> tuple[Params, Key]:
         """Parameters to store in the slot (not secret), and a new KEK of 32 bytes."""
 
     def commit(self) -> None:
         """Make durable what ``create`` prepared. Raises KeychainError; never overwrites key material."""
 
-    def unwrap_key(self, params: Params) -> bytes:
-        """The KEK of 32 bytes for a slot with ``params``. Raises VaultKeyMissing or UnsafeFile."""
+    def withdraw(self) -> None:
+        """Remove what ``commit`` left on this machine, after the slot is gone; what is not there is no fault.
+
+        Raises KeychainError.
+        """
+
+    def unwrap_key(self, params: Params) -> Key:
+        """The KEK of 32 bytes for a slot with ``params``; a buffer that can be wiped, is. May take long.
+
+        Raises VaultKeyMissing or UnsafeFile, ValueError for parameters that cannot be.
+        """
 
 
 class Place(NamedTuple):
@@ -56,11 +70,17 @@ class Place(NamedTuple):
         return joined((b"slot", self.vault_id, self.slot.to_bytes(8, "big"), self.kind.encode(), self.params))
 
 
-def wrap(kek: bytes, key: bytes, place: Place) -> bytes:
+def wrap(kek: Key, key: bytes | memoryview, place: Place) -> bytes:
     """``key`` encrypted for this place."""
     return Aead(kek).seal(key, place.context())
 
 
-def unwrap(kek: bytes, wrapped: bytes, place: Place) -> bytes:
-    """The key in the envelope ``wrapped``. Raises NotAuthentic."""
-    return Aead(kek).open(wrapped, place.context())
+def unwrap_into(kek: Key, wrapped: bytes, place: Place, into: memoryview) -> None:
+    """The key in the envelope ``wrapped``, into 32 bytes of memory. Raises NotAuthentic; then they are zero."""
+    Aead(kek).open_into(wrapped, place.context(), into)
+
+
+def discard(kek: Key) -> None:
+    """Overwrite a KEK that is not needed any more, if it can be."""
+    if isinstance(kek, bytearray):
+        wipe(kek)

@@ -26,6 +26,12 @@ def subkey(key: bytes | bytearray | memoryview, salt: bytes, purpose: str) -> by
     return HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive(key)
 
 
+def subkey_into(key: bytes | bytearray | memoryview, salt: bytes, purpose: str, into: bytearray | memoryview) -> None:
+    """As ``subkey``, into a buffer of 32 bytes that can be wiped later."""
+    info = b"keychain-auth " + purpose.encode()
+    HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive_into(key, into)
+
+
 def joined(parts: Iterable[bytes]) -> bytes:
     """``parts`` as one string that no other list of parts gives: each with its length in front.
 
@@ -34,12 +40,12 @@ def joined(parts: Iterable[bytes]) -> bytes:
     return b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in parts)
 
 
-def pseudonym(key: bytes, *parts: bytes) -> bytes:
+def pseudonym(key: bytes | bytearray, *parts: bytes) -> bytes:
     """32 bytes that stand for ``parts`` and tell nothing about them without ``key`` (HMAC-SHA256)."""
     return hmac.digest(key, joined(parts), "sha256")
 
 
-def fingerprint(key: bytes, message: bytes) -> int:
+def fingerprint(key: bytes | bytearray, message: bytes) -> int:
     """A 256-bit number for ``message`` that nobody can predict without ``key`` (BLAKE2b, RFC 7693).
 
     The XOR of many of them is a fingerprint of the *set*: it can be kept up to date one element at a time. That is

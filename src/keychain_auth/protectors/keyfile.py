@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import secrets
 
@@ -25,6 +26,7 @@ from keychain_auth.crypto.envelope import Params
 from keychain_auth.crypto.kdf import subkey
 from keychain_auth.errors import VaultError, VaultKeyMissing
 
+KIND = "keyfile"
 _TITLE = "keychain-auth key file 1"
 _LIMIT = 4096
 
@@ -32,7 +34,8 @@ _LIMIT = 4096
 class KeyFile:
     """The protector of kind ``keyfile``; ``path`` is where its file is, or will be."""
 
-    kind = "keyfile"
+    kind = KIND
+    asked = False
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -61,6 +64,15 @@ class KeyFile:
                 f"cannot write the key file {self.path}: {error.strerror}",
                 hint=f"df -h {os.path.dirname(self.path)}",
             ) from error
+
+    def withdraw(self) -> None:
+        """Remove the file. What the disk keeps of it, it keeps: copies of it open older copies of the vault."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            files.sync_dir(os.path.dirname(self.path))
+        except OSError as error:
+            raise VaultError(f"cannot remove {self.path}: {error.strerror}", hint=f"rm {self.path}") from error
 
     def unwrap_key(self, params: Params) -> bytes:
         """The key, if it is the one that the slot was made with.

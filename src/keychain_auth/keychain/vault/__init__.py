@@ -4,7 +4,8 @@ Read in this order: ``format`` (what is on disk), ``index`` (what is in memory),
 and ``create`` (from a folder to a vault, or to an error), ``vault`` (the keychain).
 """
 
-from keychain_auth.keychain.vault.opening import open_vault
+from keychain_auth.keychain.vault.keys import Keys
+from keychain_auth.keychain.vault.opening import claim_vault, open_vault, peek_slots
 from keychain_auth.keychain.vault.vault import Vault
 
-__all__ = ["Vault", "open_vault"]
+__all__ = ["Keys", "Vault", "claim_vault", "open_vault", "peek_slots"]

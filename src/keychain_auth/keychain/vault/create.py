@@ -23,12 +23,15 @@ import msgspec
 
 from keychain_auth import files
 from keychain_auth.crypto.aead import KEY_BYTES
-from keychain_auth.crypto.envelope import Place, Protector, wrap
+from keychain_auth.crypto.envelope import Place, Protector, discard, wrap
 from keychain_auth.errors import VaultError
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.store import connect, failure
 
 VAULT_ID_BYTES = 16
+MARK = ".id"
+"""A file of this ending beside the vault says that there is one: written before its key file is removed, because
+without any key on the disk a lost vault would look like a first start."""
 _SIDECARS = ("-wal", "-shm", "-journal")
 
 
@@ -41,11 +44,12 @@ def missing(path: str, protectors: Sequence[Protector]) -> str | None:
         return None
     if _length(path + "-wal") > 0:
         raise VaultError(f"{path} is missing, but its write-ahead log {path}-wal is there", hint=way_out(path))
-    if not any(protector.present() for protector in protectors):
+    if not any(protector.present() for protector in protectors) and not os.path.lexists(path + MARK):
         return "create"
     if os.path.lexists(path + ".new"):
         return "finish"
-    raise VaultError(f"{path} is missing, but the key of a vault is there", hint=way_out(path))
+    why = f"{path + MARK} says that there was one" if os.path.lexists(path + MARK) else "the key of a vault is there"
+    raise VaultError(f"{path} is missing, but {why}", hint=way_out(path))
 
 
 def way_out(path: str) -> str:
@@ -101,11 +105,17 @@ def _build(new: str, protectors: Sequence[Protector]) -> None:
             wrapped = wrap(kek, vault_key, Place(vault_id, slot, protector.kind, stored))
             row = (slot, protector.kind, stored.decode(), wrapped)
             db.execute("INSERT INTO slots VALUES (?, ?, ?, ?)", row)
+            discard(kek)
         db.execute("COMMIT")
     # Closing the last connection moves the log into the file and deletes it, but reports no failure to do so.
     if _length(new + "-wal") > 0:
         raise VaultError(f"cannot create {new}: its write-ahead log could not be emptied", hint=_space(new))
     files.sync_dir(os.path.dirname(new))
+
+
+def mark(path: str, vault_id: bytes) -> None:
+    """Leave the mark of the vault at ``path``. Raises OSError."""
+    files.replace(path + MARK, vault_id.hex().encode() + b"\n")
 
 
 def _length(path: str) -> int:

@@ -20,17 +20,28 @@ Format 1 had no history, and its names no program. ``migrate`` knows the way fro
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import msgspec
 
-from keychain_auth.crypto.aead import Aead, NotAuthentic
-from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey
+from keychain_auth.crypto.aead import KEY_BYTES, Aead, NotAuthentic
+from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey_into, wipe
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
 FORMAT = 2
 APPLICATION_ID = 0x4B434156  # "KCAV" at offset 68 of the file; file(1) and SQLite show it
 MAX_GENERATION = (1 << 63) - 1
 GENERATION_BYTES = 8
+
+# The vault's own rows: what it must remember, sealed and counted like every secret. No request can name this service
+# (a control character), and it is in no list. An older version of the program only sees one more service.
+OWN_SERVICE = "\0keychain-auth"
+OWN_SLOTS = "slots"
+"""The record of the key slots (``slots.record_of``)."""
+OWN_AUDIT_KEY = "audit key"
+"""The audit log's key in hex, once it is no longer derived from the vault key: after a ``rekey``."""
+OWN_POLICY = "policy"
+"""The text of config.json that a person accepted; there only while the policy is sealed."""
 
 _SCHEMA_1 = (
     "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
@@ -91,7 +102,24 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     name: bytes
     value: bytes
     generation: int
+    service: str
     record: Record
+
+
+class SlotRow(NamedTuple):
+    """One row of the table ``slots``. ``params`` are the very bytes that the envelope is bound to."""
+
+    number: int
+    kind: str
+    params: bytes
+    wrapped: bytes
+
+    def parameters(self) -> dict[str, str]:
+        """The parameters as the protector wrote them. Raises Damage."""
+        try:
+            return msgspec.json.decode(self.params, type=dict[str, str])
+        except msgspec.DecodeError:
+            raise Damage(f"the parameters of key slot {self.number} cannot be read") from None
 
 
 EMPTY = State(generation=1, count=0, members=0)
@@ -119,12 +147,22 @@ class Codec:
     """Everything that needs a key. Built once when the vault opens; used by both threads."""
 
     def __init__(self, vault_key: bytes | bytearray | memoryview, vault_id: bytes) -> None:
-        self._index_key = subkey(vault_key, vault_id, "vault 1 index")
-        self._member_key = subkey(vault_key, vault_id, "vault 1 members")
-        self._names = Aead(subkey(vault_key, vault_id, "vault 1 name"))
-        self._state = Aead(subkey(vault_key, vault_id, "vault 1 state"))
-        self._values = Aead(subkey(vault_key, vault_id, "vault 1 value"))
+        self._keys = {name: bytearray(KEY_BYTES) for name in ("index", "members", "name", "state", "value")}
+        for name, buffer in self._keys.items():
+            subkey_into(vault_key, vault_id, f"vault 1 {name}", buffer)
+        self._index_key = self._keys["index"]
+        self._member_key = self._keys["members"]
+        self._names = Aead(self._keys["name"])
+        self._state = Aead(self._keys["state"])
+        self._values = Aead(self._keys["value"])
+        for name in ("name", "state", "value"):  # OpenSSL has its own copy now, and clears it itself
+            wipe(self._keys[name])
         self._vault_id = vault_id
+
+    def wipe(self) -> None:
+        """Overwrite the keys. Nothing can be looked up or counted with this object afterwards."""
+        for buffer in self._keys.values():
+            wipe(buffer)
 
     def row_id(self, service: str, target: str) -> bytes:
         """32 bytes that name this target of this service. Raises UnicodeEncodeError."""
@@ -140,17 +178,29 @@ class Codec:
         program: str = "",
     ) -> Row:
         """The row for one secret, written in transaction ``generation`` by ``program``."""
-        row_id = self.row_id(service, target)
+        return self._sealed(Name(service, target, attributes, int(time.time()), program), value, generation)
+
+    def reseal_row(self, old: Codec, sealed_name: bytes, sealed_value: bytes, context: bytes, generation: int) -> Row:
+        """A row of the codec ``old`` as this one seals it, its time and attributes kept. Raises Damage."""
+        name = old.open_name(sealed_name, context)
+        try:
+            value = old._values.open(sealed_value, b"value" + context)
+        except NotAuthentic:
+            raise Damage(f"the value of {name.target!r} in service {name.service!r} does not authenticate") from None
+        return self._sealed(name, value, generation)
+
+    def _sealed(self, name: Name, value: bytes, generation: int) -> Row:
+        row_id = self.row_id(name.service, name.target)
         context = context_of(row_id, generation)
-        plain_name = _encode(Name(service, target, attributes, int(time.time()), program))
         blob = self._values.seal(value, b"value" + context)
         kept = blob if len(blob) <= INLINE_BYTES else None
         return Row(
             row_id=row_id,
-            name=self._names.seal(plain_name, b"name" + context),
+            name=self._names.seal(_encode(name), b"name" + context),
             value=blob,
             generation=generation,
-            record=Record(target, context, kept, attributes),
+            service=name.service,
+            record=Record(name.target, context, kept, name.attributes),
         )
 
     def open_name(self, blob: bytes, context: bytes) -> Name:

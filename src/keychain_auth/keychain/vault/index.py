@@ -20,6 +20,7 @@ INLINE_BYTES = 4096 + OVERHEAD
 
 # Inserting into a sorted list moves half of it each time; sorting an almost sorted list costs one pass.
 _FEW = 8
+_HIDDEN = "\0"  # how the names of the vault's own rows begin (``format.OWN_SERVICE``)
 _LAST_CHARACTER = 0x10FFFF
 
 
@@ -93,11 +94,11 @@ class Index:
         return self._shelves.get(service, _NOTHING)
 
     def services(self) -> list[str]:
-        """All services, sorted."""
-        return sorted(self._shelves)
+        """All services, sorted; not the vault's own."""
+        return sorted(service for service in self._shelves if not service.startswith(_HIDDEN))
 
     def __len__(self) -> int:
-        return sum(len(shelf.order) for shelf in self._shelves.values())
+        return sum(len(shelf.order) for service, shelf in self._shelves.items() if not service.startswith(_HIDDEN))
 
     def put(self, service: str, records: Sequence[Record]) -> None:
         """Add or replace records of one service."""

@@ -14,17 +14,17 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from keychain_auth import files
-from keychain_auth.crypto.aead import KEY_BYTES, NotAuthentic
-from keychain_auth.crypto.envelope import Place, Protector, unwrap
+from keychain_auth.crypto.aead import KEY_BYTES
+from keychain_auth.crypto.envelope import Protector
 from keychain_auth.crypto.kdf import wipe
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
+from keychain_auth.keychain.vault.format import SlotRow
 from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
+from keychain_auth.keychain.vault.slots import open_one, read_slots, record_of
 from keychain_auth.keychain.vault.store import Reader, Writer
 from keychain_auth.keychain.vault.vault import Vault
 
@@ -44,26 +44,33 @@ def open_vault(
     key_buffer: bytearray | memoryview | None = None,
     *,
     history: int = KEEP,
+    claim: int | None = None,
+    create: bool = True,
 ) -> Vault:
-    """The vault in ``folder``, created if nothing of one is there; it stays locked until closed.
+    """The vault in ``folder``, created if nothing of one is there (and ``create``); nobody else can open it meanwhile.
 
     ``protectors`` are tried in turn. ``key_buffer`` (32 writable bytes, in memory that is never swapped) receives
     the vault key; ``Vault.close`` wipes it. ``history``: how many earlier values of a target stay; with 0 those that
-    there are go. A vault of an older format is brought to ours. Takes about 5 µs for each secret; not for
-    the event loop.
+    there are go. ``claim``: what ``claim_vault`` gave; it stays the caller's. A vault of an older format is brought to
+    ours. Takes about 5 µs for each secret, and as long as the protector does; not for the event loop.
 
-    Raises VaultInUse, VaultKeyMissing, VaultDamaged or another VaultError, or UnsafeFile.
+    Raises VaultInUse, VaultLocked if only a person can open it, WrongPassphrase, VaultKeyMissing, VaultDamaged or
+    another VaultError, or UnsafeFile.
     """
-    path = os.path.join(os.path.abspath(folder), FILE_NAME)
+    path = vault_path(folder)
     key = memoryview(bytearray(KEY_BYTES) if key_buffer is None else key_buffer).cast("B")
     if len(key) != KEY_BYTES or key.readonly:
         raise ValueError("key_buffer must be 32 writable bytes")
     with contextlib.ExitStack() as undo:
-        lock = _lock(path)
-        undo.callback(os.close, lock)
+        lock = None
+        if claim is None:
+            lock = claim_vault(folder)
+            undo.callback(os.close, lock)
         undo.callback(wipe, key)
         with _explained(path):
             step = creation.missing(path, protectors)
+            if step == "create" and not create:
+                raise VaultError(f"{path} is missing", hint=creation.way_out(path))
             if step == "create":
                 creation.create(path, protectors)
             elif step == "finish":
@@ -71,8 +78,10 @@ def open_vault(
             _check_files(path)
             reader = Reader(path)
             undo.callback(reader.close)
-            version, codec, kinds = _unlock(path, reader, protectors, key)
+            version, codec, vault_id, slots = _unlock(path, reader, protectors, key)
+            undo.callback(codec.wipe)
             state, index = _load(reader, codec)
+            _check_slots(index, codec, slots)
             writer = Writer(path, codec, state, history)
             worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault-writer")
             undo.callback(worker.shutdown)
@@ -81,11 +90,36 @@ def open_vault(
         undo.pop_all()
     return Vault(
         path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,
-        slots=kinds,
+        vault_id=vault_id, slots=slots,
     )  # fmt: skip
 
 
-def _lock(path: str) -> int:
+def vault_path(folder: str) -> str:
+    """The file of the vault in ``folder``."""
+    return os.path.join(os.path.abspath(folder), FILE_NAME)
+
+
+def peek_slots(folder: str) -> list[SlotRow]:
+    """The key slots of the vault in ``folder``, without any key; none if there is no vault yet.
+
+    What it does not promise: that they are those that the vault committed. Only who opens it can say.
+    Raises VaultError, UnsafeFile.
+    """
+    path = vault_path(folder)
+    if not os.path.lexists(path):
+        return []
+    with _explained(path):
+        _check_files(path)
+        with contextlib.closing(Reader(path)) as reader:
+            return read_slots(reader)
+
+
+def claim_vault(folder: str) -> int:
+    """Keep every other process from the vault in ``folder``, as long as this descriptor is open.
+
+    Raises VaultInUse, VaultError, UnsafeFile.
+    """
+    path = vault_path(folder)
     try:
         files.make_private_dir(os.path.dirname(path))
         lock = files.try_lock(path + ".lock")
@@ -160,7 +194,7 @@ def _finish(path: str, protectors: Sequence[Protector], key: memoryview) -> None
     new = path + ".new"
     os.close(files.open_private(new))
     with contextlib.closing(Reader(new, immutable=True)) as reader:
-        _, codec, _ = _unlock(new, reader, protectors, key)
+        _, codec, _, _ = _unlock(new, reader, protectors, key)
         _load(reader, codec)
     try:
         creation.adopt(path)
@@ -170,7 +204,7 @@ def _finish(path: str, protectors: Sequence[Protector], key: memoryview) -> None
 
 def _unlock(
     path: str, reader: Reader, protectors: Sequence[Protector], key: memoryview
-) -> tuple[int, layout.Codec, list[str]]:
+) -> tuple[int, layout.Codec, bytes, list[SlotRow]]:
     """Check the database as such, then open one slot: the vault key goes into ``key``. The first result: its format."""
     pragmas = [reader.ask(f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version")]
     application, version = (value if isinstance(value, int) else 0 for value in pragmas)
@@ -181,27 +215,22 @@ def _unlock(
     if reader.ask("PRAGMA quick_check(1)") != [(b"ok",)]:
         raise layout.Damage("its pages do not fit together")
     vault_id = _meta(reader, "vault_id")
-    slots = reader.ask("SELECT id, kind, params, wrapped FROM slots ORDER BY id")
-    refusals: list[KeychainError] = []
-    for protector in protectors:
-        for number, kind, params, wrapped in slots:
-            if kind != protector.kind.encode():
-                continue
-            if not (isinstance(number, int) and isinstance(params, bytes) and isinstance(wrapped, bytes)):
-                raise layout.Damage("a key slot does not hold what it must")
-            try:
-                kek = protector.unwrap_key(msgspec.json.decode(params, type=dict[str, str]))
-                key[:] = unwrap(kek, wrapped, Place(vault_id, number, protector.kind, params))
-            except VaultKeyMissing as refusal:
-                refusals.append(refusal)
-            except (NotAuthentic, msgspec.DecodeError, ValueError):
-                refusals.append(VaultDamaged(f"{path} is damaged: key slot {number} does not authenticate"))
-            else:
-                kinds = [str(kind, "ascii", "replace") for _, kind, _, _ in slots if isinstance(kind, bytes)]
-                return version, layout.Codec(key, vault_id), kinds
-    if refusals:
-        raise refusals[0]
-    raise VaultKeyMissing(f"{path} has no key slot that can be opened here", hint=creation.way_out(path))
+    slots = read_slots(reader)
+    try:
+        open_one(path, slots, vault_id, protectors, key)
+    except VaultKeyMissing as missing:
+        missing.hint = missing.hint or creation.way_out(path)
+        raise
+    return version, layout.Codec(key, vault_id), vault_id, slots
+
+
+def _check_slots(index: Index, codec: layout.Codec, slots: Sequence[SlotRow]) -> None:
+    """The slots must be those that were committed: nobody removed one, or brought an old one back."""
+    record = index.shelf(layout.OWN_SERVICE).records.get(layout.OWN_SLOTS)
+    if record is None:
+        return
+    if record.blob is None or codec.open_value(record.blob, record.context) != record_of(slots):
+        raise layout.Damage("its key slots are not those that were last committed: one was removed, or brought back")
 
 
 def _meta(reader: Reader, name: str) -> bytes:

@@ -23,7 +23,18 @@ from urllib.parse import quote
 import msgspec
 
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
-from keychain_auth.keychain.vault.format import FORMAT, MAX_GENERATION, Codec, Row, State, context_of
+from keychain_auth.keychain.vault import rekey
+from keychain_auth.keychain.vault.format import (
+    FORMAT,
+    MAX_GENERATION,
+    OWN_SERVICE,
+    Codec,
+    Damage,
+    Row,
+    SlotRow,
+    State,
+    context_of,
+)
 from keychain_auth.keychain.vault.history import KEEP, History
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 from keychain_auth.keychain.vault.migrate import migrate
@@ -120,6 +131,17 @@ class Reader:
         with self._errors("read"):
             return self._db.execute(_PAST, (row_id,)).fetchall()
 
+    def hold(self) -> None:
+        """Until ``release``, show the file as it is now, whatever is committed meanwhile (a WAL snapshot)."""
+        with self._errors("read"):
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT name FROM meta LIMIT 1").fetchall()  # the snapshot begins with the first read
+
+    def release(self) -> None:
+        """Show what is committed again."""
+        with self._errors("read"):
+            self._db.execute("COMMIT")
+
     def close(self) -> None:
         self._db.close()
 
@@ -194,6 +216,57 @@ class Writer:
         generation = self._next_generation()
         self._transaction(lambda db: _numbered(self._history.forgotten(db, self.state, row_id), generation))
 
+    def keep(self, own: Mapping[str, bytes | None], slots: Sequence[SlotRow] | None = None) -> list[Record]:
+        """Store rows of the vault's own (None: remove), and with ``slots`` all key slots anew, in one transaction.
+
+        Returns what is now to be known of the rows that were stored. They have no earlier values.
+        """
+        generation = self._next_generation()
+        stored = {name: value for name, value in own.items() if value is not None}
+        rows = [self._codec.seal_row(OWN_SERVICE, name, value, None, generation) for name, value in stored.items()]
+
+        def change(db: sqlite3.Connection) -> State:
+            state = self.state
+            for row_id in (self._codec.row_id(OWN_SERVICE, name) for name in own):
+                old = self._present(state, db, row_id)
+                if old is not None:
+                    state = self._without(state, row_id, old[0])
+                    db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
+            for row in rows:
+                state = rekey.inserted(db, self._codec, state, row)
+            rekey.replace_slots(db, slots)
+            return _numbered(state, generation)
+
+        self._transaction(change)
+        return [row.record for row in rows]
+
+    def rekey(self, codec: Codec, own: Mapping[str, bytes], slots: Sequence[SlotRow]) -> dict[str, list[Record]]:
+        """Every row sealed anew by ``codec``, ``own`` rows and ``slots`` replaced, in one transaction.
+
+        Returns what is now to be known of every row, by service. Raises VaultDamaged if a row does not authenticate:
+        then nothing has changed. Needs room for every row once more.
+        """
+        generation = self._next_generation()
+        records: dict[str, list[Record]] = {}
+
+        def change(db: sqlite3.Connection) -> State:
+            state = rekey.rewritten(db, self._codec, codec, own, generation, records)
+            rekey.replace_slots(db, slots)
+            return state
+
+        try:
+            self._transaction(change, codec)
+        except Damage as damage:
+            raise VaultDamaged(f"{self._path} is damaged: {damage}; it was not rekeyed") from None
+        self._codec.wipe()
+        self._codec, self._history = codec, History(codec, self._history.keep)
+        return records
+
+    def shorten(self) -> None:
+        """Empty the log into the file, so that no older row is left in it; may not succeed while others read."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Disconnect; as the last connection this also empties the write-ahead log."""
         db, self._db = self._db, None
@@ -236,13 +309,13 @@ class Writer:
         member = self._codec.member(context_of(row_id, generation))
         return msgspec.structs.replace(state, count=state.count - 1, members=state.members ^ member)
 
-    def _transaction(self, change: Callable[[sqlite3.Connection], State]) -> None:
-        """Apply ``change`` and the state that it returns: all of it durable, or nothing."""
+    def _transaction(self, change: Callable[[sqlite3.Connection], State], codec: Codec | None = None) -> None:
+        """Apply ``change`` and the state that it returns (sealed by ``codec``): all of it durable, or nothing."""
         try:
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
             state = change(db)
-            sealed = self._codec.seal_state(state)
+            sealed = (codec or self._codec).seal_state(state)
             db.execute("UPDATE meta SET value = ? WHERE name = 'state'", (sealed,))
             db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -7,9 +7,9 @@ Contract (beyond ``keychain.base``):
   disk apart.
 * A failed change leaves the vault as it was, and the vault lives on.
 
-What it does not promise: secrets that leave no trace in this process's memory. The vault key lies in one buffer,
-which ``close`` wipes; the keys derived from it, and every value that was ever answered, were Python objects
-and OpenSSL structures that Python cannot overwrite. The daemon keeps its memory from other processes.
+What it does not promise: secrets that leave no trace in this process's memory. The vault key and the keys derived from
+it lie in buffers that ``close`` wipes, and in OpenSSL's contexts, which OpenSSL clears. Names, and every value that was
+ever answered, were Python objects, which Python cannot overwrite. The daemon keeps its memory from other processes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,21 @@ from typing import TypeVar
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
-from keychain_auth.keychain.vault.format import FORMAT, Codec, Damage, context_of, generation_of, row_id_of
+from keychain_auth.keychain.vault.format import (
+    FORMAT,
+    OWN_AUDIT_KEY,
+    OWN_SERVICE,
+    OWN_SLOTS,
+    Codec,
+    Damage,
+    SlotRow,
+    context_of,
+    generation_of,
+    row_id_of,
+)
 from keychain_auth.keychain.vault.history import Version
 from keychain_auth.keychain.vault.index import Index, Record, Shelf, matches
+from keychain_auth.keychain.vault.slots import record_of
 from keychain_auth.keychain.vault.store import Reader, Writer
 from keychain_auth.model import Item
 
@@ -46,8 +58,9 @@ class Vault:
         reader: Reader,
         writer: Writer,
         worker: ThreadPoolExecutor,
-        lock: int,
-        slots: list[str],
+        lock: int | None,
+        vault_id: bytes,
+        slots: Sequence[SlotRow],
     ) -> None:
         self.path = path
         self._key = key
@@ -58,7 +71,8 @@ class Vault:
         self._writer = writer
         self._worker = worker
         self._lock = lock
-        self._slots = slots
+        self._vault_id = vault_id
+        self._slots = list(slots)
         self._closed = False
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks only weakly
@@ -246,13 +260,50 @@ class Vault:
         finally:
             self._changing = False
 
+    # --- its own rows, its slots ---------------------------------------------------------------
+
+    def own(self, name: str) -> str | None:
+        """A row of the vault's own (``format.OWN_…``), None if it is not there. Raises KeychainError."""
+        found = self._index.shelf(OWN_SERVICE).records.get(name)
+        items = [] if found is None else self._revealed(OWN_SERVICE, [found], {})
+        return items[0].value if items else None
+
+    async def keep_own(self, name: str, text: str | None) -> None:
+        """Store a row of the vault's own, durably; None removes it. Raises KeychainError."""
+        await self._in_turn(partial(self._keep, {name: None if text is None else text.encode()}))
+
+    @property
+    def slots(self) -> list[SlotRow]:
+        """The key slots, by number. ``keys.Keys`` changes them."""
+        return list(self._slots)
+
+    def _reindex(self, codec: Codec, records: dict[str, list[Record]]) -> None:
+        index = Index()
+        for service, found in records.items():
+            index.put(service, found)
+        self._codec, self._open_value, self._index = codec, codec.open_value, index
+
+    async def _keep(self, own: Mapping[str, bytes | None], slots: list[SlotRow] | None = None) -> None:
+        if slots is not None:
+            own = {**own, OWN_SLOTS: record_of(slots).encode()}
+
+        def publish(records: list[Record]) -> None:
+            known = self._index.shelf(OWN_SERVICE).records
+            self._index.put(OWN_SERVICE, records)
+            self._index.drop(OWN_SERVICE, [name for name, value in own.items() if value is None and name in known])
+            if slots is not None:
+                self._slots = slots
+
+        await self._change(partial(self._writer.keep, own, slots), publish)
+
     # --- the rest -----------------------------------------------------------------------------
 
     def audit_key(self) -> bytes:
-        """The 32-byte key of the audit log's chain, derived from the vault key."""
+        """The 32-byte key of the audit log's chain: derived from the first vault key, and kept when that changes."""
         if self._closed:
             raise _is_closed()
-        return subkey(self._key, b"", "audit 1")
+        kept = self.own(OWN_AUDIT_KEY)
+        return subkey(self._key, b"", "audit 1") if kept is None else bytes.fromhex(kept)
 
     def health(self) -> dict[str, object]:
         """See Keychain: backend, format, number of secrets and services, kinds of the key slots."""
@@ -264,7 +315,7 @@ class Vault:
             "open": True,
             "secrets": len(self._index),
             "services": len(self._index.services()),
-            "slots": list(self._slots),
+            "slots": [slot.kind for slot in self._slots],
             "earlier_values": self._writer.state.past_count,
         }
 
@@ -279,7 +330,9 @@ class Vault:
             self._worker.submit(self._writer.close).result()
             self._worker.shutdown()
             wipe(self._key)
-            os.close(self._lock)
+            self._codec.wipe()
+            if self._lock is not None:
+                os.close(self._lock)
 
 
 class _ClosedIndex(Index):
