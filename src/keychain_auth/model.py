@@ -17,16 +17,28 @@ Match = Literal["exact", "prefix"]
 
 
 class Grade(StrEnum):
-    """How surely the daemon knows which program is asking.
+    """How surely the daemon knows which program is asking, the weakest first.
 
-    ``NATIVE``: the kernel runs exactly the registered file.
-    ``DECLARED``: the kernel runs a registered interpreter whose command line names the registered
-    script. A command line is the process's own memory: this grade stops accidents, not an attacker
-    who runs as the same user.
+    ``DECLARED``: the kernel runs a registered interpreter whose command line names the registered script. A command
+    line is the process's own memory: this grade stops accidents, not an attacker who runs as the same user.
+    ``LAUNCHED``: a registered script that was looked at before its first instruction.
+    ``USER``: the kernel runs exactly the registered file, which this user could replace.
+    ``SYSTEM``: the same for a file that only root can replace, in folders that only root can change.
+    ``SIGNED``: the file carries the signature of a trusted signer.
     """
 
-    NATIVE = "native"
     DECLARED = "declared"
+    LAUNCHED = "launched"
+    USER = "user"
+    SYSTEM = "system"
+    SIGNED = "signed"
+
+    def reaches(self, minimum: Grade) -> bool:
+        """Is this grade ``minimum`` or a surer one?"""
+        return _RANK[self] >= _RANK[minimum]
+
+
+_RANK = {grade: rank for rank, grade in enumerate(Grade)}
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +72,10 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
     ``program`` is the running executable. ``script`` is the file that an interpreter runs, when its
     command line declares one. ``pid`` and ``uid`` are in the daemon's own namespaces.
+
+    ``libraries`` are the files beside the program whose code it has mapped and that this user could replace.
+    ``executable_memory``: it has memory that holds code of no file (what a just-in-time compiler makes).
+    ``foreign_mounts``: it sees other mounts than the daemon.
     """
 
     program: Program
@@ -67,6 +83,9 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     pid: int
     uid: int
     script: Program | None = None
+    libraries: frozenset[Program] = frozenset()
+    executable_memory: bool = False
+    foreign_mounts: bool = False
 
     @property
     def subject(self) -> Program:
@@ -77,8 +96,11 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One registered program and what it may do, compiled for deciding.
 
-    For a script, ``program`` is the script and ``interpreter`` what must run it. ``accepts`` lists the
-    grades this entry is content with. ``allowed_targets`` is None (no limit) or a tuple of prefixes.
+    For a script, ``program`` is the script and ``interpreter`` what must run it. ``minimum_grade`` is how surely it
+    must be known. ``allowed_targets`` is None (no limit) or a tuple of prefixes. ``libraries``, ``executable_memory``
+    and ``foreign_mounts`` allow what ``Identity`` says under the same names; ``strict`` asks for the looks of strict
+    mode. ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
+    grade (filled in by ``policy.match``; they are in neither list then).
     """
 
     program: Program
@@ -87,8 +109,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     can_search: bool
     registered_at: str
     interpreter: Program | None = None
-    accepts: frozenset[Grade] = frozenset((Grade.NATIVE,))
+    minimum_grade: Grade = Grade.USER
     allowed_targets: tuple[str, ...] | None = None
+    libraries: frozenset[Program] = frozenset()
+    executable_memory: bool = False
+    foreign_mounts: bool = False
+    strict: bool = False
+    withheld: dict[str, Grade] = {}
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

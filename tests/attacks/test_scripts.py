@@ -32,12 +32,18 @@ except RuntimeError as error:
 STAGING = [{"target": "proj_123:staging:DATABASE_URL", "value": "postgres://staging"}]
 
 
+def register(world: World, path: str) -> None:
+    """Register the script at the grade that this file is about."""
+    words = ("register", "--script", path, "--allow-declared", "--interpreter", os.path.realpath(world.python))
+    assert world.cli(*words).returncode == 0
+
+
 @pytest.fixture
 def script(world: World) -> str:
     """A registered and authorised script, and a running daemon."""
     path = world.write("app.py", PROGRAM)
     world.start()
-    assert world.cli("register", "--script", path, "--interpreter", os.path.realpath(world.python)).returncode == 0
+    register(world, path)
     assert world.cli("authorize", path, "AgentSecrets").returncode == 0
     return path
 
@@ -94,7 +100,7 @@ def test_a_changed_script_is_another_program(world: World, script: str) -> None:
 def test_a_folder_that_others_can_write_proves_nothing(world: World, script: str) -> None:
     path = world.write("open/app.py", PROGRAM)
     os.chmod(os.path.dirname(path), 0o777)
-    world.cli("register", "--script", path, "--interpreter", os.path.realpath(world.python))
+    register(world, path)
     world.cli("authorize", path, "AgentSecrets")
     assert run(world, path) == {"error": "Daemon rejected request: identity_not_verified"}
     os.chmod(os.path.dirname(path), 0o700)
@@ -134,7 +140,7 @@ def test_the_same_interpreter_after_an_exec_is_another_program(world: World) -> 
     """Device and inode of the executable are the same as before: a naive look at each message sees no change."""
     path = world.write("turncoat.py", TURNCOAT)
     world.start()
-    world.cli("register", "--script", path, "--interpreter", os.path.realpath(world.python))
+    register(world, path)
     world.cli("authorize", path, "AgentSecrets")
     answer = run(world, path, world.write("heir.py", HEIR))
     assert answer == {"type": "RESPONSE", "status": "denied", "reason": "caller_changed"}

@@ -162,10 +162,10 @@ def test_a_script_is_approved_with_its_interpreter(running: World) -> None:
     (entry,) = running.cli_json("list-pending")
     interpreter = running.installation.interpreter
     assert (entry["path"], entry["interpreter"]["path"]) == (path, interpreter)
-    running.cli_json("approve", entry["hash"])
+    running.cli_json("approve", entry["hash"], "--allow-declared")
     (added,) = registered(running)
     assert added["interpreter"] == {"path": interpreter, "hash": sha256_of(interpreter)}
-    assert added["accepts"] == ["declared"]
+    assert added["minimum_grade"] == "declared"
     running.cli_json("authorize", path, "aws")
     process = running.spawn(words)
     assert process.wait() == 0, process.err.text()

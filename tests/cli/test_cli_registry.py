@@ -27,8 +27,8 @@ def test_register_adds_an_entry_with_no_permission(world: World) -> None:
     program = world.build_client()
     answer = world.cli_json("register", program)
     assert answer == {
-        "outcome": "registered", "path": program, "hash": sha256_of(program), "interpreter": None, "grade": "native",
-        "warnings": [],
+        "outcome": "registered", "path": program, "hash": sha256_of(program), "interpreter": None,
+        "minimum_grade": "user", "warnings": [],
     }  # fmt: skip
     entry = entries(world)[program]
     assert entry.pop("registered_at")
@@ -156,7 +156,7 @@ def test_upgrade_is_for_known_paths_only(world: World) -> None:
     assert world.cli_json("upgrade", program)["outcome"] == "unchanged"
     world.build_client(variant="two")
     assert world.cli_json("upgrade", program) == {
-        "outcome": "updated", "path": program, "hash": sha256_of(program), "interpreter": None, "grade": "native",
+        "outcome": "updated", "path": program, "hash": sha256_of(program), "interpreter": None, "minimum_grade": "user",
         "warnings": [],
     }  # fmt: skip
     assert entries(world)[program]["allowed_write_services"] == ["aws"]
@@ -209,8 +209,8 @@ def test_list(world: World) -> None:
     assert (first["path"], first["allowed_read_services"], first["allowed_targets"]) == (program, ["aws"], ["prod:"])
     assert (second["path"], second["interpreter"]) == (path, world.installation.interpreter)
     header, *rows = world.cli("list").stdout.splitlines()
-    assert header.split() == ["PROGRAM", "READ", "WRITE", "SEARCH", "TARGETS", "INTERPRETER"]
-    assert rows[0].split() == [program, "aws", "-", "no", "prod:", "-"]
+    assert header.split() == ["PROGRAM", "READ", "WRITE", "SEARCH", "TARGETS", "GRADE", "INTERPRETER"]
+    assert rows[0].split() == [program, "aws", "-", "no", "prod:", "user", "-"]
 
 
 # --- config.json ------------------------------------------------------------------------------

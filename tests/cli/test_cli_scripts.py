@@ -19,11 +19,12 @@ def test_a_script_is_registered_with_its_interpreter(world: World) -> None:
     path = script(world)
     interpreter = world.installation.interpreter
     answer = world.cli_json("register", "--script", path)
-    assert (answer["interpreter"], answer["grade"]) == (interpreter, "declared")
+    assert (answer["interpreter"], answer["minimum_grade"]) == (interpreter, "launched")
     entry = entries(world)[path]
     assert entry["interpreter"] == {"path": interpreter, "hash": sha256_of(interpreter)}
-    assert (entry["hash"], entry["accepts"]) == (sha256_of(path), ["declared"])
-    said = world.cli("register", "--script", path).stdout
+    assert (entry["hash"], entry.get("minimum_grade")) == (sha256_of(path), None)
+    said = world.cli("register", "--script", path, "--allow-declared").stdout
+    assert entries(world)[path]["minimum_grade"] == "declared"
     assert "does not stop a program of yours that forges its command line" in said
 
 
@@ -32,7 +33,7 @@ def test_a_registered_script_is_served(running: World) -> None:
         "from keychain_auth import KeychainAuthClient\nwith KeychainAuthClient() as client:\n    client.check('aws')\n"
     )
     path = script(running, text=f"#!{running.python}\n{code}print('served')\n")
-    running.cli_json("register", "--script", path, "--interpreter", running.python)
+    running.cli_json("register", "--script", path, "--allow-declared", "--interpreter", running.python)
     running.cli_json("authorize", path, "aws")
     process = running.spawn([running.installation.interpreter, path], env=_imports(running))
     assert process.wait() == 0, process.err.text()

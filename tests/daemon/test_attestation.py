@@ -17,7 +17,7 @@ from keychain_auth.daemon.attestation import Attested, Attestor
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS, Refusal
-from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
+from keychain_auth.identity.facts import Code, ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
 from keychain_auth.platform.base import Digest, Pace, PeerGone
 from keychain_auth.policy.parse import EMPTY, Policy, parse_policy
 from keychain_auth.wire.messages import Limits
@@ -28,7 +28,8 @@ KEY = FileKey(device=5, inode=6, size=7, mtime_ns=8, ctime_ns=9)
 OURS = Namespaces(1, 2, 3)
 FACTS = PeerFacts(
     pid=10, uid=1000, namespaces=OURS, executable=FileFacts("/usr/bin/tool", KEY, "ext4"), at_path=(5, 6),
-    holds_socket=True, inheritable=False, exec_id=ExecId(11, (12,)), seccomp_filters=0, steady=True,
+    holds_socket=True, inheritable=False, exec_id=ExecId(11, (12,)), seccomp_filters=0, tracer=0,
+    code=Code(program=True), steady=True,
 )  # fmt: skip
 HOST = HostFacts(1000, OURS, LOCAL_FILESYSTEMS)
 
@@ -40,7 +41,7 @@ class ScriptedPeer:
 
     def __init__(self, *looks: PeerFacts, digest: Digest | None = None) -> None:
         self._looks = list(looks) or [FACTS]
-        self._digest = digest or Digest(KEY, "a" * 64, keep=True)
+        self._digest = digest or Digest(KEY, "a" * 64, of_root=False, keep=True)
         self.hashed = 0
         self.hashing = threading.Event()
         self.go = threading.Event()
@@ -67,7 +68,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def attested(hasher: Hasher, peer: Any, limits: Limits = LIMITS, policy: Policy = EMPTY) -> Attested | Refusal:
     looks = Workers("look", 1)
     try:
-        return await Attestor(HOST, hasher, looks, limits).attest(peer, policy)
+        return await Attestor(HOST, hasher, looks, limits, strict=False).attest(peer, policy)
     finally:
         looks.close()
 
@@ -86,7 +87,7 @@ def test_a_process_that_changed_while_it_was_hashed_is_refused() -> None:
 def test_a_hash_is_remembered_only_where_that_is_sound() -> None:
     async def twice(keep: bool) -> int:
         hasher = Hasher(1000)
-        peer = ScriptedPeer(digest=Digest(KEY, "a" * 64, keep=keep))
+        peer = ScriptedPeer(digest=Digest(KEY, "a" * 64, of_root=False, keep=keep))
         for _ in range(2):
             assert isinstance(await attested(hasher, peer), Attested)
         hasher.close()
@@ -99,7 +100,9 @@ def test_a_hash_is_remembered_only_where_that_is_sound() -> None:
 def test_a_file_that_is_another_after_hashing_is_refused() -> None:
     async def hash_it() -> None:
         hasher = Hasher(1000)
-        other: Any = ScriptedPeer(digest=Digest(msgspec.structs.replace(KEY, ctime_ns=10), "a" * 64, keep=True))
+        other: Any = ScriptedPeer(
+            digest=Digest(msgspec.structs.replace(KEY, ctime_ns=10), "a" * 64, of_root=False, keep=True)
+        )
         try:
             with pytest.raises(PeerGone, match="changed while it was hashed"):
                 await hasher.digest(KEY, other.hash_program, True, 5)
@@ -112,7 +115,7 @@ def test_a_file_that_is_another_after_hashing_is_refused() -> None:
 def test_many_connections_of_one_program_are_one_hash() -> None:
     async def crowd() -> int:
         hasher = Hasher(1000)
-        peer = ScriptedPeer(digest=Digest(KEY, "a" * 64, keep=False))
+        peer = ScriptedPeer(digest=Digest(KEY, "a" * 64, of_root=False, keep=False))
         results = await asyncio.gather(*(attested(hasher, peer) for _ in range(50)))
         hasher.close()
         assert all(isinstance(result, Attested) for result in results)
@@ -129,14 +132,14 @@ def test_a_registered_program_does_not_wait_for_strangers() -> None:
         waiting = asyncio.ensure_future(hasher.digest(KEY, slow.hash_program, False, 20))
         await asyncio.to_thread(slow.hashing.wait, 10)
         other = msgspec.structs.replace(KEY, inode=99)
-        quick: Any = ScriptedPeer(digest=Digest(other, "b" * 64, keep=True))
-        assert await hasher.digest(other, quick.hash_program, True, 5) == "b" * 64
+        quick: Any = ScriptedPeer(digest=Digest(other, "b" * 64, of_root=False, keep=True))
+        assert (await hasher.digest(other, quick.hash_program, True, 5)).sha256 == "b" * 64
         # Not even for the same file: a stranger can connect from a hard link to it.
         same: Any = ScriptedPeer()
-        assert await hasher.digest(KEY, same.hash_program, True, 5) == "a" * 64
+        assert (await hasher.digest(KEY, same.hash_program, True, 5)).sha256 == "a" * 64
         assert not waiting.done()
         slow.go.set()
-        assert await waiting == "a" * 64
+        assert (await waiting).sha256 == "a" * 64
         hasher.close()
 
     run(beside())
@@ -152,8 +155,8 @@ def test_nobody_waits_longer_than_the_deadline_and_the_thread_lives_on() -> None
         assert (result.reason, "0.05 seconds" in result.why) == ("identity_not_verified", True)
         slow.go.set()
         other = msgspec.structs.replace(KEY, inode=99)
-        next_one: Any = ScriptedPeer(digest=Digest(other, "b" * 64, keep=True))
-        assert await hasher.digest(other, next_one.hash_program, False, 10) == "b" * 64
+        next_one: Any = ScriptedPeer(digest=Digest(other, "b" * 64, of_root=False, keep=True))
+        assert (await hasher.digest(other, next_one.hash_program, False, 10)).sha256 == "b" * 64
         assert slow.hashed == 0  # nobody waited for it any more: it ended at its next piece
         hasher.close()
 
@@ -170,7 +173,7 @@ def test_what_is_wanted_again_is_hashed_after_all() -> None:
         waiting = asyncio.ensure_future(hasher.digest(KEY, slow.hash_program, False, 10))
         await asyncio.sleep(0)
         slow.go.set()
-        assert await waiting == "a" * 64
+        assert (await waiting).sha256 == "a" * 64
         hasher.close()
 
     run(again())
@@ -204,7 +207,7 @@ def test_few_strangers_wait_and_registered_programs_always_can() -> None:
             "protocol_version": "1", "registered_binaries": [{"path": "/usr/bin/known", "hash": "b" * 64}],
         }).encode())  # fmt: skip
         looks = Workers("look", 1)
-        attestor = Attestor(HOST, hasher, looks, limits)
+        attestor = Attestor(HOST, hasher, looks, limits, strict=False)
         slow = [ScriptedPeer() for _ in range(5)]
         for at, pid in enumerate((10, 10, 10, 11, 12)):
             slow[at].pid = pid
@@ -217,7 +220,7 @@ def test_few_strangers_wait_and_registered_programs_always_can() -> None:
         assert "of this process" in third.why
         key = msgspec.structs.replace(KEY, inode=99)
         facts = msgspec.structs.replace(FACTS, at_path=(5, 99), executable=FileFacts("/usr/bin/known", key, "ext4"))
-        known = ScriptedPeer(facts, digest=Digest(key, "b" * 64, keep=True))
+        known = ScriptedPeer(facts, digest=Digest(key, "b" * 64, of_root=False, keep=True))
         assert isinstance(await attestor.attest(known, policy), Attested)
         assert not any(tasks[at].done() for at in (0, 1, 3))
         for peer in slow:
@@ -237,7 +240,7 @@ class Interpreter(ScriptedPeer):
         executable = FileFacts("/usr/bin/python3", key, "ext4")
         super().__init__(
             msgspec.structs.replace(FACTS, at_path=(5, 50), executable=executable),
-            digest=Digest(key, "c" * 64, keep=True),
+            digest=Digest(key, "c" * 64, of_root=False, keep=True),
         )
         self.facts_of_script = ScriptFacts(path, "", "ext4")
         self.key = msgspec.structs.replace(KEY, inode=zlib.crc32(path.encode()))
@@ -256,7 +259,7 @@ class Interpreter(ScriptedPeer):
 
     def _hash_script(self, limit: int, pace: Pace) -> Digest:
         self.held.wait(10)
-        return Digest(self.key, "d" * 64, keep=True)
+        return Digest(self.key, "d" * 64, of_root=False, keep=True)
 
 
 def test_a_registered_script_does_not_wait_for_another_script_of_its_interpreter() -> None:
@@ -264,10 +267,10 @@ def test_a_registered_script_does_not_wait_for_another_script_of_its_interpreter
         hasher = Hasher(1000)
         looks = Workers("look", 1)
         policy = parse_policy(json.dumps({"protocol_version": "1", "registered_binaries": [{
-            "path": "/opt/app.py", "hash": "d" * 64, "accepts": ["declared"],
+            "path": "/opt/app.py", "hash": "d" * 64, "minimum_grade": "declared",
             "interpreter": {"path": "/usr/bin/python3", "hash": "c" * 64},
         }]}).encode())  # fmt: skip
-        attestor = Attestor(HOST, hasher, looks, LIMITS)
+        attestor = Attestor(HOST, hasher, looks, LIMITS, strict=False)
         evil = [Interpreter(f"/opt/evil{number}.py", held=True) for number in range(4)]
         waiting = [asyncio.ensure_future(attestor.attest(cast(Any, peer), policy)) for peer in evil]
         result = await attestor.attest(cast(Any, Interpreter("/opt/app.py")), policy)

@@ -7,8 +7,19 @@ import pytest
 
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import Refusal
-from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
-from keychain_auth.model import Grade, Identity
+from keychain_auth.identity.facts import (
+    Code,
+    ExecId,
+    FileFacts,
+    FileKey,
+    HostFacts,
+    MappedFile,
+    Namespaces,
+    PeerFacts,
+    ScriptFacts,
+    StrictFacts,
+)
+from keychain_auth.model import Grade, Identity, Program
 
 OURS = Namespaces(user=1, pid=2, mount=3)
 HOST = HostFacts(uid=1000, namespaces=OURS, filesystems=attest.LOCAL_FILESYSTEMS, seccomp_filters=1)
@@ -23,6 +34,8 @@ GOOD = PeerFacts(
     inheritable=False,
     exec_id=ExecId(11, (12,)),
     seccomp_filters=1,
+    tracer=0,
+    code=Code(program=True),
     steady=True,
 )
 
@@ -41,7 +54,9 @@ def test_good_facts_pass() -> None:
         (changed(uid=0), "user_not_allowed", "uid 0"),
         (changed(namespaces=Namespaces(9, 2, 3)), "identity_not_verified", "another user namespace"),
         (changed(namespaces=Namespaces(1, 9, 3)), "identity_not_verified", "another pid namespace"),
-        (changed(namespaces=Namespaces(1, 2, 9)), "identity_not_verified", "another mount namespace"),
+        (changed(namespaces=Namespaces(9, 2, 9)), "identity_not_verified", "another user and mount namespace"),
+        (changed(tracer=77), "identity_not_verified", "process 77 traces it"),
+        (changed(code=Code(program=False)), "identity_not_verified", "its own file"),
         (changed(steady=False), "caller_changed", "replaced its program"),
         (changed(executable=FileFacts("/x", KEY, "fuse.evil")), "identity_not_verified", "fuse.evil"),
         (changed(executable=FileFacts("/x", KEY, "tmpfs")), "identity_not_verified", "tmpfs"),
@@ -78,9 +93,42 @@ def test_two_looks_must_show_the_same_process(later: PeerFacts) -> None:
 
 
 def test_a_native_identity() -> None:
-    identity = attest.native(GOOD, "a" * 64)
-    assert identity.grade is Grade.NATIVE
+    identity = attest.native(GOOD, "a" * 64, HOST, of_root=False)
+    assert identity.grade is Grade.USER
+    assert not identity.foreign_mounts
     assert (identity.subject.path, identity.subject.sha256) == ("/usr/bin/tool", "a" * 64)
+
+
+def test_other_mounts_alone_are_for_the_entry_to_allow() -> None:
+    facts = changed(namespaces=Namespaces(1, 2, 9))
+    assert attest.judge(facts, HOST) is None
+    assert attest.native(facts, "a" * 64, HOST, of_root=True).foreign_mounts
+    assert attest.judge_place(facts, HOST, own_mounts=False) is not None  # the command line's own socket
+
+
+def test_a_program_that_only_root_can_replace_loses_that_grade_by_what_it_loads() -> None:
+    code = Code(program=True, files=(MappedFile("/home/u/lib.so", (8, 1), 9),), in_memory=True)
+    libraries = frozenset((Program("/home/u/lib.so", "b" * 64),))
+    assert attest.native(GOOD, "a" * 64, HOST, of_root=True).grade is Grade.SYSTEM
+    identity = attest.native(changed(code=code), "a" * 64, HOST, of_root=True, libraries=libraries)
+    assert identity.grade is Grade.USER
+    assert identity.libraries == libraries
+    assert identity.executable_memory
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "said"),
+    [
+        (StrictFacts("/usr/lib/libc.so.6", False, ()), "identity_not_verified", "libc.so.6 was changed in memory"),
+        (StrictFacts("", True, ()), "identity_not_verified", "traced"),
+        (StrictFacts("", False, (7, 8)), "socket_not_cloexec", "7, 8"),
+    ],
+)
+def test_strict_mode_refuses(facts: StrictFacts, reason: str, said: str) -> None:
+    assert attest.judge_strict(StrictFacts("", False, ())) is None
+    refusal = attest.judge_strict(facts)
+    assert refusal is not None
+    assert (refusal.reason, said in refusal.why) == (reason, True)
 
 
 def test_a_declared_script() -> None:

@@ -18,7 +18,7 @@ from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDes
 from keychain_auth.platform.linux.filehash import digest
 from keychain_auth.platform.linux.filesystem import MountTable
 from keychain_auth.platform.linux.linux import LinuxPlatform
-from keychain_auth.platform.linux.peer import writable_by_others
+from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import open_cached, statx_descriptor
@@ -176,7 +176,7 @@ class TestHash:
         module.time.time_ns = lambda: clock() + (5_000_000_000 if aged else 0)  # type: ignore[assignment]
         fd = os.open(path, os.O_RDONLY)
         try:
-            result = digest(fd, limit)
+            result = digest(fd, limit, nosuid=False)
             assert fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_UNLCK
         finally:
             os.close(fd)

@@ -81,8 +81,10 @@ def test_revoke_takes_one_service_or_all() -> None:
 
 def test_a_script_and_a_program_of_one_path_are_not_mixed_up() -> None:
     with pytest.raises(UsageError):
-        edit.register(registered(), NEWER, NOW, interpreter=PYTHON, accepts=["declared"])
-    document, _ = edit.register(edit.empty_document(), TOOL, NOW, interpreter=PYTHON, accepts=["declared"])
+        edit.register(registered(), NEWER, NOW, interpreter=PYTHON, demands={"minimum_grade": "declared"})
+    document, _ = edit.register(
+        edit.empty_document(), TOOL, NOW, interpreter=PYTHON, demands={"minimum_grade": "declared"}
+    )
     checked(document)
     with pytest.raises(UsageError):
         edit.upgrade(document, NEWER)

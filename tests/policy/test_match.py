@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
-from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.model import Denial, Entry, Grade, Grant, Identity, Program, Request
+from keychain_auth.policy.decide import decide
+from keychain_auth.policy.explain import mend
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import parse_policy
@@ -19,7 +22,7 @@ def policy_of(*entries: dict[str, object]) -> bytes:
 
 
 def native(path: str, sha256: str) -> Identity:
-    return Identity(Program(path, sha256), Grade.NATIVE, pid=1, uid=1)
+    return Identity(Program(path, sha256), Grade.USER, pid=1, uid=1)
 
 
 def script(path: str, sha256: str, interpreter: Program) -> Identity:
@@ -32,14 +35,15 @@ SCRIPT = {
     "path": "/home/u/app.py",
     "hash": f"sha256:{B}",
     "interpreter": {"path": PYTHON.path, "hash": PY},
-    "accepts": ["declared"],
+    "minimum_grade": "declared",
 }
 
 
 def field_of(policy: bytes, identity: Identity) -> str:
     result = match(parse_policy(policy), identity)
     assert isinstance(result, Denial)
-    assert result.reason == "unregistered_binary_pending_approval"
+    registered = result.field in ("minimum_grade", "libraries", "executable_memory", "foreign_mounts")
+    assert result.reason == ("identity_not_verified" if registered else "unregistered_binary_pending_approval")
     return result.field
 
 
@@ -66,9 +70,60 @@ def test_a_script_needs_its_interpreter_and_its_grade() -> None:
     assert field_of(policy, script("/home/u/app.py", B, Program(PYTHON.path, A))) == "interpreter"
     assert field_of(policy, script("/home/u/app.py", B, Program("/opt/python", PY))) == "interpreter"
     assert field_of(policy, native("/home/u/app.py", B)) == "interpreter"
-    assert field_of(policy_of({**SCRIPT, "accepts": []}), script("/home/u/app.py", B, PYTHON)) == "accepts"
-    silent = {name: value for name, value in SCRIPT.items() if name != "accepts"}
-    assert field_of(policy_of(silent), script("/home/u/app.py", B, PYTHON)) == "accepts"
+    surer = {**SCRIPT, "minimum_grade": "launched"}
+    assert field_of(policy_of(surer), script("/home/u/app.py", B, PYTHON)) == "minimum_grade"
+    silent = {name: value for name, value in SCRIPT.items() if name != "minimum_grade"}
+    assert field_of(policy_of(silent), script("/home/u/app.py", B, PYTHON)) == "minimum_grade"
+
+
+def test_who_is_registered_but_not_sure_enough_is_not_queued() -> None:
+    policy = policy_of({**SCRIPT, "minimum_grade": "launched"})
+    denial = match(parse_policy(policy), script("/home/u/app.py", B, PYTHON))
+    assert isinstance(denial, Denial)
+    assert denial.reason == "identity_not_verified"
+    assert mend(denial) == "keychain-auth register --script /home/u/app.py --allow-declared"
+
+
+@pytest.mark.parametrize("minimum", list(Grade))
+@pytest.mark.parametrize("grade", list(Grade))
+def test_an_entry_is_content_with_its_minimum_grade_and_surer_ones(minimum: Grade, grade: Grade) -> None:
+    order = ["declared", "launched", "user", "system", "signed"]
+    identity = msgspec.structs.replace(native("/bin/tool", A), grade=grade)
+    found = match(parse_policy(policy_of({**TOOL, "minimum_grade": minimum.value})), identity)
+    assert isinstance(found, Entry) is (order.index(grade) >= order.index(minimum))
+
+
+def test_what_a_program_loads_must_be_allowed_by_its_entry() -> None:
+    library, other = Program("/home/u/lib.so", B), Program("/home/u/lib.so", A)
+    loaded = msgspec.structs.replace(native("/bin/tool", A), libraries=frozenset((library,)))
+    allowed = policy_of({**TOOL, "libraries": [{"path": library.path, "hash": B}]})
+    assert isinstance(match(parse_policy(allowed), loaded), Entry)
+    assert isinstance(match(parse_policy(allowed), native("/bin/tool", A)), Entry)
+    assert field_of(policy_of(TOOL), loaded) == "libraries"
+    assert field_of(allowed, msgspec.structs.replace(loaded, libraries=frozenset((other,)))) == "libraries"
+
+
+@pytest.mark.parametrize("what", ["executable_memory", "foreign_mounts"])
+def test_what_a_program_does_otherwise_must_be_allowed_by_its_entry(what: str) -> None:
+    odd = msgspec.structs.replace(native("/bin/tool", A), **{what: True})
+    assert field_of(policy_of(TOOL), odd) == what
+    assert isinstance(match(parse_policy(policy_of({**TOOL, what: True})), odd), Entry)
+
+
+def test_a_service_withholds_itself_from_weaker_grades() -> None:
+    document = {
+        "registered_binaries": [{**TOOL, "allowed_read_services": ["aws", "prod"]}],
+        "services": [{"service": "prod", "minimum_grade": "system"}],
+    }
+    policy = parse_policy(json.dumps(document).encode())
+    weak = match(policy, native("/bin/tool", A))
+    strong = match(policy, msgspec.structs.replace(native("/bin/tool", A), grade=Grade.SYSTEM))
+    assert isinstance(weak, Entry) and isinstance(strong, Entry)
+    for entry, service, allowed in ((weak, "aws", True), (weak, "prod", False), (strong, "prod", True)):
+        decision = decide(entry, Request("read", service, targets=("x",)))
+        assert isinstance(decision, Grant) is allowed
+        if isinstance(decision, Denial):
+            assert (decision.reason, decision.wanted) == ("identity_not_verified", "grade system")
 
 
 def test_an_entry_for_a_program_is_not_one_for_a_script_of_that_path() -> None:

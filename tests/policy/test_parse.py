@@ -48,7 +48,7 @@ def test_the_published_example() -> None:
     assert entry.write_services == {"openai"}
     assert not entry.can_search
     assert entry.allowed_targets is None
-    assert entry.accepts == {Grade.NATIVE}
+    assert entry.minimum_grade is Grade.USER
     assert policy.by_program["/opt/other", HASH].read_services == frozenset()
     assert policy.signers == {base64.b64decode(KEY): {"AgentSecrets"}}
 
@@ -70,7 +70,7 @@ def test_a_hash_may_be_bare_or_in_capitals() -> None:
         (f'"hash": "{HASH}"', '"hash": null', 14, "$.registered_binaries[1].hash"),
         ('"/opt/other"', '"relative/tool"', 13, "$.registered_binaries[1].path"),
         ('"can_search": false', '"can_serach": false', 10, "$.registered_binaries[0].can_serach"),
-        ('"can_search": false', '"accepts": ["always"]', 10, "$.registered_binaries[0].accepts[0]"),
+        ('"can_search": false', '"minimum_grade": "always"', 10, "$.registered_binaries[0].minimum_grade"),
         ('"can_search": false', '"allowed_targets": [3]', 10, "$.registered_binaries[0].allowed_targets[0]"),
         ('"can_search": false', '"path": "/evil"', 10, "$.registered_binaries[0].path"),
         ('"/opt/other"', '"/usr/local/bin/mytool"', 12, "$.registered_binaries[1]"),
@@ -145,7 +145,8 @@ documents: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["registered_binaries", "path", "hash", "accepts", "interpreter", "trusted_signers"]), inner
+            st.sampled_from(["registered_binaries", "path", "hash", "minimum_grade", "interpreter", "trusted_signers"]),
+            inner,
         )
     ),
 )

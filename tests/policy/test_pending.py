@@ -57,7 +57,7 @@ def test_the_oldest_go_first_beyond_1000() -> None:
 
 @given(st.text(max_size=3000))
 def test_a_command_line_is_cut_at_4_kib(text: str) -> None:
-    identity = Identity(Program("/bin/x", "a" * 64), Grade.NATIVE, pid=1, uid=1)
+    identity = Identity(Program("/bin/x", "a" * 64), Grade.USER, pid=1, uid=1)
     kept = pending_entry(identity, text, "u", NOW).command_line
     assert len(kept.encode()) <= COMMAND_LINE_BYTES
     assert text.startswith(kept)
@@ -66,7 +66,7 @@ def test_a_command_line_is_cut_at_4_kib(text: str) -> None:
 
 def test_bytes_that_are_no_text_do_not_break_the_queue() -> None:
     """argv comes from /proc as bytes, and surrogateescape marks those that are not UTF-8."""
-    identity = Identity(Program("/bin/x", "a" * 64), Grade.NATIVE, pid=1, uid=1)
+    identity = Identity(Program("/bin/x", "a" * 64), Grade.USER, pid=1, uid=1)
     queue = [pending_entry(identity, "tool \udcff", "u", NOW)]
     assert decode_queue(encode_queue(queue))[0].command_line == "tool ?"
 

@@ -31,6 +31,7 @@ _COMMANDS = {
     "check": ("check", "check"),
     "authorize": ("grants", "authorize"),
     "revoke": ("grants", "revoke"),
+    "require": ("grants", "require"),
     "set": ("secrets", "set_secret"),
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),

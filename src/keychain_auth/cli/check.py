@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from keychain_auth.cli import output, policy
+from keychain_auth.cli.location import grade_of
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.daemon.places import find_places
@@ -44,13 +45,14 @@ def check(path: str, service: str | None, as_json: bool) -> int:
             raise _better_advised(missing, path) from None
         output.print_json({"path": spellings(path)[0], "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
-    entry, problem = _present(known, name)
+    entry, grade, problem = _present(known, name)
     answer: dict[str, Any] = {
         "path": name,
         "registered": True,
         "fits": problem is None,
         "why": None if problem is None else explain(problem),
         "mend": "" if problem is None else mend(problem),
+        "grade": grade,
         "entry": describe_entry(entry),
     }
     allowed = problem is None
@@ -67,20 +69,23 @@ def check(path: str, service: str | None, as_json: bool) -> int:
     return EXIT_DONE if allowed else EXIT_DENIED
 
 
-def _present(known: Policy, name: str) -> tuple[Entry, Denial | None]:
-    """The entry that the files of this moment match, or the nearest one and what does not fit."""
+def _present(known: Policy, name: str) -> tuple[Entry, Grade | None, Denial | None]:
+    """The entry that the files of this moment match or the nearest one, the grade of its program, what does not fit."""
     nearest = known.by_path[name][0]
     try:
         program = Program(name, look_at(name).program.sha256)
         if nearest.interpreter is None:
-            identity = Identity(program, Grade.NATIVE, pid=0, uid=os.geteuid())
+            identity = Identity(program, grade_of(name), pid=0, uid=os.geteuid())
         else:
             interpreter = look_at(nearest.interpreter.path).program
-            identity = Identity(interpreter, Grade.DECLARED, pid=0, uid=os.geteuid(), script=program)
+            # The best that a script can be: launched. Started otherwise, it is declared.
+            identity = Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
     except KeychainAuthError as error:
-        return nearest, Denial("unregistered_binary_pending_approval", "path", name, str(error), nearest)
+        return nearest, None, Denial("unregistered_binary_pending_approval", "path", name, str(error), nearest)
     found = match(known, identity)
-    return (found.entry or nearest, found) if isinstance(found, Denial) else (found, None)
+    if isinstance(found, Denial):
+        return found.entry or nearest, identity.grade, found
+    return found, identity.grade, None
 
 
 def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
@@ -114,7 +119,10 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
         if answer["mend"]:
             output.say(f"    Next: {answer['mend']}")
     if entry.interpreter is not None:
-        output.say(f'  a script, run by {entry.interpreter.path}; grade "declared"')
+        output.say(f"  a script, run by {entry.interpreter.path}")
+    if answer["grade"] is not None:
+        when = " at best" if entry.interpreter is not None else ""
+        output.say(f"  grade {answer['grade']}{when}; at least {entry.minimum_grade} is asked for")
     for action, judged in answer.get("actions", {}).items():
         if judged["allowed"]:
             output.say(f"  may {action} {answer['service']}")

@@ -1,4 +1,7 @@
-"""What a known program may do: ``authorize``, ``revoke``. A running daemon obeys at its next request."""
+"""What a known program may do: ``authorize``, ``revoke``; what a service asks of programs: ``require``.
+
+A running daemon obeys at its next request.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from keychain_auth.cli.options import checked_prefix, checked_service, json_opti
 from keychain_auth.cli.registry import words
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import NotFound
+from keychain_auth.model import Grade
 from keychain_auth.policy import edit
 
 
@@ -114,3 +118,22 @@ def tell_grants(entry: dict[str, Any]) -> None:
         f"  search  {'yes' if grants['can_search'] else 'no'}",
         f"  targets {'any' if targets is None else 'only those that begin with ' + words(targets)}",
     )
+
+
+@click.command()
+@click.argument("service")
+@click.argument("grade", type=click.Choice([grade.value for grade in Grade]), required=False)
+@json_option
+def require(service: str, grade: str | None, as_json: bool) -> None:
+    """Let SERVICE ask for a minimum GRADE of every program that uses it; without GRADE, for none.
+
+    The grades, the weakest first: declared, launched, user, system, signed.
+    """
+    checked_service(service)
+    policy.change(find_places(), lambda document: (edit.require_grade(document, service, grade), None))
+    if as_json:
+        output.print_json({"outcome": "required", "service": service, "minimum_grade": grade})
+    elif grade is None:
+        output.say(f"{service} asks for no grade of its own")
+    else:
+        output.say(f"{service} is for programs of grade {grade} or surer")

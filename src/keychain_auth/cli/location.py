@@ -13,8 +13,9 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
+from keychain_auth.model import Grade
 from keychain_auth.platform.linux.filesystem import MountTable
-from keychain_auth.platform.linux.peer import writable_by_others
+from keychain_auth.platform.linux.ownership import only_root_writes, writable_by_others
 from keychain_auth.platform.linux.syscalls import statx_descriptor
 
 
@@ -30,6 +31,18 @@ def warnings_about(places: Places, *files: File, script: File | None = None) -> 
         if other:
             found.append(f"other users can change {other}: the daemon refuses the script until they cannot")
     return found
+
+
+def grade_of(path: str) -> Grade:
+    """How surely a native program at ``path`` is known to the daemon, as its file lies there now. Raises OSError."""
+    mounts = MountTable()
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        safe = not mounts.mount(statx_descriptor(fd).mount_id).nosuid and only_root_writes(path)
+    finally:
+        os.close(fd)
+        mounts.close()
+    return Grade.SYSTEM if safe else Grade.USER
 
 
 def _untrusted(trusted: frozenset[str], places: Places, files: tuple[File, ...]) -> Iterator[str]:

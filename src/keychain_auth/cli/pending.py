@@ -15,10 +15,10 @@ import click
 import msgspec
 
 from keychain_auth.cli import output, policy
+from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option
 from keychain_auth.cli.programs import look_at
-from keychain_auth.cli.registry import DECLARED_MEANS
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
@@ -66,6 +66,7 @@ def list_pending(as_json: bool) -> None:
 @click.option("--write", metavar="SERVICE", multiple=True, help="It may write SERVICE.")
 @click.option("--search", is_flag=True, help="It may search and use prefixes.")
 @click.option("--targets", metavar="PREFIX", multiple=True, help="Only targets that begin with PREFIX.")
+@demand_options
 @path_option
 @json_option
 def approve(
@@ -76,6 +77,7 @@ def approve(
     targets: tuple[str, ...],
     path: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Register a program that waits, with no permission but what the options say.
 
@@ -89,6 +91,7 @@ def approve(
     places = find_places()
     entry = _choose(_load(places), hash_, path)
     program, interpreter = _unchanged(entry)
+    wanted = demands(is_script=interpreter is not None, **options)
 
     def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
         _same_interpreter(document, program, interpreter)
@@ -97,7 +100,7 @@ def approve(
             program,
             stamp(datetime.now(UTC)),
             interpreter=interpreter,
-            accepts=None if interpreter is None else [Grade.DECLARED.value],
+            demands=wanted,
         )
         for service in dict.fromkeys((*read, *write)):
             changed = edit.authorize(
@@ -115,7 +118,7 @@ def approve(
     if interpreter is not None:
         output.say(f"  run by {interpreter.path}")
     tell_grants(registered)
-    if entry.interpreter is not None:
+    if registered.get("minimum_grade") == Grade.DECLARED:
         output.say(*DECLARED_MEANS)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 import msgspec
 
 from keychain_auth.cli import output, policy
+from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.location import warnings_about
 from keychain_auth.cli.options import json_option
 from keychain_auth.cli.programs import File, look_at, require_program
@@ -20,15 +22,10 @@ from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
-from keychain_auth.model import Grade, Program
+from keychain_auth.model import Entry, Grade, Program
 from keychain_auth.policy import edit
 from keychain_auth.policy.explain import describe_entry, describe_signers
 from keychain_auth.policy.pending import stamp
-
-DECLARED_MEANS = (
-    'Grade "declared": the daemon takes the command line\'s word that the interpreter runs this script.',
-    "It stops other scripts and accidents. It does not stop a program of yours that forges its command line.",
-)
 
 
 @click.command()
@@ -37,29 +34,32 @@ DECLARED_MEANS = (
 @click.option(
     "--interpreter", metavar="PATH", help="What runs the script. Otherwise its first line (#!) or its suffix says it."
 )
+@demand_options
 @json_option
-def register(path: str, script: bool, interpreter: str | None, as_json: bool) -> None:
+def register(path: str, script: bool, interpreter: str | None, as_json: bool, **options: Any) -> None:
     """Make the program PATH known, with no permission at all.
 
     Symlinks are resolved. A path that is known already gets its new hash and keeps its grants. An interpreter is
-    refused: to register it would be to register everything that it runs.
+    refused: to register it would be to register everything that it runs. A script is known only as surely as its
+    command line, which --allow-declared says is enough.
     """
     if interpreter is not None and not script:
         raise click.UsageError("--interpreter goes with --script.")
     places = find_places()
     if script:
-        _register_script(places, path, interpreter, as_json)
+        _register_script(places, path, interpreter, demands(is_script=True, **options), as_json)
         return
+    wanted = demands(is_script=False, **options)
     file = require_program(path)
     warnings = warnings_about(places, file)
     if not file.is_program:
         warnings.append(f"{file.program.path} is no ELF program: the kernel will hardly name it as what runs")
     now = stamp(datetime.now(UTC))
-    outcome = policy.change(places, lambda document: edit.register(document, file.program, now))
-    _tell(outcome, file.program, None, warnings, as_json)
+    outcome = policy.change(places, lambda document: edit.register(document, file.program, now, demands=wanted))
+    _tell(outcome, file.program, None, _entry(places, file.program), warnings, as_json)
 
 
-def _register_script(places: Places, path: str, given: str | None, as_json: bool) -> None:
+def _register_script(places: Places, path: str, given: str | None, wanted: edit.Document, as_json: bool) -> None:
     script = look_at(path)
     if script.is_program:
         raise UsageError(
@@ -73,12 +73,11 @@ def _register_script(places: Places, path: str, given: str | None, as_json: bool
             f"start it with {interpreter.program.path} {script.program.path}"
         )
     now = stamp(datetime.now(UTC))
-    accepts = [Grade.DECLARED.value]
     outcome = policy.change(
         places,
-        lambda document: edit.register(document, script.program, now, interpreter=interpreter.program, accepts=accepts),
+        lambda document: edit.register(document, script.program, now, interpreter=interpreter.program, demands=wanted),
     )
-    _tell(outcome, script.program, interpreter.program, warnings, as_json)
+    _tell(outcome, script.program, interpreter.program, _entry(places, script.program), warnings, as_json)
 
 
 @click.command()
@@ -100,7 +99,7 @@ def upgrade(path: str, as_json: bool) -> None:
     program = msgspec.structs.replace(file.program, path=known)
     runs = None if interpreter is None else interpreter.program
     outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs))
-    _tell(outcome, program, runs, [], as_json)
+    _tell(outcome, program, runs, _entry(places, program), [], as_json)
 
 
 @click.command()
@@ -142,11 +141,12 @@ def list_entries(as_json: bool) -> None:
             words(entry["allowed_write_services"]),
             "yes" if entry["can_search"] else "no",
             "any" if entry["allowed_targets"] is None else words(entry["allowed_targets"]),
+            entry["minimum_grade"],
             entry["interpreter"] or "-",
         )
         for entry in entries
     ]
-    output.table(("program", "read", "write", "search", "targets", "interpreter"), rows)
+    output.table(("program", "read", "write", "search", "targets", "grade", "interpreter"), rows)
     _tell_signers(signers)
 
 
@@ -160,7 +160,13 @@ def words(names: object) -> str:
     return ", ".join(names) if isinstance(names, list) and names else "-"
 
 
-def _tell(outcome: str, program: Program, interpreter: Program | None, warnings: list[str], as_json: bool) -> None:
+def _entry(places: Places, program: Program) -> Entry:
+    return policy.read(places).by_program[(program.path, program.sha256)]
+
+
+def _tell(
+    outcome: str, program: Program, interpreter: Program | None, entry: Entry, warnings: list[str], as_json: bool
+) -> None:
     if as_json:
         output.print_json(
             {
@@ -168,14 +174,16 @@ def _tell(outcome: str, program: Program, interpreter: Program | None, warnings:
                 "path": program.path,
                 "hash": f"sha256:{program.sha256}",
                 "interpreter": None if interpreter is None else interpreter.path,
-                "grade": (Grade.NATIVE if interpreter is None else Grade.DECLARED).value,
+                "minimum_grade": entry.minimum_grade.value,
                 "warnings": warnings,
             }
         )
         return
     output.say(f"{outcome} {program.path}", f"  sha256:{program.sha256}")
     if interpreter is not None:
-        output.say(f"  run by {interpreter.path}", *DECLARED_MEANS)
+        output.say(f"  run by {interpreter.path}")
+    if entry.minimum_grade is Grade.DECLARED:
+        output.say(*DECLARED_MEANS)
     for warning in warnings:
         complain(f"warning: {warning}")
     if outcome == "registered":

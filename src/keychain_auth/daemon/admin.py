@@ -94,7 +94,7 @@ class AdminGate:
             return Refusal(IDENTITY_NOT_VERIFIED, f"it could not be looked at within {self._seconds:g} seconds")
         if not facts.steady:
             return Refusal(IDENTITY_NOT_VERIFIED, "it replaced its program while it was being looked at")
-        return judge_place(facts, self._host) or judge_descriptor(facts) or facts
+        return judge_place(facts, self._host, own_mounts=False) or judge_descriptor(facts) or facts
 
     async def _look(self, peer: Peer) -> PeerFacts:
         try:

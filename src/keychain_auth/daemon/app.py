@@ -97,7 +97,7 @@ class App:
         readiness = self._platform.readiness(loop, turn.run)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
         self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
-        attestor = Attestor(host, self._hasher, self._looks, limits)
+        attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict)
         pending = PendingFile(self._places.pending, self._journal)
         pipeline = Pipeline(self._vault, turn, self._journal, limits)
         self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._journal)

@@ -23,10 +23,11 @@ from keychain_auth.daemon.room import RoomFull, WaitingRoom
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
-from keychain_auth.identity.facts import HostFacts, PeerFacts
-from keychain_auth.model import Identity
+from keychain_auth.identity.facts import HostFacts, MappedFile, PeerFacts
+from keychain_auth.model import Denial, Entry, Identity, Program
 from keychain_auth.platform.base import FileTooLarge, NeedsThread, Peer, PeerGone, Script
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
+from keychain_auth.policy.match import NOT_REGISTERED, match
 from keychain_auth.policy.parse import Policy
 from keychain_auth.wire.messages import RATE_LIMITED, Limits
 
@@ -42,9 +43,10 @@ class Attested(NamedTuple):
 
 class Attestor:
     """Turns a peer into an identity. ``looks``: threads for looks at a process, which are short unless it wants to be
-    waited for."""
+    waited for. ``strict``: the looks of strict mode for every program, whatever its entry says."""
 
-    def __init__(self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits) -> None:
+    def __init__(self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits, *, strict: bool) -> None:
+        self._strict = strict
         self._host = host
         self._hasher = hasher
         self._looks = looks
@@ -81,17 +83,45 @@ class Attestor:
     async def _native(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         key = facts.executable.key
         registered = facts.executable.path in policy.by_path
-        sha256 = self._hasher.remembered(key)
-        if sha256 is None:
+        digest = self._hasher.remembered(key)
+        libraries = frozenset[Program]()
+        if digest is None or facts.code.files:
             with self._waiting(peer, registered):
-                sha256 = await self._hasher.digest(key, peer.hash_program, registered, until - time.monotonic())
+                digest = await self._hasher.digest(key, peer.hash_program, registered, until - time.monotonic())
+                libraries = await self._libraries(peer, facts, policy, digest.sha256, until)
             if (refusal := await self._second_look(peer, facts, until)) is not None:
                 return refusal
-        identity = attest.native(facts, sha256)
-        if (identity.program.path, sha256) in policy.by_program:
-            return Attested(identity, ())
-        # In a thread: the pages of a command line are its process's own, and can lie on a mapping that never answers.
-        return Attested(identity, await self._look(peer, peer.command_line, until))
+        identity = attest.native(facts, digest.sha256, self._host, of_root=digest.of_root, libraries=libraries)
+        entry = match(policy, identity)
+        if isinstance(entry, Denial) and entry.reason == NOT_REGISTERED:
+            # In a thread: a command line lies in its process's own pages, which can be mapped from what never answers.
+            return Attested(identity, await self._look(peer, peer.command_line, until))
+        return await self._strictly(peer, facts, entry, until) or Attested(identity, ())
+
+    async def _libraries(
+        self, peer: Peer, facts: PeerFacts, policy: Policy, sha256: str, until: float
+    ) -> frozenset[Program]:
+        """What it has loaded that root did not install. Where the entry cannot have listed it all, names are enough."""
+        files = facts.code.files
+        entry = policy.by_program.get((facts.executable.path, sha256))
+        if entry is None or len(entry.libraries) < len(files):
+            return frozenset(Program(file.path, "") for file in files)
+        return frozenset([await self._library(peer, file, until) for file in files])
+
+    async def _library(self, peer: Peer, file: MappedFile, until: float) -> Program:
+        opened = await self._look(peer, partial(peer.open_library, file), until)
+        if opened is None:
+            return Program(file.path, "")
+        with contextlib.closing(opened):
+            digest = await self._hasher.digest(opened.key, opened.hash, True, until - time.monotonic())
+        return Program(file.path, digest.sha256)
+
+    async def _strictly(self, peer: Peer, facts: PeerFacts, entry: Entry | Denial, until: float) -> Refusal | None:
+        """The looks of strict mode, where the entry or the settings ask for them."""
+        if not isinstance(entry, Entry) or not (self._strict or entry.strict):
+            return None
+        strict_facts = await self._look(peer, peer.strict_facts, until)
+        return attest.judge_strict(strict_facts) or await self._second_look(peer, facts, until)
 
     async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""
@@ -115,16 +145,19 @@ class Attestor:
             peer, registered or (script is not None and self._hasher.remembered(script.key) is not None)
         ):
             key, left = facts.executable.key, until - time.monotonic()
-            sha256 = await self._hasher.digest(key, peer.hash_program, known, left)
+            digest = await self._hasher.digest(key, peer.hash_program, known, left)
             content = ""
             if script is not None:
-                content = await self._hasher.digest(script.key, script.hash, registered, until - time.monotonic())
+                left = until - time.monotonic()
+                content = (await self._hasher.digest(script.key, script.hash, registered, left)).sha256
         if (refusal := await self._second_look(peer, facts, until)) is not None:
             return refusal
         if script is None:
-            return Attested(attest.native(facts, sha256), arguments)
-        identity = attest.declared(facts, sha256, script.hashed(content), self._host)
-        return identity if isinstance(identity, Refusal) else Attested(identity, arguments)
+            return Attested(attest.native(facts, digest.sha256, self._host, of_root=digest.of_root), arguments)
+        identity = attest.declared(facts, digest.sha256, script.hashed(content), self._host)
+        if isinstance(identity, Refusal):
+            return identity
+        return await self._strictly(peer, facts, match(policy, identity), until) or Attested(identity, arguments)
 
     async def _second_look(self, peer: Peer, first: PeerFacts, until: float) -> Refusal | None:
         second = await self._facts(peer, until)

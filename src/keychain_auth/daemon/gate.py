@@ -27,6 +27,7 @@ from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.model import Denial
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.explain import explain, mend
+from keychain_auth.policy.match import NOT_REGISTERED
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import CALLER_CHANGED, MALFORMED_REQUEST
 
@@ -89,7 +90,8 @@ class Gate:
         why = explain(denial)
         self._report(denial.reason, caller.identity.pid, caller.identity.uid, why, _subject(caller), mend(denial))
         self._record(caller.record("connect", "DENIED", reason=denial.reason, detail=why))
-        await caller.queue()
+        if denial.reason == NOT_REGISTERED:
+            await caller.queue()
         return RefusedSession(denial.reason)
 
     def _refuse(self, refusal: Refusal, pid: int, uid: int) -> Handler:

@@ -49,19 +49,19 @@ class Lane:
         self._workers = Workers(name, threads)
         self._limit = limit
         self._gentle = gentle
-        self._remembered: dict[FileKey, str] = {}
+        self._remembered: dict[FileKey, Digest] = {}
         self._running: dict[FileKey, _Task] = {}
 
     def close(self) -> None:
         """Stop; does not wait."""
         self._workers.close()
 
-    def remembered(self, key: FileKey) -> str | None:
-        """The hash of this version of the file, if it is known."""
+    def remembered(self, key: FileKey) -> Digest | None:
+        """The digest of this version of the file, if it is known."""
         return self._remembered.get(key)
 
-    async def digest(self, key: FileKey, make: Hash, seconds: float) -> str:
-        """The hash of the file ``key``, by ``make`` if nobody else hashes it already.
+    async def digest(self, key: FileKey, make: Hash, seconds: float) -> Digest:
+        """The digest of the file ``key``, by ``make`` if nobody else hashes it already.
 
         Raises Overdue after ``seconds``; PeerGone if it is another file by now; FileTooLarge, OSError.
         """
@@ -72,7 +72,7 @@ class Lane:
             if isinstance(outcome, Digest):
                 if outcome.key != key:
                     raise PeerGone("its file changed while it was hashed")
-                return outcome.sha256
+                return outcome
             # It was read through another peer, which is gone, or for one that left: then try with this one.
             if not isinstance(outcome, _Abandoned) and (first or not isinstance(outcome, PeerGone | OSError)):
                 raise outcome
@@ -103,7 +103,7 @@ class Lane:
         if digest.keep:
             while len(self._remembered) >= _REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
-            self._remembered[digest.key] = digest.sha256
+            self._remembered[digest.key] = digest
         return digest
 
 
@@ -120,11 +120,11 @@ class Hasher:
         self._registered.close()
         self._strangers.close()
 
-    def remembered(self, key: FileKey) -> str | None:
-        """The hash of this version of the file, if it is known."""
+    def remembered(self, key: FileKey) -> Digest | None:
+        """The digest of this version of the file, if it is known."""
         return self._registered.remembered(key) or self._strangers.remembered(key)
 
-    async def digest(self, key: FileKey, make: Hash, registered: bool, seconds: float) -> str:
+    async def digest(self, key: FileKey, make: Hash, registered: bool, seconds: float) -> Digest:
         """See ``Lane.digest``. A file above the limit does not even wait for a thread."""
         if key.size > self._limit:
             raise FileTooLarge(f"{key.size} bytes; the daemon hashes up to {self._limit}")

@@ -117,10 +117,11 @@ class Pipeline:
         return self._refused(caller, request, "DENIED", denial.reason, why)
 
     async def _cut_off(self, caller: Caller, request: Request, denial: Denial) -> Reply:
-        """The program lost its entry while it was connected."""
+        """The program lost its entry while it was connected, or the entry now asks for more than is known of it."""
         self._denied(caller, request, denial)
-        await caller.queue()
-        return Reply(codec.encode_reason(PENDING_APPROVAL), last=True)
+        if denial.reason == PENDING_APPROVAL:
+            await caller.queue()
+        return Reply(codec.encode_reason(denial.reason), last=True)
 
     def _failed(self, caller: Caller, request: Request | None, reason: str, why: str) -> Reply:
         report = self._journal.warning if reason == MALFORMED_REQUEST else self._journal.error

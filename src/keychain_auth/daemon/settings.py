@@ -2,6 +2,7 @@
 
 filesystems = ["tmpfs"]          # further filesystems whose files may be identified (see the threat model)
 hash_limit_bytes = 1073741824    # programs larger than this are refused without being read
+strict = true                    # strict mode for every program, not only where its entry asks for it
 
 [limits]                         # protocol, section "Limits"
 connections = 512
@@ -41,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     filesystems: tuple[str, ...] = ()
     hash_limit_bytes: int = 1024 * 1024 * 1024
+    strict: bool = False
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()

@@ -3,24 +3,29 @@
 The rules, in the order in which they are applied (docs/threat-model.md tells the attack behind each):
 
 1. The same user. User mode serves nobody else.
-2. The same user, pid and mount namespaces: in a user namespace of his own an unprivileged user can make
-   /proc/PID/exe point at any file, mount over any path, and send forged credentials.
+2. The same user and pid namespaces: in a user namespace of his own an unprivileged user can make /proc/PID/exe point at
+   any file, mount over any path, and send forged credentials. Other mounts alone (which only root can give to a process
+   of this user namespace) are for the entry to allow.
 3. The executable lies on a filesystem whose answers the kernel itself gives, and the file at the registered path is
    that very file (device and inode): an equal copy elsewhere, or a file that was replaced, is not the program.
 4. The process itself holds the peer end, and every descriptor of it is close-on-exec. Such a descriptor cannot
    have survived an exec, so whoever connected is who runs now. Nobody else may have put it there: a seccomp filter that
    the daemon does not run under itself (SECCOMP_IOCTL_NOTIF_ADDFD) is refused.
-5. Nothing of it changed while the facts were gathered (``same_process``).
+5. The code that it has mapped is its own. The program must be among it, and nobody may trace it. What else it has
+   mapped is part of the identity, and the entry says what it may be.
+6. Nothing of it changed while the facts were gathered (``same_process``).
 
-What this does not promise: that nothing else was loaded into the verified process (LD_PRELOAD), and nothing against
-ptrace by the same user.
+Strict mode adds ``judge_strict``: the mapped code is unchanged in memory, and nobody else holds the peer end.
+
+What this does not promise: anything against a process of the same user that traces this one, or writes into its memory,
+between two looks.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts
+from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts, StrictFacts
 from keychain_auth.model import Grade, Identity, Program
 
 USER_NOT_ALLOWED = "user_not_allowed"
@@ -52,16 +57,17 @@ def judge_user(uid: int, host: HostFacts) -> Refusal | None:
     return None
 
 
-def judge_place(facts: PeerFacts, host: HostFacts) -> Refusal | None:
-    """None if the caller sees the machine as the daemon does (rule 2)."""
-    if facts.namespaces != host.namespaces:
-        return Refusal(IDENTITY_NOT_VERIFIED, f"it runs in another {_foreign(facts, host)} namespace")
+def judge_place(facts: PeerFacts, host: HostFacts, *, own_mounts: bool) -> Refusal | None:
+    """None if the caller sees the machine as the daemon does (rule 2). ``own_mounts``: such are no fault."""
+    foreign = _foreign(facts, host)
+    if foreign and not (own_mounts and foreign == ["mount"]):
+        return Refusal(IDENTITY_NOT_VERIFIED, f"it runs in another {' and '.join(foreign)} namespace")
     return None
 
 
 def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
-    """None if the facts hold by rules 1 to 4, and held still while they were gathered."""
-    if (refusal := judge_user(facts.uid, host) or judge_place(facts, host)) is not None:
+    """None if the facts hold by rules 1 to 5, and held still while they were gathered."""
+    if (refusal := judge_user(facts.uid, host) or judge_place(facts, host, own_mounts=True)) is not None:
         return refusal
     if not facts.steady:
         return _CHANGED
@@ -73,12 +79,21 @@ def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
             IDENTITY_NOT_VERIFIED,
             f"the file at {executable.path} is not the one that runs: it was replaced since, or mounted over",
         )
+    return judge_memory(facts, host) or judge_descriptor(facts)
+
+
+def judge_memory(facts: PeerFacts, host: HostFacts) -> Refusal | None:
+    """None if nobody else has a hand on the process, and its own file is what it runs (rules 4 and 5)."""
     if facts.seccomp_filters > host.seccomp_filters:
         return Refusal(
             IDENTITY_NOT_VERIFIED,
             "it runs under a seccomp filter of its own: whoever installed that can put descriptors into it",
         )
-    return judge_descriptor(facts)
+    if facts.tracer:
+        return Refusal(IDENTITY_NOT_VERIFIED, f"process {facts.tracer} traces it: run it without the debugger")
+    if not facts.code.program:
+        return Refusal(IDENTITY_NOT_VERIFIED, "its own file is not among the code that it has mapped")
+    return None
 
 
 def judge_descriptor(facts: PeerFacts) -> Refusal | None:
@@ -100,9 +115,31 @@ def same_process(before: PeerFacts, after: PeerFacts) -> Refusal | None:
     return None
 
 
-def native(facts: PeerFacts, sha256: str) -> Identity:
-    """The identity of a program that the kernel runs directly."""
-    return Identity(Program(facts.executable.path, sha256), Grade.NATIVE, facts.pid, facts.uid)
+def judge_strict(facts: StrictFacts) -> Refusal | None:
+    """None if the looks of strict mode found nothing."""
+    if facts.traced:
+        return Refusal(IDENTITY_NOT_VERIFIED, "strict: one of its threads is traced")
+    if facts.patched:
+        return Refusal(IDENTITY_NOT_VERIFIED, f"strict: its code of {facts.patched} was changed in memory")
+    if facts.holders:
+        pids = ", ".join(map(str, facts.holders))
+        return Refusal(SOCKET_NOT_CLOEXEC, f"strict: its end of the connection is held by other processes too ({pids})")
+    return None
+
+
+def native(
+    facts: PeerFacts, sha256: str, host: HostFacts, *, of_root: bool, libraries: frozenset[Program] = frozenset()
+) -> Identity:
+    """The identity of a program that the kernel runs directly. ``of_root``: only root can replace its file."""
+    return Identity(
+        Program(facts.executable.path, sha256),
+        Grade.SYSTEM if of_root and not libraries else Grade.USER,
+        facts.pid,
+        facts.uid,
+        libraries=libraries,
+        executable_memory=facts.code.in_memory,
+        foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
+    )
 
 
 def judge_script(script: ScriptFacts, host: HostFacts) -> Refusal | None:
@@ -118,17 +155,20 @@ def judge_script(script: ScriptFacts, host: HostFacts) -> Refusal | None:
 
 
 def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts) -> Identity | Refusal:
-    """The identity of an interpreter whose command line names ``script``."""
+    """The identity of an interpreter whose command line names ``script``.
+
+    What it has mapped says nothing here: whoever can forge a command line need not map anything.
+    """
     return judge_script(script, host) or Identity(
         Program(facts.executable.path, sha256),
         Grade.DECLARED,
         facts.pid,
         facts.uid,
         Program(script.path, script.sha256),
+        foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
     )
 
 
-def _foreign(facts: PeerFacts, host: HostFacts) -> str:
+def _foreign(facts: PeerFacts, host: HostFacts) -> list[str]:
     ours, theirs = host.namespaces, facts.namespaces
-    names = [name for name in ("user", "pid", "mount") if getattr(ours, name) != getattr(theirs, name)]
-    return " and ".join(names)
+    return [name for name in ("user", "pid", "mount") if getattr(ours, name) != getattr(theirs, name)]

@@ -46,13 +46,45 @@ class ExecId(msgspec.Struct, frozen=True, gc=False):
     layout: tuple[int, ...]
 
 
+class MappedFile(msgspec.Struct, frozen=True, gc=False):
+    """A file beside the program whose code the process has mapped, and that somebody other than root could replace.
+
+    ``device`` is (major, minor) of its filesystem, which on some is another than in ``FileKey``.
+    """
+
+    path: str
+    device: tuple[int, int]
+    inode: int
+
+
+class Code(msgspec.Struct, frozen=True, gc=False):
+    """What a process has mapped to run. ``program``: its own executable is among it. ``files``: those that somebody
+    other than root could have put there. ``in_memory``: some of it comes from no file of a disk."""
+
+    program: bool
+    files: tuple[MappedFile, ...] = ()
+    in_memory: bool = False
+
+
+class StrictFacts(msgspec.Struct, frozen=True, gc=False):
+    """What only strict mode looks at.
+
+    ``patched``: a file whose mapped code was changed in memory, "" if there is none. ``traced``: one of its threads is
+    traced. ``holders``: pids of other processes that hold the peer end of the connection.
+    """
+
+    patched: str
+    traced: bool
+    holders: tuple[int, ...]
+
+
 class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     """The process that connected, as seen at one moment.
 
     ``at_path`` is (device, inode) of what stands at ``executable.path`` now, None if nothing does.
     ``holds_socket``: the process itself has the peer end of this connection open.
     ``inheritable``: one of its descriptors for that end would survive an exec.
-    ``seccomp_filters``: how many it runs under.
+    ``seccomp_filters``: how many it runs under. ``tracer``: the pid that traces it, 0 for none.
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
@@ -65,6 +97,8 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     inheritable: bool
     exec_id: ExecId
     seccomp_filters: int
+    tracer: int
+    code: Code
     steady: bool
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from keychain_auth.identity.facts import FileKey, HostFacts, PeerFacts, ScriptFacts
+from keychain_auth.identity.facts import FileKey, HostFacts, MappedFile, PeerFacts, ScriptFacts, StrictFacts
 
 Pace = Callable[[], None]
 """Called between the pieces of a long read: it may sleep, or raise to end the read."""
@@ -31,10 +31,12 @@ class FileTooLarge(Exception):
 
 
 class Digest(msgspec.Struct, frozen=True, gc=False):
-    """A file's SHA-256 in hex. ``keep``: the file cannot change without its key changing."""
+    """A file's SHA-256 in hex. ``of_root``: only root can change or replace it. ``keep``: it cannot change without its
+    key changing."""
 
     key: FileKey
     sha256: str
+    of_root: bool
     keep: bool
 
 
@@ -65,6 +67,12 @@ class Peer(Protocol):
 
     def hash_program(self, limit: int, pace: Pace) -> Digest:
         """Hash the running executable; for a worker thread. Raises PeerGone, FileTooLarge, and what ``pace`` raises."""
+
+    def open_library(self, file: MappedFile) -> Script | None:
+        """A mapped file, opened and not yet read; for a worker thread. None if it does not stand at its path."""
+
+    def strict_facts(self) -> StrictFacts:
+        """What strict mode looks at; milliseconds, for a worker thread. Raises PeerGone."""
 
     def command_line(self) -> tuple[str, ...]:
         """The process's own claim of its arguments; for a worker thread. Raises PeerGone."""

@@ -86,6 +86,8 @@ def search_prefixes(entry: Entry, request: Request) -> tuple[str, ...]:
 
 
 def _service_denial(entry: Entry, field: str, service: str, found: frozenset[str]) -> Denial:
+    if service in entry.withheld:
+        return Denial("identity_not_verified", "services", f"grade {entry.withheld[service]}", "a weaker one", entry)
     return Denial("service_not_allowed", field, service, ", ".join(sorted(found)) or "nothing", entry)
 
 

@@ -27,9 +27,12 @@ def register(
     now: str,
     *,
     interpreter: Program | None = None,
-    accepts: list[str] | None = None,
+    demands: Document | None = None,
 ) -> tuple[Document, str]:
     """Add an entry with no permission, or give the entries of a known path the new hash.
+
+    ``demands`` are further fields of the entry, as they stand in the file: how surely the program must be known, and
+    what it may load. Those of a known path stay where ``demands`` does not name them.
 
     Returns the new document and "registered", "updated" or "unchanged".
     """
@@ -38,8 +41,8 @@ def register(
     if known:
         before = copy.deepcopy(known)
         _refresh(changed, program, interpreter)
-        if interpreter is not None and accepts is not None:
-            known[0]["accepts"] = accepts
+        for existing in known:
+            existing.update(demands or {})
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
     entry: Document = {
         "path": program.path,
@@ -51,7 +54,7 @@ def register(
     }
     if interpreter is not None:
         entry["interpreter"] = {"path": interpreter.path, "hash": f"sha256:{interpreter.sha256}"}
-        entry["accepts"] = accepts or []
+    entry.update(demands or {})
     changed.setdefault("registered_binaries", []).append(entry)
     return changed, "registered"
 
@@ -107,6 +110,16 @@ def unregister(document: Document, path: str) -> Document:
     changed = copy.deepcopy(document)
     _known(changed, path)
     changed["registered_binaries"] = [entry for entry in changed["registered_binaries"] if entry["path"] != path]
+    return changed
+
+
+def require_grade(document: Document, service: str, minimum: str | None) -> Document:
+    """Let ``service`` ask for a minimum grade of every program; with None let it ask for nothing."""
+    changed = copy.deepcopy(document)
+    others = [demand for demand in changed.get("services", []) if demand["service"] != service]
+    if minimum is not None:
+        others.append({"service": service, "minimum_grade": minimum})
+    changed["services"] = others
     return changed
 
 

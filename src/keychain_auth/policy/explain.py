@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Denial, Entry
+from keychain_auth.model import Denial, Entry, Grade
 from keychain_auth.policy.parse import Policy
 
 
@@ -24,14 +24,27 @@ def mend(denial: Denial, service: str = "") -> str:
             return f"keychain-auth register --script {quote(denial.wanted)}"
         return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
     path, service = quote(denial.entry.program.path), quote(service)
+    register = f"keychain-auth register {'--script ' if denial.entry.interpreter else ''}{path}"
     return {
         "hash": f"keychain-auth upgrade {path}",
         "interpreter": f"keychain-auth upgrade {path}",
         "allowed_read_services": f"keychain-auth authorize {path} {service} --read",
         "allowed_write_services": f"keychain-auth authorize {path} {service} --write",
         "can_search": f"keychain-auth authorize {path} {service} --search",
+        "minimum_grade": _mend_grade(denial, path, register),
+        "services": _mend_grade(denial, path, register),
+        "libraries": f"{register} --library {quote(denial.found)}",
+        "executable_memory": f"{register} --executable-memory",
+        "foreign_mounts": f"{register} --foreign-mounts",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
     }.get(denial.field, "")
+
+
+def _mend_grade(denial: Denial, path: str, register: str) -> str:
+    """How a program gets a surer grade. What cannot be had by a command of ours is said in the documents."""
+    if denial.entry is not None and denial.entry.interpreter is not None and denial.wanted.endswith(Grade.LAUNCHED):
+        return f"{register} --allow-declared"
+    return ""
 
 
 def describe_entry(entry: Entry) -> dict[str, object]:
@@ -45,7 +58,11 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "can_search": entry.can_search,
         "allowed_targets": None if entry.allowed_targets is None else list(entry.allowed_targets),
         "interpreter": None if entry.interpreter is None else entry.interpreter.path,
-        "accepts": sorted(entry.accepts),
+        "minimum_grade": entry.minimum_grade.value,
+        "libraries": sorted(library.path for library in entry.libraries),
+        "executable_memory": entry.executable_memory,
+        "foreign_mounts": entry.foreign_mounts,
+        "strict": entry.strict,
     }
 
 

@@ -1,21 +1,35 @@
 """Which entry, if any, is the identity's own. Pure.
 
 Contract (protocol, section "Caller identity"): path and SHA-256 must both match one entry. For a script the
-subject is the script, the interpreter must match as well, and the entry must accept the grade at which the script is
-known. An interpreter without a declared script matches nothing, whatever config.json says.
+subject is the script, and the interpreter must match as well. An interpreter without a declared script matches nothing,
+whatever config.json says.
+
+Then the entry must be content with how surely the program is known, and with what else was seen of it: its grade, the
+libraries that it loaded, code in anonymous memory, mounts of its own. If it is not, the program is registered, so it is
+not queued for approval: the denial's reason is ``identity_not_verified``, and says what would have to change.
 """
 
 from __future__ import annotations
 
-from keychain_auth.model import Denial, Entry, Identity
+import msgspec
+
+from keychain_auth.model import Denial, Entry, Identity, Program
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.parse import Policy
 
-_REASON = "unregistered_binary_pending_approval"
+NOT_REGISTERED = "unregistered_binary_pending_approval"
+NOT_SURE_ENOUGH = "identity_not_verified"
 
 
 def match(policy: Policy, identity: Identity) -> Entry | Denial:
     """The entry of ``identity``, or a Denial that says what did not fit."""
+    entry = _registered(policy, identity)
+    if isinstance(entry, Denial):
+        return entry
+    return _unsure(entry, identity) or _without_withheld(policy, entry, identity)
+
+
+def _registered(policy: Policy, identity: Identity) -> Entry | Denial:
     subject = identity.subject
     if identity.script is None and is_interpreter(subject.path):
         return _denial("interpreter", "an interpreter running a registered script", f"{subject.path} alone")
@@ -26,21 +40,46 @@ def match(policy: Policy, identity: Identity) -> Entry | Denial:
             field = "path" if identity.script is None else "script"
             return _denial(field, subject.path, "no entry for this path")
         return _denial("hash", subject.sha256, others[0].program.sha256, others[0])
-    expected = entry.interpreter
     running = identity.program if identity.script is not None else None
-    if expected != running:
-        return _denial("interpreter", _name(running), _name(expected), entry)
-    if identity.grade not in entry.accepts:
-        accepted = ", ".join(sorted(entry.accepts)) or "none"
-        return _denial("accepts", identity.grade, accepted, entry)
+    if entry.interpreter != running:
+        return _denial("interpreter", _name(running), _name(entry.interpreter), entry)
     return entry
 
 
-def _name(program: object) -> str:
-    if program is None:
-        return "no interpreter"
-    return f"{getattr(program, 'path', '')} sha256:{getattr(program, 'sha256', '')}"
+def _unsure(entry: Entry, identity: Identity) -> Denial | None:
+    """Why the entry is not content with what is known of the process; None if it is."""
+    if not identity.grade.reaches(entry.minimum_grade):
+        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, identity.grade, entry)
+    for library in sorted(identity.libraries - entry.libraries, key=lambda library: library.path):
+        return Denial(NOT_SURE_ENOUGH, "libraries", "only code that the entry lists", library.path, entry)
+    if identity.executable_memory and not entry.executable_memory:
+        return Denial(NOT_SURE_ENOUGH, "executable_memory", "only code from files", "code in anonymous memory", entry)
+    if identity.foreign_mounts and not entry.foreign_mounts:
+        return Denial(NOT_SURE_ENOUGH, "foreign_mounts", "the daemon's mounts", "a mount namespace of its own", entry)
+    return None
+
+
+def _without_withheld(policy: Policy, entry: Entry, identity: Identity) -> Entry:
+    """The entry less the services that ask for a surer grade than this caller's."""
+    named = entry.read_services | entry.write_services
+    withheld = {
+        service: minimum
+        for service, minimum in policy.service_grades.items()
+        if service in named and not identity.grade.reaches(minimum)
+    }
+    if not withheld:
+        return entry
+    return msgspec.structs.replace(
+        entry,
+        read_services=entry.read_services - withheld.keys(),
+        write_services=entry.write_services - withheld.keys(),
+        withheld=withheld,
+    )
+
+
+def _name(program: Program | None) -> str:
+    return "no interpreter" if program is None else f"{program.path} sha256:{program.sha256}"
 
 
 def _denial(field: str, wanted: str, found: str, entry: Entry | None = None) -> Denial:
-    return Denial(_REASON, field, wanted, found, entry)
+    return Denial(NOT_REGISTERED, field, wanted, found, entry)

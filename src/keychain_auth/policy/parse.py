@@ -49,7 +49,11 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     can_search: bool = False
     allowed_targets: list[str] | None = None
     interpreter: ProgramDocument | None = None
-    accepts: list[str] | None = None
+    minimum_grade: str | None = None
+    libraries: list[ProgramDocument] = []
+    executable_memory: bool = False
+    foreign_mounts: bool = False
+    strict: bool = False
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,12 +63,20 @@ class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
     public_key: str
 
 
+class ServiceDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """One element of ``services`` as it stands in the file: what a service asks of whoever uses it."""
+
+    service: str
+    minimum_grade: str
+
+
 class ConfigDocument(msgspec.Struct, forbid_unknown_fields=True):
     """The whole of config.json."""
 
     protocol_version: str = PROTOCOL_VERSION
     registered_binaries: list[EntryDocument] = []
     trusted_signers: list[SignerDocument] = []
+    services: list[ServiceDocument] = []
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -72,13 +84,15 @@ class Policy(msgspec.Struct, frozen=True):
 
     ``by_program`` finds an entry by (path, sha256) of its subject; ``by_path`` finds those of a path whatever their
     hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` has the
-    services of each trusted public key (32 bytes).
+    services of each trusted public key (32 bytes). ``service_grades`` are the services that ask for a minimum grade of
+    every program.
     """
 
     by_program: dict[tuple[str, str], Entry]
     by_path: dict[str, tuple[Entry, ...]]
     interpreters: frozenset[str] = frozenset()
     signers: dict[bytes, frozenset[str]] = {}
+    service_grades: dict[str, Grade] = {}
 
 
 EMPTY = Policy(by_program={}, by_path={})
@@ -100,7 +114,13 @@ def parse_policy(content: bytes) -> Policy:
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
     interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
-    return Policy(by_program, by_path, interpreters, _signers(text, config.trusted_signers))
+    return Policy(
+        by_program,
+        by_path,
+        interpreters,
+        signers=_signers(text, config.trusted_signers),
+        service_grades=_service_grades(text, config.services),
+    )
 
 
 def parse_document(content: bytes) -> tuple[str, Any]:
@@ -144,6 +164,9 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         for number, word in enumerate(getattr(document, name) or ()):
             _check_name(text, f"{field}.{name}[{number}]", word, longest)
     targets = document.allowed_targets
+    minimum = Grade.USER if interpreter is None else Grade.LAUNCHED
+    if document.minimum_grade is not None:
+        minimum = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
     return Entry(
         program=_program(text, field, document),
         read_services=frozenset(document.allowed_read_services),
@@ -151,8 +174,14 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         can_search=document.can_search,
         registered_at=document.registered_at,
         interpreter=interpreter,
-        accepts=_grades(text, field, document),
+        minimum_grade=minimum,
         allowed_targets=None if targets is None else tuple(targets),
+        libraries=frozenset(
+            _program(text, f"{field}.libraries[{number}]", library) for number, library in enumerate(document.libraries)
+        ),
+        executable_memory=document.executable_memory,
+        foreign_mounts=document.foreign_mounts,
+        strict=document.strict,
     )
 
 
@@ -189,14 +218,22 @@ def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -
     return Program(path=document.path, sha256=sha256)
 
 
-def _grades(text: str, field: str, document: EntryDocument) -> frozenset[Grade]:
-    if document.accepts is None:
-        return frozenset() if document.interpreter else frozenset((Grade.NATIVE,))
-    known = {grade.value for grade in Grade}
-    for number, word in enumerate(document.accepts):
-        if word not in known:
-            _refuse(text, f"{field}.accepts[{number}]", f"one of: {', '.join(sorted(known))}")
-    return frozenset(Grade(word) for word in document.accepts)
+def _service_grades(text: str, documents: list[ServiceDocument]) -> dict[str, Grade]:
+    grades: dict[str, Grade] = {}
+    for number, document in enumerate(documents):
+        field = f"$.services[{number}]"
+        _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+        if document.service in grades:
+            _refuse(text, f"{field}.service", "this service stands twice")
+        grades[document.service] = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
+    return grades
+
+
+def _grade(text: str, field: str, word: str) -> Grade:
+    try:
+        return Grade(word)
+    except ValueError:
+        _refuse(text, field, f"one of: {', '.join(Grade)}")
 
 
 def _convert(text: str, document: Any) -> ConfigDocument:

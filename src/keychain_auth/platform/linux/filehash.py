@@ -26,7 +26,8 @@ import time
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace
-from keychain_auth.platform.linux.syscalls import Statx, statx_descriptor
+from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.linux.syscalls import statx_descriptor
 
 _CHUNK = 1024 * 1024
 _SETTLED_NS = 2_000_000_000
@@ -36,8 +37,10 @@ def _without_rest() -> None:
     """The pace of a read that nobody has to be spared."""
 
 
-def digest(fd: int, limit: int, pace: Pace = _without_rest) -> Digest:
+def digest(fd: int, limit: int, pace: Pace = _without_rest, *, nosuid: bool) -> Digest:
     """Hash the file behind the readable descriptor ``fd``, in constant memory; ``pace`` is called after each MiB.
+
+    ``nosuid``: it lies on a mount where what seems to be root's may be anybody's.
 
     Raises FileTooLarge (before a byte is read, if the size says so), OSError, and what ``pace`` raises.
     """
@@ -47,14 +50,15 @@ def digest(fd: int, limit: int, pace: Pace = _without_rest) -> Digest:
     leased = _take_lease(fd)
     try:
         sha256 = _sha256(fd, limit, pace)
-        unwritten = (leased and _has_lease(fd)) or _only_root_writes(fd, before)
+        of_root = not nosuid and only_root_writes(os.readlink(f"/proc/self/fd/{fd}"))
+        unwritten = (leased and _has_lease(fd)) or of_root
     finally:
         if leased:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     after = statx_descriptor(fd)
     settled = time.time_ns() - after.ctime_ns > _SETTLED_NS
     key = FileKey(after.device, after.inode, after.size, after.mtime_ns, after.ctime_ns)
-    return Digest(key, sha256, keep=unwritten and settled and before == after)
+    return Digest(key, sha256, of_root=of_root, keep=unwritten and settled and before == after)
 
 
 def _sha256(fd: int, limit: int, pace: Pace) -> str:
@@ -81,20 +85,3 @@ def _take_lease(fd: int) -> bool:
 
 def _has_lease(fd: int) -> bool:
     return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
-
-
-def _only_root_writes(fd: int, about: Statx) -> bool:
-    """The file and every folder above it belong to root, and nobody else may write them."""
-    if about.uid != 0 or about.mode & 0o022:
-        return False
-    place = os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
-    while True:
-        try:
-            folder = os.stat(place, follow_symlinks=False)
-        except OSError:
-            return False
-        if folder.st_uid != 0 or folder.st_mode & 0o022:
-            return False
-        if place == "/":
-            return True
-        place = os.path.dirname(place)

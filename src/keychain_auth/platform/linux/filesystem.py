@@ -1,19 +1,33 @@
-"""Which filesystem an opened file lies on, without asking that filesystem.
+"""Which mount an opened file lies on, without asking that filesystem.
 
 statfs(2) on a FUSE file asks its server, which may lie or never answer. The mount id of statx(2) and the
-table in /proc/self/mountinfo come from the kernel's own lists (proc_pid_mountinfo(5)).
+table in /proc/PID/mountinfo come from the kernel's own lists (proc_pid_mountinfo(5)).
 """
 
 from __future__ import annotations
 
 import os
 import select
+from typing import NamedTuple
 
 _MOUNTINFO_BYTES = 4 * 1024 * 1024
 
 
+class Mount(NamedTuple):
+    """``device`` is the filesystem's own number as /proc writes it ("fe:00" is "254:0" here): the one in
+    /proc/PID/maps, which on btrfs is another than ``st_dev``. ``nosuid``: the system does not trust what root seems to
+    own there (media that a user may bring along are mounted so)."""
+
+    filesystem: str
+    device: tuple[int, int]
+    nosuid: bool
+
+
+UNKNOWN = Mount("unknown", (-1, -1), True)
+
+
 class MountTable:
-    """Mount ids to filesystem types, read again when an id is unknown.
+    """Mount ids to mounts of the daemon's own namespace, read again when an id is unknown.
 
     An id can be given anew after an unmount, so the table is read again whenever the kernel says that mounts changed:
     /proc/self/mountinfo polls as POLLPRI once for each change (proc_pid_mounts(5)).
@@ -23,24 +37,32 @@ class MountTable:
         self._descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._changes = select.poll()
         self._changes.register(self._descriptor, select.POLLPRI)
-        self._types: dict[int, str] = {}
+        self._mounts: dict[int, Mount] = {}
 
     def close(self) -> None:
         """Close the table's descriptor."""
         os.close(self._descriptor)
 
+    def mount(self, mount_id: int) -> Mount:
+        """The mount with this id, or UNKNOWN for one outside of this namespace."""
+        if self._changes.poll(0) or mount_id not in self._mounts:
+            self._mounts = read_mounts(self._descriptor)
+        return self._mounts.get(mount_id, UNKNOWN)
+
     def filesystem_of(self, mount_id: int) -> str:
         """The type ("ext4", "fuse.sshfs", …), or "unknown" for a mount outside of this namespace."""
-        if self._changes.poll(0) or mount_id not in self._types:
-            self._types = self._read()
-        return self._types.get(mount_id, "unknown")
+        return self.mount(mount_id).filesystem
 
-    def _read(self) -> dict[int, str]:
-        text = b""
-        while (chunk := os.pread(self._descriptor, _MOUNTINFO_BYTES, len(text))) != b"":
-            text += chunk
-        types = {}
-        for line in text.decode("utf-8", "surrogateescape").splitlines():
-            before, _, after = line.partition(" - ")
-            types[int(before.split(" ", 1)[0])] = after.split(" ", 1)[0]
-        return types
+
+def read_mounts(descriptor: int) -> dict[int, Mount]:
+    """The mounts in an opened mountinfo, by id."""
+    text = b""
+    while (chunk := os.pread(descriptor, _MOUNTINFO_BYTES, len(text))) != b"":
+        text += chunk
+    mounts = {}
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        number, _, device, _, _, options, *_ = before.split(" ")
+        major, _, minor = device.partition(":")
+        mounts[int(number)] = Mount(after.split(" ", 1)[0], (int(major), int(minor)), "nosuid" in options.split(","))
+    return mounts

@@ -20,14 +20,15 @@ class LinuxPlatform:
     """See ``Platform``. ``filesystems`` are those allowed beyond the local ones (tmpfs, overlay)."""
 
     def __init__(self, filesystems: frozenset[str] = frozenset()) -> None:
+        namespaces, filters = own_surroundings()
+        trusted = LOCAL_FILESYSTEMS | filesystems
         try:
-            self._shared = Host()
+            self._shared = Host(trusted, namespaces.mount)
         except OSError as error:
             raise KeychainAuthError(
                 f"this kernel cannot say who holds a socket ({error.strerror})", hint="modprobe unix_diag"
             ) from None
-        namespaces, filters = own_surroundings()
-        self._host = HostFacts(os.geteuid(), namespaces, LOCAL_FILESYSTEMS | filesystems, filters)
+        self._host = HostFacts(os.geteuid(), namespaces, trusted, filters)
 
     def host(self) -> HostFacts:
         """The daemon's own user and namespaces, and the filesystems it trusts."""

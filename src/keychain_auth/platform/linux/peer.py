@@ -6,33 +6,38 @@ compares the two.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
 import stat
 
-from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, PeerFacts, ScriptFacts
+from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, MappedFile, PeerFacts, ScriptFacts, StrictFacts
 from keychain_auth.platform.base import Digest, NeedsThread, Pace, PeerGone
-from keychain_auth.platform.linux import filehash
+from keychain_auth.platform.linux import filehash, strict
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
-from keychain_auth.platform.linux.filesystem import MountTable
+from keychain_auth.platform.linux.filesystem import UNKNOWN, Mount, MountTable, read_mounts
+from keychain_auth.platform.linux.mappings import Mappings, open_mapped
+from keychain_auth.platform.linux.openfile import LinuxFile
+from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
-from keychain_auth.platform.linux.script import LinuxScript
-from keychain_auth.platform.linux.syscalls import Statx, open_cached, statx_descriptor
+from keychain_auth.platform.linux.syscalls import Statx, open_path, statx_descriptor
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
 _FEW_DESCRIPTORS = 256
 _MOST_DESCRIPTORS = 65536
-_CACHE_ONLY_ERRORS = (errno.EAGAIN, errno.ENOSYS, errno.EINVAL)
 
 
 class Host:
-    """What looks at all peers have in common: one netlink socket, one table of mounts."""
+    """What looks at all peers have in common: one netlink socket, one table of mounts, the libraries of the system.
 
-    def __init__(self) -> None:
+    ``filesystems``: types whose answers are the kernel's own. ``mount_namespace``: the daemon's.
+    """
+
+    def __init__(self, filesystems: frozenset[str], mount_namespace: int) -> None:
         self.diagnosis = SocketDiagnosis()
         self.mounts = MountTable()
+        self.mappings = Mappings(self.mounts, filesystems)
+        self.mount_namespace = mount_namespace
 
     def close(self) -> None:
         """Close both."""
@@ -43,7 +48,7 @@ class Host:
 class LinuxPeer:
     """See ``Peer``."""
 
-    __slots__ = ("_device", "_exec_id", "_file", "_host", "_inode", "_process", "pid", "uid")
+    __slots__ = ("_device", "_exec_id", "_file", "_host", "_inode", "_own_mounts", "_process", "pid", "uid")
 
     def __init__(self, connection: socket.socket, pid: int, uid: int, host: Host, inode: int) -> None:
         self.pid = pid
@@ -53,6 +58,7 @@ class LinuxPeer:
         self._process = open_peer(connection, pid)
         self._device, self._file = -1, -1  # the running file and its exec, from the first look on
         self._exec_id: ExecId | None = None
+        self._own_mounts = False
 
     def close(self) -> None:
         """Let go of the process."""
@@ -83,15 +89,18 @@ class LinuxPeer:
             exec_id = process.exec_id()
             # The file before and after the descriptors: a program that was exec'd in between holds what it inherited,
             # and start time and layout alone would not show it (both survive an exec without address randomisation).
-            executable = self._executable()
+            namespaces = process.namespaces()
+            self._own_mounts = namespaces.mount != self._host.mount_namespace
+            executable, mount = self._executable()
             peer_inode = self._host.diagnosis.peer_inode(self._inode)
             most = _MOST_DESCRIPTORS if patient else _FEW_DESCRIPTORS
             holds, inheritable = holding(process.folder, peer_inode, most) if peer_inode else (False, False)
             if self._file < 0:
                 self._device, self._file = executable.key.device, executable.key.inode
                 self._exec_id = exec_id
-            namespaces = process.namespaces()
             at_path = _at_path(executable.path, patient)
+            status = process.status()
+            code = self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=patient)
             return PeerFacts(
                 pid=self.pid,
                 uid=self.uid,
@@ -101,8 +110,10 @@ class LinuxPeer:
                 holds_socket=holds,
                 inheritable=inheritable,
                 exec_id=exec_id,
-                seccomp_filters=process.seccomp_filters(),
-                steady=self._executable() == executable and process.exec_id() == exec_id,
+                seccomp_filters=status.seccomp_filters,
+                tracer=status.tracer,
+                code=code,
+                steady=self._executable()[0] == executable and process.exec_id() == exec_id,
             )
         except TooManyDescriptors:
             if patient:
@@ -110,6 +121,19 @@ class LinuxPeer:
             raise NeedsThread from None
         except BlockingIOError:
             raise NeedsThread from None
+        except OSError as error:
+            raise _gone(error) from None
+
+    def strict_facts(self) -> StrictFacts:
+        """See ``Peer.strict_facts``."""
+        folder = self._process.folder
+        try:
+            peer_inode = self._host.diagnosis.peer_inode(self._inode)
+            return StrictFacts(
+                patched=strict.patched_file(folder),
+                traced=strict.is_traced(folder),
+                holders=strict.holders(peer_inode, self.pid),
+            )
         except OSError as error:
             raise _gone(error) from None
 
@@ -127,11 +151,19 @@ class LinuxPeer:
         except OSError as error:
             raise _gone(error) from None
         try:
-            return filehash.digest(fd, limit, pace)
+            nosuid = self._mount(statx_descriptor(fd).mount_id).nosuid
+            return filehash.digest(fd, limit, pace, nosuid=nosuid)
         finally:
             os.close(fd)
 
-    def open_script(self, word: str) -> LinuxScript | None:
+    def open_library(self, file: MappedFile) -> LinuxFile | None:
+        """See ``Peer.open_library``."""
+        try:
+            return self._opened(open_mapped(file), (file.device, file.inode))
+        except OSError:
+            return None
+
+    def open_script(self, word: str) -> LinuxFile | None:
         """See ``Peer.open_script``: the word is resolved as the interpreter did, from its working directory."""
         try:
             folder = self._process.open_working_folder()
@@ -145,17 +177,22 @@ class LinuxPeer:
             return None
         finally:
             os.close(folder)
-        script = None
+        return self._opened(fd)
+
+    def _opened(self, fd: int, wanted: tuple[tuple[int, int], int] | None = None) -> LinuxFile | None:
+        """The file ``fd``, which is closed if it is not a regular one at its own path, or not the ``wanted`` one."""
+        file = None
         try:
-            script = self._script(fd)
-            return script
+            file = self._looked_at(fd, wanted)
+            return file
         finally:
-            if script is None:
+            if file is None:
                 os.close(fd)
 
-    def _script(self, fd: int) -> LinuxScript | None:
+    def _looked_at(self, fd: int, wanted: tuple[tuple[int, int], int] | None) -> LinuxFile | None:
         about = statx_descriptor(fd)
-        if not stat.S_ISREG(about.mode):
+        mount = self._mount(about.mount_id)
+        if not stat.S_ISREG(about.mode) or wanted not in (None, (mount.device, about.inode)):
             return None
         path = os.readlink(f"/proc/self/fd/{fd}")
         if _at_path(path, patient=True) != (about.device, about.inode):
@@ -163,12 +200,12 @@ class LinuxPeer:
         facts = ScriptFacts(
             path=path,
             sha256="",
-            filesystem=self._host.mounts.filesystem_of(about.mount_id),
+            filesystem=mount.filesystem,
             writable_by_others=writable_by_others(path, self.uid),
         )
-        return LinuxScript(fd, file_key(about), facts)
+        return LinuxFile(fd, file_key(about), facts, nosuid=mount.nosuid)
 
-    def _executable(self) -> FileFacts:
+    def _executable(self) -> tuple[FileFacts, Mount]:
         fd = self._process.open_executable()
         try:
             about = statx_descriptor(fd)
@@ -176,7 +213,19 @@ class LinuxPeer:
             path = os.readlink(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
-        return FileFacts(path, file_key(about), self._host.mounts.filesystem_of(about.mount_id))
+        mount = self._mount(about.mount_id)
+        return FileFacts(path, file_key(about), mount.filesystem), mount
+
+    def _mount(self, mount_id: int) -> Mount:
+        """The daemon's mount, or one of the process's own: its mountinfo is the kernel's word too."""
+        mount = self._host.mounts.mount(mount_id)
+        if mount is not UNKNOWN or not self._own_mounts:
+            return mount
+        fd = self._process.open_mountinfo()
+        try:
+            return read_mounts(fd).get(mount_id, UNKNOWN)
+        finally:
+            os.close(fd)
 
 
 def file_key(about: Statx) -> FileKey:
@@ -187,18 +236,11 @@ def file_key(about: Statx) -> FileKey:
 def _at_path(path: str, patient: bool) -> tuple[int, int] | None:
     """(device, inode) of what stands at ``path`` in the daemon's own view, None if nothing does.
 
-    In the event loop only the dentry cache is asked (RESOLVE_CACHED): a FUSE server mounted over a folder on the way
-    must not be able to hold the daemon. Raises BlockingIOError when that is not enough.
+    In the event loop only the dentry cache is asked: a FUSE server mounted over a folder on the way must not be able to
+    hold the daemon. Raises BlockingIOError when that is not enough.
     """
     try:
-        try:
-            fd = open_cached(os.fsencode(path))
-        except OSError as error:
-            if error.errno not in _CACHE_ONLY_ERRORS:
-                raise
-            if not patient and error.errno == errno.EAGAIN:
-                raise
-            fd = os.open(os.fsencode(path), os.O_PATH | os.O_CLOEXEC)
+        fd = open_path(os.fsencode(path), cached=not patient)
     except BlockingIOError:
         raise
     except (OSError, ValueError):
@@ -208,23 +250,6 @@ def _at_path(path: str, patient: bool) -> tuple[int, int] | None:
     finally:
         os.close(fd)
     return about.device, about.inode
-
-
-def writable_by_others(path: str, uid: int) -> str:
-    """The first of the file and its folders that somebody other than root and ``uid`` can change, or "".
-
-    A sticky folder (/tmp) lets nobody rename or remove what belongs to another (unlink(2)).
-    """
-    place = path
-    while True:
-        with contextlib.suppress(FileNotFoundError):
-            about = os.stat(place, follow_symlinks=False)
-            sticky = stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX
-            if about.st_uid not in (0, uid) or (about.st_mode & 0o022 and not sticky):
-                return place
-        if place == "/":
-            return ""
-        place = os.path.dirname(place)
 
 
 def _gone(error: OSError) -> PeerGone:

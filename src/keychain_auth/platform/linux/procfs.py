@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import NamedTuple
 
 from keychain_auth.identity.facts import ExecId, Namespaces
 
@@ -18,6 +19,23 @@ _NAMESPACES = ("ns/user", "ns/pid", "ns/mnt")
 _START_TIME = 22 - 3
 _LAYOUT = (26 - 3, 27 - 3, 28 - 3, 45 - 3, 46 - 3, 47 - 3, 48 - 3, 49 - 3, 50 - 3, 51 - 3)
 _ARGUMENTS_BYTES = 128 * 1024
+
+
+class Status(NamedTuple):
+    """``tracer`` is the pid that traces it, 0 for none; ``seccomp_filters`` 0 where the kernel does not say."""
+
+    tracer: int
+    seccomp_filters: int
+
+
+def parse_status(text: bytes) -> Status:
+    """The fields that are looked at. The name of a process is escaped there, so it cannot forge a line."""
+    return Status(_number(text, b"\nTracerPid:"), _number(text, b"\nSeccomp_filters:"))
+
+
+def _number(text: bytes, field: bytes) -> int:
+    at = text.find(field)
+    return int(text[at + len(field) : text.index(b"\n", at + 1)]) if at >= 0 else 0
 
 
 class Process:
@@ -52,6 +70,10 @@ class Process:
         """A readable descriptor of the file that runs."""
         return os.open("exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=self.folder)
 
+    def open_mountinfo(self) -> int:
+        """Its table of mounts."""
+        return os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+
     def open_working_folder(self) -> int:
         """An O_PATH descriptor of its working directory."""
         return os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
@@ -62,12 +84,9 @@ class Process:
         fields = self._read("stat", 4096).rpartition(b")")[2].split()
         return ExecId(int(fields[_START_TIME]), tuple(int(fields[index]) for index in _LAYOUT))
 
-    def seccomp_filters(self) -> int:
-        """How many seccomp filters it runs under (proc_pid_status(5); 0 where the kernel does not say)."""
-        for line in self._read("status", 8192).split(b"\n"):
-            if line.startswith(b"Seccomp_filters:"):
-                return int(line.split()[1])
-        return 0
+    def status(self) -> Status:
+        """Who traces it, and how many seccomp filters it runs under (proc_pid_status(5))."""
+        return parse_status(self._read("status", 8192))
 
     def arguments(self) -> tuple[str, ...]:
         """The command line. It is the process's own memory: a claim, not a fact.
@@ -91,6 +110,6 @@ def own_surroundings() -> tuple[Namespaces, int]:
     """The namespaces of this process, and its number of seccomp filters."""
     process = Process(os.getpid())
     try:
-        return process.namespaces(), process.seccomp_filters()
+        return process.namespaces(), process.status().seccomp_filters
     finally:
         process.close()

@@ -6,6 +6,7 @@ Only what the daemon needs, bound once. A failure raises OSError with the call's
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import NamedTuple
@@ -25,6 +26,8 @@ _FIELDS = struct.Struct("=20xI4xH2xQQ48xqI4xqI4x8xIIQ")
 _NR_OPENAT2 = 437  # the same number on every architecture that has it (Linux 5.6)
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_CACHED = 0x20  # Linux 5.12: answer from the dentry cache or say EAGAIN, never wait
+
+_CACHE_ONLY_ERRORS = (errno.EAGAIN, errno.ENOSYS, errno.EINVAL)
 
 _PR_SET_DUMPABLE = 4
 
@@ -80,6 +83,19 @@ def open_cached(path: bytes) -> int:
     if fd < 0:
         raise _errno("openat2")
     return int(fd)
+
+
+def open_path(path: bytes, *, cached: bool) -> int:
+    """An O_PATH descriptor of ``path``. ``cached``: only if neither a disk nor a filesystem's server has to be asked.
+
+    Kernels without RESOLVE_CACHED may wait all the same. Raises BlockingIOError when it would have to wait, OSError.
+    """
+    try:
+        return open_cached(path)
+    except OSError as error:
+        if error.errno not in _CACHE_ONLY_ERRORS or (cached and error.errno == errno.EAGAIN):
+            raise
+    return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
 def forbid_dumps() -> None:

@@ -1,4 +1,4 @@
-"""The file that an interpreter's command line names, opened as the interpreter did: from its working directory.
+"""A file beside the program that says who it is: a script, opened as its interpreter did, or a library.
 
 Opening it asks whatever filesystem it lies on, so it can take for ever: that is for a worker thread. What the file is
 (``facts``) is known before a byte of it is read, so that a filesystem that nobody trusts is never read from.
@@ -15,15 +15,16 @@ from keychain_auth.platform.base import Digest, Pace
 from keychain_auth.platform.linux import filehash
 
 
-class LinuxScript:
+class LinuxFile:
     """See ``base.Script``.
 
     Holds one descriptor until ``close``, or until nobody refers to it: who wanted it may have given up meanwhile.
     """
 
-    __slots__ = ("_fd", "facts", "key")
+    __slots__ = ("_fd", "_nosuid", "facts", "key")
 
-    def __init__(self, fd: int, key: FileKey, facts: ScriptFacts) -> None:
+    def __init__(self, fd: int, key: FileKey, facts: ScriptFacts, *, nosuid: bool) -> None:
+        self._nosuid = nosuid
         self._fd = fd
         self.key = key
         self.facts = facts
@@ -33,7 +34,7 @@ class LinuxScript:
 
     def hash(self, limit: int, pace: Pace) -> Digest:
         """See ``base.Script.hash``."""
-        return filehash.digest(self._fd, limit, pace)
+        return filehash.digest(self._fd, limit, pace, nosuid=self._nosuid)
 
     def hashed(self, sha256: str) -> ScriptFacts:
         """The facts with the hash in them."""

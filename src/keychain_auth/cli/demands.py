@@ -1,0 +1,79 @@
+"""The options that say how surely a program must be known and what it may load, shared by ``register`` and ``approve``.
+
+What comes out are fields of the entry, as they stand in config.json. An option that is left out changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from keychain_auth.cli.programs import look_at
+from keychain_auth.errors import UsageError
+from keychain_auth.model import Grade
+from keychain_auth.policy.edit import Document
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DECLARED_MEANS = (
+    'Grade "declared": the daemon takes the command line\'s word that the interpreter runs this script.',
+    "It stops other scripts and accidents. It does not stop a program of yours that forges its command line.",
+)
+
+_OPTIONS = (
+    click.option(
+        "--minimum-grade",
+        type=click.Choice([grade.value for grade in Grade]),
+        help="Refuse the program when it is known less surely than that.",
+    ),
+    click.option(
+        "--allow-declared",
+        is_flag=True,
+        help="For a script: take its command line's word for it (the same as --minimum-grade declared).",
+    ),
+    click.option(
+        "--library",
+        "libraries",
+        metavar="FILE",
+        multiple=True,
+        help="It may load this library, as it is now. Needed for libraries that root did not install.",
+    ),
+    click.option(
+        "--executable-memory", is_flag=True, help="It may run code that it makes itself (a just-in-time compiler)."
+    ),
+    click.option("--foreign-mounts", is_flag=True, help="It may run with mounts of its own (PrivateTmp= of systemd)."),
+    click.option("--strict", is_flag=True, help="Look for changed code in memory and for others on its connection."),
+)
+
+
+def demand_options(command: F) -> F:
+    """The options, which come in as keyword arguments for ``demands``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def demands(
+    *,
+    is_script: bool,
+    minimum_grade: str | None,
+    allow_declared: bool,
+    libraries: tuple[str, ...],
+    executable_memory: bool,
+    foreign_mounts: bool,
+    strict: bool,
+) -> Document:
+    """The fields of the entry that the options ask for. Raises UsageError, NotFound."""
+    if allow_declared and (not is_script or minimum_grade not in (None, Grade.DECLARED)):
+        raise UsageError("--allow-declared is for scripts, and goes with no other minimum grade")
+    fields: Document = {}
+    if allow_declared or minimum_grade is not None:
+        fields["minimum_grade"] = minimum_grade or Grade.DECLARED.value
+    if libraries:
+        files = [look_at(path).program for path in libraries]
+        fields["libraries"] = [{"path": file.path, "hash": f"sha256:{file.sha256}"} for file in files]
+    flags = {"executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict}
+    fields.update({name: True for name, wanted in flags.items() if wanted})
+    return fields

@@ -1,0 +1,120 @@
+"""Whose code a process has mapped: its program's, files that only root can change, and the rest.
+
+/proc/PID/exe says what was started, not what was loaded into it: LD_PRELOAD, LD_AUDIT and LD_LIBRARY_PATH put code
+into a program before its first own instruction. /proc/PID/maps says what is there (proc_pid_maps(5)): the file behind a
+mapping by device and inode, and its path as the kernel knows it. The path is believed only if the file that stands
+there is that file.
+
+What this does not promise: that the code of a file is unchanged in memory (``strict`` looks at that), that nothing else
+was loaded and unmapped before this look, and nothing about code that is written as data and interpreted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+
+from keychain_auth.identity.facts import Code, MappedFile
+from keychain_auth.platform.base import NeedsThread
+from keychain_auth.platform.linux.filesystem import Mount, MountTable
+from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.linux.syscalls import open_path, statx_descriptor
+
+_KNOWN_FILES = 4096
+_LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once
+_PIECE_BYTES = 64 * 1024
+_MOST_BYTES = 16 * 1024 * 1024
+# Lines of executable mappings: permissions, offset, device, inode, and the name if there is one.
+_EXECUTABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)$", re.MULTILINE)
+# The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]".
+_KERNEL_PAGES = frozenset((b"[vdso]", b"[vsyscall]", b"[uprobes]"))
+# Memory that lies in no file of a disk: memfd_create(2), shared anonymous and System V memory. Only root could make
+# files of such names in / and /dev.
+_MEMORY_FILES = (b"/memfd:", b"/dev/zero (deleted)", b"/SYSV")
+
+
+Line = tuple[bytes, bytes, bytes, bytes]  # device major and minor, inode, name
+
+
+class Mappings:
+    """Looks at the mappings of processes; remembers which files only root can change."""
+
+    def __init__(self, mounts: MountTable, filesystems: frozenset[str]) -> None:
+        """``filesystems``: types whose answers are the kernel's own. On any other no file counts as root's."""
+        self._mounts = mounts
+        self._filesystems = filesystems
+        # Only root could make one of these untrue, so they stay. By path, device and inode as maps has them.
+        self._of_root: set[Line] = set()
+
+    def code_of(self, process_folder: int, program: Mount, inode: int, *, patient: bool) -> Code:
+        """What the process behind the /proc folder has mapped to run.
+
+        ``program`` and ``inode`` are its executable's. Raises NeedsThread unless ``patient``, OSError when it is gone.
+        """
+        own_line = b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode
+        found: dict[MappedFile, None] = {}
+        own = in_memory = False
+        for line in dict.fromkeys(_EXECUTABLE.findall(_read(process_folder, patient))):
+            name = line[3]
+            if name in _KERNEL_PAGES:
+                continue
+            if name[:1] != b"/" or name.startswith(_MEMORY_FILES):
+                in_memory = True  # no name, the stack, the heap, or what the process called it
+            elif line[:3] == own_line:
+                own = True
+            elif line not in self._of_root:
+                if self._is_of_root(line, patient):
+                    self._remember(line)
+                else:
+                    path = os.fsdecode(name.replace(rb"\012", b"\n"))
+                    found[MappedFile(path, (int(line[0], 16), int(line[1], 16)), int(line[2]))] = None
+        return Code(own, tuple(found), in_memory)
+
+    def _is_of_root(self, line: Line, patient: bool) -> bool:
+        """Only root could have put this file there, and its filesystem is one that does not lie."""
+        try:
+            fd = open_path(line[3], cached=not patient)
+        except BlockingIOError:
+            raise NeedsThread from None
+        except OSError:
+            return False  # removed, replaced, or with an odd name: not a file that the system installed
+        try:
+            about = statx_descriptor(fd)
+            mount = self._mounts.mount(about.mount_id)
+            same = (int(line[0], 16), int(line[1], 16)) == mount.device and int(line[2]) == about.inode
+            trusted = same and mount.filesystem in self._filesystems and not mount.nosuid
+            return trusted and only_root_writes(os.readlink(f"/proc/self/fd/{fd}"))
+        finally:
+            os.close(fd)
+
+    def _remember(self, line: Line) -> None:
+        if len(self._of_root) >= _KNOWN_FILES:
+            self._of_root.clear()
+        self._of_root.add(line)
+
+
+def open_mapped(file: MappedFile) -> int:
+    """A readable descriptor of what stands at the path of ``file`` now.
+
+    Raises OSError; whether it is that file is for the caller to see.
+    """
+    return os.open(os.fsencode(file.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+
+
+def _read(process_folder: int, patient: bool) -> bytes:
+    """The text of maps. It comes in pieces of about a page, whatever is asked for (fs/seq_file.c)."""
+    fd = os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process_folder)
+    try:
+        pieces = []
+        size = 0
+        while piece := os.read(fd, _PIECE_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > (_MOST_BYTES if patient else _LOOP_BYTES):
+                if patient:
+                    raise OSError(errno.E2BIG, "it has too many mappings")
+                raise NeedsThread
+        return b"".join(pieces)
+    finally:
+        os.close(fd)

@@ -1,0 +1,77 @@
+"""The looks of strict mode: code that was changed in memory, threads that are traced, others that hold the connection.
+
+Facts: a page of a private file mapping that was written is a copy of its own, and counted as "Anonymous" in
+/proc/PID/smaps (or as "Swap", once it went there; proc_pid_smaps(5)). "Private_Dirty" would count pages of a file that
+was only just written to disk. Each thread has its own tracer (/proc/PID/task/TID/status).
+
+What this does not promise: that nobody holds the peer end in a message that is under way between two sockets, or in a
+process that does not let its own user look at it; and changes that were taken back before the look.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+
+from keychain_auth.platform.linux.procfs import parse_status
+
+_SMAPS_BYTES = 64 * 1024 * 1024
+_HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*)$")
+_COPIED = (b"Anonymous:", b"Swap:")
+
+
+def patched_file(process_folder: int) -> str:
+    """The path of a file whose mapped code was changed in memory, "" if there is none. Raises OSError."""
+    path = b""
+    for line in _read(process_folder, "smaps").splitlines():
+        if line[:1] in b"0123456789abcdef":  # the head of a mapping; its fields begin with capital letters
+            match = _HEAD.match(line)
+            path = match.group(1) if match else b""
+        elif path and line.startswith(_COPIED) and int(line.split()[1]):
+            return os.fsdecode(path)
+    return ""
+
+
+def is_traced(process_folder: int) -> bool:
+    """Is any thread of the process traced? Raises OSError when it is gone."""
+    folder = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process_folder)
+    try:
+        return any(parse_status(_read(folder, f"{thread}/status")).tracer for thread in os.listdir(folder))
+    finally:
+        os.close(folder)
+
+
+def holders(inode: int, pid: int) -> tuple[int, ...]:
+    """The other processes that have the socket ``inode`` open, as far as this user may look."""
+    wanted = f"socket:[{inode}]"
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != pid:
+            with contextlib.suppress(OSError):  # it ended, or is not ours to look at
+                if any(_link(f"/proc/{name}/fd/{number}") == wanted for number in os.listdir(f"/proc/{name}/fd")):
+                    found.append(int(name))
+    return tuple(found)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _read(folder: int, name: str) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        pieces = []
+        size = 0
+        while piece := os.read(fd, 1024 * 1024):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _SMAPS_BYTES:
+                raise OSError(errno.E2BIG, "it has too many mappings")
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
