@@ -17,7 +17,7 @@ import time
 from lab import ROOT, Lab, World, choose_settings, machine
 from report import Report, Skip
 
-PARTS = ("reads", "connects", "prefixes", "writes", "neighbours", "memory", "processes", "secret_service")
+PARTS = ("reads", "connects", "prefixes", "writes", "neighbours", "memory", "processes", "secret_service", "flood")
 
 
 def main() -> int:
