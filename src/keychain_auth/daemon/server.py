@@ -1,7 +1,8 @@
 """Accepts connections on one listener and keeps them within the limits.
 
-New connections are taken a few at a time, so that a thousand of them at once delay nobody who is already served. A
-connection is not read from before it is known who it is: until then its bytes stay in the kernel.
+New connections are looked at for a millisecond at a time, one of each process in turn (``doorway``), so that a thousand
+of them at once delay nobody who is already served, and no other process's connection for long. A connection is not
+read from before it is known who it is: until then its bytes stay in the kernel.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from typing import Any, Protocol
 
 from keychain_auth.daemon import eager
 from keychain_auth.daemon.connection import Connection, Handler
+from keychain_auth.daemon.doorway import Doorway
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.platform.base import Channel, Listener, Readiness
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import RATE_LIMITED, Limits
 
-_ACCEPTED_AT_ONCE = 4
+# What a turn of the loop spends on new connections before it serves again those who are in: on taking them from the
+# kernel (and turning away those beyond their process's limit), and on finding out who they are.
+_ACCEPT_SECONDS = 0.0005
+_WELCOME_SECONDS = 0.001
+_DOORWAY = 1024  # accepted and not yet looked at, at most
 _SWEEP_SECONDS = 1.0
 _REFUSED_PATIENCE = 10.0  # a connection that will only be refused may be silent for this long
 
@@ -59,6 +65,10 @@ class Server:
         self._connections: dict[Connection, int] = {}
         self._by_process: Counter[int] = Counter()
         self._welcoming = 0
+        self._doorway = Doorway(_DOORWAY)
+        self._more_to_welcome = False
+        self._accepting = False
+        self._refused: dict[Connection, None] = {}  # the oldest first
         self._stopping = False
         self._empty = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -70,13 +80,15 @@ class Server:
 
     def start(self) -> None:
         """Begin to accept."""
-        self._loop.add_reader(self._listener.fileno(), self._acceptable)
+        self._accept_on(True)
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     async def stop(self, seconds: float) -> None:
         """Accept no more, take no more requests, finish the answers under way for at most ``seconds``."""
         self._stopping = True
-        self._loop.remove_reader(self._listener.fileno())
+        self._accept_on(False)
+        while (waiting := self._doorway.take()) is not None:
+            waiting[1].close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in list(self._connections):
@@ -90,24 +102,65 @@ class Server:
             connection.close()
         self._listener.close()
 
+    # --- from the kernel's queue to the gate --------------------------------------------------------
+
     def _acceptable(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
+        try:
+            self._fill_doorway()
+        finally:
+            if not self._more_to_welcome:
+                self._welcome_some()
+
+    def _fill_doorway(self) -> None:
+        until = time.monotonic() + _ACCEPT_SECONDS
+        while time.monotonic() < until:
+            if self._doorway.full:
+                self._accept_on(False)
+                return
             try:
                 channel = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
                 return
             except OSError as error:  # out of descriptors or memory: try again when the sweeper comes
                 self._journal.error("cannot accept a connection", why=error)
-                self._loop.remove_reader(self._listener.fileno())
+                self._accept_on(False)
                 return
-            self._welcome(channel)
+            pid, _ = channel.peer_credentials()
+            if self._by_process[pid] >= self._limits.connections_per_process:
+                self._turn_away(channel)
+                continue
+            self._by_process[pid] += 1
+            self._doorway.put(pid, channel)
 
-    def _welcome(self, channel: Channel) -> None:
-        pid, _ = channel.peer_credentials()
-        if self._by_process[pid] >= self._limits.connections_per_process or not self._make_room():
+    def _accept_on(self, wanted: bool) -> None:
+        if wanted is not self._accepting:
+            self._accepting = wanted
+            if wanted:
+                self._loop.add_reader(self._listener.fileno(), self._acceptable)
+            else:
+                self._loop.remove_reader(self._listener.fileno())
+
+    def _welcome_some(self) -> None:
+        """A few of them; the others when those who are served already had their turn of the loop."""
+        self._more_to_welcome = False
+        until = time.monotonic() + _WELCOME_SECONDS
+        try:
+            while (waiting := self._doorway.take()) is not None:
+                self._welcome(*waiting)
+                if time.monotonic() > until:
+                    break
+        finally:
+            if len(self._doorway):
+                self._more_to_welcome = True
+                self._loop.call_soon(self._welcome_some)
+            elif not self._stopping:
+                self._accept_on(True)
+
+    def _welcome(self, pid: int, channel: Channel) -> None:
+        if not self._make_room():
             self._turn_away(channel)
+            self._forget(pid)
             return
-        self._by_process[pid] += 1
         self._welcoming += 1
 
         def admitted(task: asyncio.Task[Handler]) -> None:
@@ -134,15 +187,16 @@ class Server:
             self._loop, self._readiness, self._turn, channel, handler, self._limits, patience, self._ended
         )
         self._connections[connection] = pid
+        if not handler.admitted:
+            self._refused[connection] = None
 
     def _make_room(self) -> bool:
         """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers."""
         if self.connections < self._limits.connections:
             return True
-        refused = next((connection for connection in self._connections if not connection.admitted), None)
-        if refused is None:
+        if not self._refused:
             return False
-        refused.close()
+        next(iter(self._refused)).close()
         return True
 
     def _turn_away(self, channel: Channel) -> None:
@@ -155,6 +209,7 @@ class Server:
         channel.close()
 
     def _ended(self, connection: Connection) -> None:
+        self._refused.pop(connection, None)
         self._forget(self._connections.pop(connection))
 
     def _forget(self, pid: int) -> None:
@@ -168,5 +223,6 @@ class Server:
         now = time.monotonic()
         for connection in list(self._connections):
             connection.expire(now)
-        self._loop.add_reader(self._listener.fileno(), self._acceptable)
+        if not self._doorway.full:
+            self._accept_on(True)
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
