@@ -117,3 +117,25 @@ def test_what_people_wrote_beside_stays() -> None:
     changed = checked(edit.unregister(document, TOOL.path))
     assert changed["trusted_signers"] == document["trusted_signers"]
     assert changed["registered_binaries"] == [{"path": "/opt/x", "hash": "e" * 64}]
+
+
+def test_libraries_add_up_and_one_of_the_same_path_is_renewed() -> None:
+    def listed(*libraries: tuple[str, str]) -> dict[str, object]:
+        return {"libraries": [{"path": path, "hash": sha256} for path, sha256 in libraries]}
+
+    document, _ = edit.register(
+        edit.empty_document(), TOOL, NOW, demands=listed(("/a.so", "1" * 64), ("/b.so", "2" * 64))
+    )
+    document, outcome = edit.register(document, TOOL, NOW, demands=listed(("/b.so", "3" * 64)))
+    assert outcome == "updated"
+    (entry,) = document["registered_binaries"]
+    assert entry["libraries"] == listed(("/a.so", "1" * 64), ("/b.so", "3" * 64))["libraries"]
+    checked(document)
+
+
+def test_what_a_service_asks_for_is_set_changed_and_taken_away() -> None:
+    document = edit.require_grade(registered(), "prod", "system")
+    document = edit.require_grade(document, "prod", "user")
+    assert document["services"] == [{"service": "prod", "minimum_grade": "user"}]
+    checked(document)
+    assert edit.require_grade(document, "prod", None)["services"] == []

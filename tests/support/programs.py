@@ -25,8 +25,8 @@ def _folder() -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(source: str = TALKER, variant: str = "plain") -> str:
-    """The path of the compiled C file ``source``; ``variant`` (a word) is compiled in as VARIANT.
+def compiled(source: str = TALKER, variant: str = "plain", *, shared: bool = False) -> str:
+    """The path of the compiled C file ``source``; ``variant`` (a word) is compiled in as VARIANT; a library if ``shared``.
 
     Raises AssertionError with the compiler's words.
     """
@@ -36,7 +36,7 @@ def compiled(source: str = TALKER, variant: str = "plain") -> str:
     compiler = os.environ.get("CC", "gcc")
     done = subprocess.run(
         [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f'-DVARIANT="{variant}"',
-         "-o", program, source],
+         *(("-shared", "-fPIC") if shared else ()), "-o", program, source],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -222,6 +222,10 @@ class World:
         """Compile a C program into the world's bin folder; another ``variant`` has another hash."""
         return programs.install(programs.compiled(source, variant), self.path("bin", name), self.user)
 
+    def build_library(self, name: str, source: str) -> str:
+        """Compile a C file into a shared library in the world's bin folder."""
+        return programs.install(programs.compiled(source, shared=True), self.path("bin", name), self.user)
+
     def talker(
         self,
         program: str = "",

@@ -6,14 +6,15 @@ The rules, in the order in which they are applied (docs/threat-model.md tells th
 2. The same user and pid namespaces: in a user namespace of his own an unprivileged user can make /proc/PID/exe point at
    any file, mount over any path, and send forged credentials. Other mounts alone (which only root can give to a process
    of this user namespace) are for the entry to allow.
-3. The executable lies on a filesystem whose answers the kernel itself gives, and the file at the registered path is
-   that very file (device and inode): an equal copy elsewhere, or a file that was replaced, is not the program.
-4. The process itself holds the peer end, and every descriptor of it is close-on-exec. Such a descriptor cannot
+3. The executable lies on a filesystem whose answers the kernel itself gives.
+4. The file at the registered path is that very file (device and inode): an equal copy elsewhere, or a file that was
+   replaced, is not the program.
+5. The process itself holds the peer end, and every descriptor of it is close-on-exec. Such a descriptor cannot
    have survived an exec, so whoever connected is who runs now. Nobody else may have put it there: a seccomp filter that
    the daemon does not run under itself (SECCOMP_IOCTL_NOTIF_ADDFD) is refused.
-5. The code that it has mapped is its own. The program must be among it, and nobody may trace it. What else it has
+6. The code that it has mapped is its own. The program must be among it, and nobody may trace it. What else it has
    mapped is part of the identity, and the entry says what it may be.
-6. Nothing of it changed while the facts were gathered (``same_process``).
+7. Nothing of it changed while the facts were gathered (``same_process``).
 
 Strict mode adds ``judge_strict``: the mapped code is unchanged in memory, and nobody else holds the peer end.
 
@@ -66,7 +67,7 @@ def judge_place(facts: PeerFacts, host: HostFacts, *, own_mounts: bool) -> Refus
 
 
 def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
-    """None if the facts hold by rules 1 to 5, and held still while they were gathered."""
+    """None if the facts hold by rules 1 to 6, and held still while they were gathered."""
     if (refusal := judge_user(facts.uid, host) or judge_place(facts, host, own_mounts=True)) is not None:
         return refusal
     if not facts.steady:
@@ -83,7 +84,7 @@ def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
 
 
 def judge_memory(facts: PeerFacts, host: HostFacts) -> Refusal | None:
-    """None if nobody else has a hand on the process, and its own file is what it runs (rules 4 and 5)."""
+    """None if nobody else has a hand on the process, and its own file is what it runs (rules 5 and 6)."""
     if facts.seccomp_filters > host.seccomp_filters:
         return Refusal(
             IDENTITY_NOT_VERIFIED,
@@ -97,7 +98,7 @@ def judge_memory(facts: PeerFacts, host: HostFacts) -> Refusal | None:
 
 
 def judge_descriptor(facts: PeerFacts) -> Refusal | None:
-    """None if the program that runs now is the one that opened the connection (rule 4)."""
+    """None if the program that runs now is the one that opened the connection (rule 5)."""
     if not facts.holds_socket:
         return Refusal(
             SOCKET_NOT_CLOEXEC,
@@ -109,7 +110,7 @@ def judge_descriptor(facts: PeerFacts) -> Refusal | None:
 
 
 def same_process(before: PeerFacts, after: PeerFacts) -> Refusal | None:
-    """None if nothing that identity rests on changed between two looks (rule 5)."""
+    """None if nothing that identity rests on changed between two looks (rule 7)."""
     if before.exec_id != after.exec_id or before.executable != after.executable:
         return _CHANGED
     return None

@@ -32,7 +32,7 @@ def register(
     """Add an entry with no permission, or give the entries of a known path the new hash.
 
     ``demands`` are further fields of the entry, as they stand in the file: how surely the program must be known, and
-    what it may load. Those of a known path stay where ``demands`` does not name them.
+    what it may load. Those of a known path stay where ``demands`` does not name them; libraries add up, one for a path.
 
     Returns the new document and "registered", "updated" or "unchanged".
     """
@@ -42,7 +42,7 @@ def register(
         before = copy.deepcopy(known)
         _refresh(changed, program, interpreter)
         for existing in known:
-            existing.update(demands or {})
+            existing.update(_added(existing, demands or {}))
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
     entry: Document = {
         "path": program.path,
@@ -111,6 +111,15 @@ def unregister(document: Document, path: str) -> Document:
     _known(changed, path)
     changed["registered_binaries"] = [entry for entry in changed["registered_binaries"] if entry["path"] != path]
     return changed
+
+
+def _added(entry: Document, demands: Document) -> Document:
+    fields = dict(demands)
+    if "libraries" in fields:
+        named = {library["path"] for library in fields["libraries"]}
+        kept = [library for library in entry.get("libraries", []) if library["path"] not in named]
+        fields["libraries"] = [*kept, *fields["libraries"]]
+    return fields
 
 
 def require_grade(document: Document, service: str, minimum: str | None) -> Document:

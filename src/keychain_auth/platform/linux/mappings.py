@@ -63,7 +63,9 @@ class Mappings:
                 in_memory = True  # no name, the stack, the heap, or what the process called it
             elif line[:3] == own_line:
                 own = True
-            elif line not in self._of_root:
+            elif line not in self._of_root and (*line[:3], name.removesuffix(b" (deleted)")) not in self._of_root:
+                # (An upgrade removed it while it is in use. Its inode has no new owner as long as it is mapped, and
+                # only root can make files of such a name in a folder of root.)
                 if self._is_of_root(line, patient):
                     self._remember(line)
                 else:
