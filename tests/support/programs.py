@@ -26,7 +26,7 @@ def _folder() -> str:
 
 @functools.lru_cache(maxsize=64)
 def compiled(source: str = TALKER, variant: str = "plain", *, shared: bool = False) -> str:
-    """The path of the compiled C file ``source``; ``variant`` (a word) is compiled in as VARIANT; a library if ``shared``.
+    """The path of the compiled C file ``source``; ``variant`` is compiled in as VARIANT. ``shared``: a library.
 
     Raises AssertionError with the compiler's words.
     """
