@@ -67,12 +67,15 @@ def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
     assert done.stdout
 
 
+GROUPS = {"audit": [("audit", "tail"), ("audit", "verify")], "vault": [("vault", "check")]}
+
+
 def test_every_command_explains_itself_and_takes_json(world: World) -> None:
     listed = world.cli("--help").stdout.partition("Commands:")[2].split("\n")
     names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
     assert len(names) >= 19
     for name in names:
-        for words in [(name, "tail"), (name, "verify")] if name == "audit" else [(name,)]:
+        for words in GROUPS.get(name, [(name,)]):
             text = world.cli(*words, "--help").stdout
             assert text.startswith("Usage: keychain-auth ")
             assert ("--log-json" if name == "start" else "--json") in text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 from daemon.requests import SUCCESS, read, request, results, write
 from support.world import World
 
@@ -49,3 +52,20 @@ def test_the_history_can_be_off(world: World) -> None:
         assert world.cli("set", "aws", "key", input=value).returncode == 0
     assert [row["number"] for row in world.cli_json("history", "aws", "key")] == [0]
     assert world.cli("restore-value", "aws", "key").returncode == 6
+
+
+def test_vault_check_while_the_daemon_serves(running: World) -> None:
+    for value in ("1", "2"):
+        assert running.cli("set", "aws", "key", input=value).returncode == 0
+    assert running.cli_json("vault", "check") == {
+        "secrets": 1,
+        "services": 1,
+        "earlier_values": 1,
+        "findings": [],
+        "ok": True,
+    }
+    with contextlib.closing(sqlite3.connect(f"{running.data_dir}/vault.db")) as db, db:
+        db.execute("UPDATE history SET value = zeroblob(40)")
+    done = running.cli("vault", "check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "an earlier value of 'key' in service 'aws' does not authenticate" in done.stderr

@@ -38,6 +38,7 @@ _COMMANDS = {
     "rm": ("secrets", "remove_secret"),
     "history": ("history", "history"),
     "restore-value": ("history", "restore_value"),
+    "vault": ("vault", "vault"),
     "audit": ("audit", "audit"),
     "keygen": ("signing", "keygen"),
     "sign": ("signing", "sign"),

@@ -5,6 +5,7 @@ Contract: as in ``admin``: each use is on record before its answer, no answer an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgspec
 
 from keychain_auth.daemon.admin import AdminCommands, AdminRequest
 from keychain_auth.errors import NotFound
+from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
 from keychain_auth.platform.base import Peer
 
@@ -24,10 +26,12 @@ class VaultCommands:
     def __init__(self, vault: Vault, commands: AdminCommands) -> None:
         self._vault = vault
         self._record = commands.record
+        self._checking = asyncio.Lock()
         self.table: Mapping[str, Command] = {
             "history": self._history,
             "restore-value": self._restore_value,
             "forget": self._forget,
+            "vault-check": self._check,
         }
 
     async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
@@ -46,6 +50,11 @@ class VaultCommands:
             raise _nothing_of(request)
         self._record(peer, path, "forget", request.service, (request.target,))
         await self._vault.forget(request.service, request.target)
+
+    async def _check(self, request: AdminRequest, peer: Peer, path: str) -> CheckReport:
+        self._record(peer, path, "vault_check", "", ())
+        async with self._checking:  # one at a time: each reads the whole vault
+            return await self._vault.check()
 
 
 def _nothing_of(request: AdminRequest) -> NotFound:

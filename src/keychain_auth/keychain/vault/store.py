@@ -118,6 +118,11 @@ class Reader:
         with self._errors("read"):
             yield from self._db.execute(_ALL, (INLINE_BYTES,))
 
+    def each(self, sql: str) -> Iterator[tuple[object, ...]]:
+        """The rows of a query, one after the other. Raises KeychainError."""
+        with self._errors("read"):
+            yield from self._db.execute(sql)
+
     def row(self, row_id: bytes) -> tuple[object, object, object] | None:
         """(name, value, generation) of one row as it is on disk now."""
         with self._errors("read"):

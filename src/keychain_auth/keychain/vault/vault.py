@@ -24,6 +24,7 @@ from typing import TypeVar
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
+from keychain_auth.keychain.vault.checking import CheckReport, check
 from keychain_auth.keychain.vault.format import (
     FORMAT,
     OWN_AUDIT_KEY,
@@ -304,6 +305,12 @@ class Vault:
             raise _is_closed()
         kept = self.own(OWN_AUDIT_KEY)
         return subkey(self._key, b"", "audit 1") if kept is None else bytes.fromhex(kept)
+
+    async def check(self) -> CheckReport:
+        """Look at every row on the disk, in a thread. Raises KeychainError if the file cannot be read."""
+        if self._closed:
+            raise _is_closed()
+        return await asyncio.to_thread(check, self.path, self._codec)
 
     def health(self) -> dict[str, object]:
         """See Keychain: backend, format, number of secrets and services, kinds of the key slots."""
