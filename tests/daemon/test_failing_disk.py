@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from daemon.requests import SUCCESS, failed, read, request, results, write
+from support import programs
 from support.talker import Talker
 from support.world import World
 
@@ -95,3 +97,61 @@ def test_a_vault_that_cannot_be_written_changes_nothing(world: World, disk: Smal
     told = [(line["result"], line["reason"]) for line in world.audit() if line["action"] == "write"]
     assert told == [("GRANTED", ""), ("GRANTED", ""), ("ERROR", "internal_error"), ("GRANTED", "")]
     assert "x" * 100 not in daemon.log
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_fails_under_the_vault_ends_nothing(world: World, number: int) -> None:
+    """``internal_error``, nothing half done, reads go on; and when the disk is mended, so is the daemon."""
+    library = programs.compiled(os.path.join(programs.HERE, "c", "faults.c"), shared=True)
+    world.env["LD_PRELOAD"] = programs.install(library, world.path("bin", "faults.so"), world.user)
+    world.env["FAULTS_UNDER"] = os.path.join(world.data_dir, "vault.db")
+    world.env["FAULTS_FILE"] = world.path("fails")
+    program = world.granted("talker", "aws")
+    daemon = world.start()
+    for name in ("LD_PRELOAD", "FAULTS_UNDER", "FAULTS_FILE"):
+        del world.env[name]
+    talker = world.talker(program)
+    batch = write({"a": "new", "b": "x" * 100_000})
+    assert talker.ask(write({"a": "old"})) == SUCCESS
+    world.write("fails", str(number))
+    for _ in range(3):
+        assert talker.ask(batch) == failed("internal_error")
+        assert talker.ask(request("delete", targets=["a"])) == failed("internal_error")
+        assert talker.ask(read("a", "b")) == results({"target": "a", "value": "old"})
+    assert world.cli("set", "aws", "a", input="other").returncode == 1
+    os.unlink(world.path("fails"))
+    assert talker.ask(read("a", "b")) == results({"target": "a", "value": "old"})
+    assert talker.ask(batch) == SUCCESS
+    assert len(talker.ask(read("a", "b"))["results"]) == 2
+    assert daemon.stop() == 0
+    world.start()
+    assert world.cli_json("vault", "check")["secrets"] == 2
+    assert world.cli("get", "aws", "a").stdout == "new"
+    assert "x" * 100 not in daemon.log
+
+
+def test_a_folder_that_cannot_be_written_stops_the_start_and_loses_nothing(world: World, disk: SmallDisk) -> None:
+    world.start().stop()
+    daemon = world.start()
+    assert world.cli("set", "aws", "a", input="v").returncode == 0
+    daemon.stop()
+    folder = world.path(".local/share")
+    before = _bytes_under(folder)
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    stopped = world.start(ready=False)
+    assert stopped.wait() == 1
+    assert "read-only" in stopped.log.lower()
+    assert "Next: " in stopped.log
+    assert _bytes_under(folder) == before
+    subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+    world.start()
+    assert world.cli("get", "aws", "a").stdout == "v"
+
+
+def _bytes_under(folder: str) -> dict[str, bytes]:
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                found[name] = file.read()
+    return found

@@ -1,0 +1,160 @@
+"""Death, power cuts and errors of the disk at every boundary: a batch is there whole or not at all, what was reported
+stays, and what failed changed nothing and can be tried again.
+
+A boundary is a call that changes the disk (``tests/support/c/faults.c``). FAULTS=all tries each of them in every way;
+otherwise an even choice of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fault_lab import CHANCE, ERRORS, FAIL, FOR_EVER, HALF, KILL, POWER, START, Disk, Fault, boundaries, held, states
+from test_vault_samples import held as held_with_names
+from test_vault_samples import sample
+from vault_lab import contents, fill, opened
+
+from keychain_auth.keychain.vault.store import connect
+from support import programs
+
+MOST = 10_000 if os.environ.get("FAULTS") == "all" else 9
+DEATHS = {
+    "killed": Fault(action=KILL),
+    "killed in the middle of a write": Fault(action=HALF),
+    "power cut": Fault(action=POWER),
+    "power cut, some of it written": Fault(action=CHANCE),
+}
+FAILURES = {
+    **{f"{os.strerror(number)}, once": Fault(action=FAIL, number=number) for number in ERRORS},
+    **{f"{os.strerror(number)}, until mended": Fault(action=FAIL, number=number, times=FOR_EVER) for number in ERRORS},
+}
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Disk]:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the disk that fails is preloaded by the loader of Linux")
+    made = Disk(programs.compiled(os.path.join(programs.HERE, "c", "faults.c"), shared=True))
+    yield made
+    made.close()
+
+
+def each(
+    disk: Disk, scenario: str, fault: Fault, folder: Path, prepare: Callable[[Path], None]
+) -> Iterator[tuple[int, list[int], Path]]:
+    """(status, reports, folder) for each boundary of the scenario at which the fault strikes."""
+    prepare(folder / "whole")
+    whole = disk.run(scenario, folder / "whole")
+    assert whole.status == 0
+    assert whole.boundaries > 5
+    for at in boundaries(whole.boundaries, MOST, fault.action + fault.number):
+        place = folder / str(at)
+        prepare(place)
+        status, reports, _ = disk.run(scenario, place, fault._replace(at=at, seed=at))
+        yield status, reports, place
+        shutil.rmtree(place)
+        shutil.rmtree(f"{place}.attic", ignore_errors=True)
+
+
+def started(folder: Path) -> None:
+    folder.mkdir()
+    fill(folder, START)
+
+
+def in_order(folder: Path) -> dict[str, str | None]:
+    """What the vault holds, after every row was checked and a change went through."""
+    with opened(folder) as (vault, runner):
+        report = runner.run(vault.check())
+        assert report.findings == []
+        found = held(vault)
+        runner.run(vault.write("later", [("t", "v")], {}))
+    with opened(folder) as (vault, runner):
+        assert contents(vault)["later", "t"] == ("v", None)
+        assert runner.run(vault.check()).ok
+    return found
+
+
+@pytest.mark.parametrize("fault", DEATHS.values(), ids=DEATHS.keys())
+def test_a_death_anywhere_leaves_whole_batches(disk: Disk, tmp_path: Path, fault: Fault) -> None:
+    known = states()
+    met = set()
+    for status, reports, place in each(disk, "changes", fault, tmp_path, started):
+        assert status == -9
+        done = reports[-1] if reports else 0
+        # What was under way may have been committed and not yet reported; nothing less, nothing else.
+        assert in_order(place) in known[done : done + 2], (place, reports)
+        met.add(done)
+    assert len(met) > 3
+
+
+@pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES.keys())
+def test_what_the_disk_refuses_did_not_happen_and_can_be_done_again(disk: Disk, tmp_path: Path, fault: Fault) -> None:
+    refused = 0
+    for status, reports, place in each(disk, "changes", fault, tmp_path, started):
+        assert status == 0, (place, reports)  # the child itself compared memory and model at each step
+        assert in_order(place) == states()[-1]
+        refused += any(report >= 100 for report in reports)
+    assert refused > 3
+
+
+@pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])
+def test_a_first_start_can_go_on(disk: Disk, tmp_path: Path, fault: Fault) -> None:
+    for status, reports, place in each(disk, "opening", fault, tmp_path, Path.mkdir):
+        assert status == (0 if fault.action == FAIL else -9), (place, reports)
+        assert in_order(place) == {}
+
+
+@pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])
+@pytest.mark.parametrize("name", ["format-1", "format-1-crashed"])
+def test_a_migration_is_whole_or_not_at_all(disk: Disk, tmp_path: Path, name: str, fault: Fault) -> None:
+    def old(folder: Path) -> None:
+        folder.mkdir()
+        sample(name, folder)
+
+    (tmp_path / "expected").mkdir()
+    expected = sample(name, tmp_path / "expected")
+    for status, reports, place in each(disk, "opening", fault, tmp_path, old):
+        assert status == (0 if fault.action == FAIL else -9), (place, reports)
+        db = connect(str(place / "vault.db"), "mode=ro")
+        assert db.execute("PRAGMA user_version").fetchone()[0] in (1, 2)
+        db.close()
+        assert held_with_names(place) == expected
+        in_order(place)
+
+
+@pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])
+def test_a_file_that_is_replaced_is_the_old_or_the_new(disk: Disk, tmp_path: Path, fault: Fault) -> None:
+    def old(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_bytes(b"0" * 10000)
+
+    for status, reports, place in each(disk, "replacing", fault, tmp_path, old):
+        assert status == (0 if fault.action == FAIL else -9), (place, reports)
+        done = max((report for report in reports if report < 100), default=0)
+        content = (place / "config.json").read_bytes()
+        assert content in [b"%d" % number * 10000 for number in (done, done + 1)], (place, reports, content[:1])
+
+
+def test_the_power_cut_is_one(disk: Disk, tmp_path: Path) -> None:
+    """The disk itself: what no fsync made durable is lost in a power cut, and is there after a kill."""
+    left = {
+        (KILL, 4): {"f": b"one"},
+        (POWER, 2): {},
+        (POWER, 3): {"f": b""},
+        (POWER, 4): {"f": b""},
+        (POWER, 5): {"f": b"one"},
+        (POWER, 6): {"f": b"one"},
+        (POWER, 7): {"f": b"one"},
+        (KILL, 7): {"g": b"onetwo"},
+        (HALF, 5): {"f": b"onet"},
+    }
+    for (action, at), expected in left.items():
+        folder = tmp_path / f"{action}-{at}"
+        folder.mkdir()
+        assert disk.run("careless", folder, Fault(at, action)).status == -9
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected, (action, at)
