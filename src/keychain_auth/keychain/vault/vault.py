@@ -310,7 +310,16 @@ class Vault:
         """Look at every row on the disk, in a thread. Raises KeychainError if the file cannot be read."""
         if self._closed:
             raise _is_closed()
-        return await asyncio.to_thread(check, self.path, self._codec)
+        while True:
+            codec = self._codec
+            try:
+                report = await asyncio.to_thread(check, self.path, codec)
+            except Exception:
+                if codec is self._codec:
+                    raise
+            if codec is self._codec:
+                return report
+            # A new vault key came meanwhile, and what was looked at by the old one says nothing.
 
     def health(self) -> dict[str, object]:
         """See Keychain: backend, format, number of secrets and services, kinds of the key slots."""
