@@ -67,11 +67,21 @@ class Program(msgspec.Struct, frozen=True, gc=False):
     sha256: str
 
 
+class Signature(msgspec.Struct, frozen=True, gc=False):
+    """A verified signature: the 32-byte public key that it fits, and the build number if it carries one."""
+
+    key: bytes
+    build: int | None = None
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who is asking, as far as the kernel and the files vouch for it.
 
     ``program`` is the running executable. ``script`` is the file that an interpreter runs, when its
     command line declares one. ``pid`` and ``uid`` are in the daemon's own namespaces.
+
+    ``signature`` was verified for the bytes of ``program``. Whether its key is trusted is for the policy to say, which
+    also makes the grade ``signed`` of it; ``grade`` is what the file is without.
 
     ``libraries`` are the files beside the program whose code it has mapped and that this user could replace.
     ``executable_memory``: it has memory that holds code of no file (what a just-in-time compiler makes).
@@ -86,6 +96,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     libraries: frozenset[Program] = frozenset()
     executable_memory: bool = False
     foreign_mounts: bool = False
+    signature: Signature | None = None
 
     @property
     def subject(self) -> Program:
@@ -99,7 +110,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     For a script, ``program`` is the script and ``interpreter`` what must run it. ``minimum_grade`` is how surely it
     must be known. ``allowed_targets`` is None (no limit) or a tuple of prefixes. ``libraries``, ``executable_memory``
     and ``foreign_mounts`` allow what ``Identity`` says under the same names; ``strict`` asks for the looks of strict
-    mode. ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
+    mode. ``signer`` is the public key whose signature this entry takes in place of the hash; ``no_rollback`` refuses
+    what has a lower build number than was seen. ``automatic``: no line of config.json, but what a trusted signer gives.
+
+    ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then).
     """
 
@@ -115,6 +129,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     executable_memory: bool = False
     foreign_mounts: bool = False
     strict: bool = False
+    signer: bytes | None = None
+    no_rollback: bool = False
+    automatic: bool = False
     withheld: dict[str, Grade] = {}
 
 

@@ -11,6 +11,10 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SECRET = "the secret that only the trusted program may have"
 
@@ -65,7 +69,7 @@ class NaiveBroker:
 
     def _serve(self, client: socket.socket) -> None:
         pid, _, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        trusted = self._hash(pid) == self._trusted
+        trusted = self._trusts(pid)
         try:
             for _ in client.makefile("rb"):
                 answer = {"status": "success", "value": SECRET} if trusted else {"status": "denied"}
@@ -73,9 +77,40 @@ class NaiveBroker:
         except OSError:
             return
 
+    def _trusts(self, pid: int) -> bool:
+        return self._hash(pid) == self._trusted
+
     def _hash(self, pid: int) -> str:
         path = f"/proc/{pid}/exe"
         if self._by_path:
             path = os.readlink(path)
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
+
+
+class NaiveSignerBroker(NaiveBroker):
+    """Takes the published rule at its word: a registered path keeps its grants whatever trusted signer signed the file.
+
+    It looks for a trailer anywhere near the end, and never at what a signer signed before.
+    """
+
+    def __init__(self, path: str, trusted: str, keys: Sequence[Ed25519PublicKey]) -> None:
+        self._path = trusted
+        self._keys = keys
+        super().__init__(path, trusted)
+
+    def _trusts(self, pid: int) -> bool:
+        if os.readlink(f"/proc/{pid}/exe") != self._path:
+            return False
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            content = file.read()
+        end = content.rfind(b"KCAS")
+        return any(_signed(key, content[end - 64 : end], content[: end - 64]) for key in self._keys)
+
+
+def _signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True

@@ -7,7 +7,7 @@ import json
 import threading
 import types
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -18,6 +18,7 @@ from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS, Refusal
 from keychain_auth.identity.facts import Code, ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
+from keychain_auth.model import Signature
 from keychain_auth.platform.base import Digest, Pace, PeerGone
 from keychain_auth.policy.parse import EMPTY, Policy, parse_policy
 from keychain_auth.wire.messages import Limits
@@ -50,7 +51,7 @@ class ScriptedPeer:
     def facts(self, *, patient: bool = False) -> PeerFacts:
         return self._looks.pop(0) if len(self._looks) > 1 else self._looks[0]
 
-    def hash_program(self, limit: int, pace: Pace) -> Digest:
+    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
         self.hashing.set()
         self.go.wait(10)
         pace()
@@ -95,6 +96,70 @@ def test_a_hash_is_remembered_only_where_that_is_sound() -> None:
 
     assert run(twice(True)) == 1
     assert run(twice(False)) == 2
+
+
+class SignedPeer(ScriptedPeer):
+    """Its file has a signature by ``signer``, which is found only if that key is tried."""
+
+    def __init__(self, signer: bytes) -> None:
+        super().__init__()
+        self.signer = signer
+
+    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
+        plain = super().hash_program(limit, pace, keys)
+        found = Signature(self.signer) if self.signer in keys else None
+        return msgspec.structs.replace(plain, signature=found, tried=frozenset(keys))
+
+
+def trusting(*keys: bytes) -> Policy:
+    return msgspec.structs.replace(EMPTY, signers={key: frozenset({"own"}) for key in keys})
+
+
+def test_a_file_is_read_again_for_a_signer_that_was_not_tried() -> None:
+    first, second = b"1" * 32, b"2" * 32
+
+    async def asked() -> list[tuple[Signature | None, int]]:
+        hasher, peer, seen = Hasher(1000), SignedPeer(second), []
+        for keys in ((first,), (first,), (first, second), (second,), (), (first, second)):
+            attested_now = await attested(hasher, peer, policy=trusting(*keys))
+            assert isinstance(attested_now, Attested)
+            seen.append((attested_now.identity.signature, peer.hashed))
+        hasher.close()
+        return seen
+
+    found = Signature(second)
+    # A remembered signature stays in the identity when nobody trusts it any more: the policy is asked each time.
+    assert run(asked()) == [(None, 1), (None, 1), (found, 2), (found, 2), (found, 2), (found, 2)]
+
+
+def test_who_waits_for_a_hash_that_tried_too_few_keys_has_it_read_again() -> None:
+    first, second = b"1" * 32, b"2" * 32
+
+    async def two() -> list[Signature | None]:
+        hasher, peer = Hasher(1000), SignedPeer(second)
+        peer.go.clear()
+        early = asyncio.ensure_future(attested(hasher, peer, policy=trusting(first)))
+        await asyncio.to_thread(peer.hashing.wait, 10)
+        late = asyncio.ensure_future(attested(hasher, peer, policy=trusting(first, second)))
+        await asyncio.sleep(0)
+        peer.go.set()
+        results = [await early, await late]
+        hasher.close()
+        return [result.identity.signature for result in results if isinstance(result, Attested)]
+
+    assert run(two()) == [None, Signature(second)]
+
+
+def test_a_file_without_a_signature_is_read_once_for_all_signers() -> None:
+    async def asked() -> int:
+        hasher = Hasher(1000)
+        peer = ScriptedPeer(digest=Digest(KEY, "a" * 64, of_root=False, keep=True, tried=None))
+        for keys in ((), (b"1" * 32,), (b"1" * 32, b"2" * 32)):
+            await attested(hasher, peer, policy=trusting(*keys))
+        hasher.close()
+        return peer.hashed
+
+    assert run(asked()) == 1
 
 
 def test_a_file_that_is_another_after_hashing_is_refused() -> None:

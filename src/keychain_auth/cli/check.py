@@ -6,21 +6,25 @@ It looks at the file on disk. A process that was started from an older version o
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
 
 import click
 
-from keychain_auth.cli import output, policy
-from keychain_auth.cli.location import grade_of
+from keychain_auth.cli import location, output, policy
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
+from keychain_auth.cli.signers import seen_builds
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
+from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Action, Denial, Entry, Grade, Identity, Program, Request
+from keychain_auth.policy.builds import Builds
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import describe_entry, explain, mend
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import Policy
+from keychain_auth.policy.signers import grade_of
 
 _ASKED: tuple[Action, ...] = ("read", "write", "search")
 
@@ -37,18 +41,19 @@ def check(path: str, service: str | None, as_json: bool) -> int:
     """
     if service is not None:
         checked_service(service)
-    known = policy.read(find_places())
+    places = find_places()
+    known = policy.read(places)
     try:
-        name = policy.known_program(known, path)
+        name = _name(known, path)
     except NotFound as missing:
         if not as_json:
             raise _better_advised(missing, path) from None
         output.print_json({"path": spellings(path)[0], "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
-    entry, grade, problem = _present(known, name)
+    entry, grade, problem = _present(known, name, seen_builds(places))
     answer: dict[str, Any] = {
         "path": name,
-        "registered": True,
+        "registered": not entry.automatic,
         "fits": problem is None,
         "why": None if problem is None else explain(problem),
         "mend": "" if problem is None else mend(problem),
@@ -69,23 +74,46 @@ def check(path: str, service: str | None, as_json: bool) -> int:
     return EXIT_DONE if allowed else EXIT_DENIED
 
 
-def _present(known: Policy, name: str) -> tuple[Entry, Grade | None, Denial | None]:
-    """The entry that the files of this moment match or the nearest one, the grade of its program, what does not fit."""
-    nearest = known.by_path[name][0]
+def _name(known: Policy, path: str) -> str:
+    """The path of a known program, or of one that a trusted signer signed. Raises NotFound."""
     try:
-        program = Program(name, look_at(name).program.sha256)
-        if nearest.interpreter is None:
-            identity = Identity(program, grade_of(name), pid=0, uid=os.geteuid())
-        else:
-            interpreter = look_at(nearest.interpreter.path).program
-            # The best that a script can be: launched. Started otherwise, it is declared.
-            identity = Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
+        return policy.known_program(known, path)
+    except NotFound as missing:
+        try:
+            file = look_at(path, known.signers)
+        except KeychainAuthError:
+            raise missing from None
+        if file.signature is None or file.is_interpreter:
+            raise
+        return file.program.path
+
+
+def _present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | None, Denial | None]:
+    """The entry that the files of this moment match or the nearest one, the grade of its program, what does not fit."""
+    nearest = next(iter(known.by_path.get(name, ())), None)
+    try:
+        identity = _identity(known, name, nearest)
     except KeychainAuthError as error:
+        if nearest is None:
+            raise
         return nearest, None, Denial("unregistered_binary_pending_approval", "path", name, str(error), nearest)
-    found = match(known, identity)
-    if isinstance(found, Denial):
-        return found.entry or nearest, identity.grade, found
-    return found, identity.grade, None
+    found = match(known, identity, builds)
+    problem = found if isinstance(found, Denial) else None
+    entry = found.entry or nearest if isinstance(found, Denial) else found
+    if entry is None:  # it was replaced between two looks at it
+        raise NotFound(f"{name} is not registered", hint=f"keychain-auth register {shlex.quote(name)}")
+    return entry, grade_of(known, identity), problem
+
+
+def _identity(known: Policy, name: str, nearest: Entry | None) -> Identity:
+    """What the daemon would make of the program, started now. Raises KeychainAuthError."""
+    file = look_at(name, known.signers)
+    program = Program(name, file.program.sha256)
+    if nearest is None or nearest.interpreter is None:
+        return Identity(program, location.grade_of(name), pid=0, uid=os.geteuid(), signature=file.signature)
+    interpreter = look_at(nearest.interpreter.path).program
+    # The best that a script can be: launched. Started otherwise, it is declared.
+    return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
 
 
 def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
@@ -112,7 +140,12 @@ def _better_advised(missing: NotFound, path: str) -> NotFound:
 
 def _tell(answer: dict[str, Any], entry: Entry) -> None:
     output.say(answer["path"])
-    if answer["fits"]:
+    if entry.signer is not None:
+        by = f"signed by {key_text(entry.signer)}"
+        output.say(f"  not registered, but {by}" if entry.automatic else f"  counts as the same program if {by}")
+    if entry.automatic and answer["fits"]:
+        output.say(f"  so it has full access to {', '.join(sorted(entry.read_services))}")
+    elif answer["fits"]:
         output.say(f"  registered {entry.registered_at}, and still the same file".replace(" ,", ","))
     else:
         output.say(f"  registered, but not as it is now: {answer['why']}")

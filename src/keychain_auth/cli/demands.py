@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from keychain_auth.cli.programs import look_at
+from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy.edit import Document
@@ -44,6 +45,16 @@ _OPTIONS = (
         "--executable-memory", is_flag=True, help="It may run code that it makes itself (a just-in-time compiler)."
     ),
     click.option("--foreign-mounts", is_flag=True, help="It may run with mounts of its own (PrivateTmp= of systemd)."),
+    click.option(
+        "--signer",
+        metavar="SERVICE|KEY",
+        help="Every build that this trusted signer signs counts as the program, not only the present one.",
+    ),
+    click.option(
+        "--no-rollback/--allow-rollback",
+        default=None,
+        help="Refuse a build with a lower number than was seen. Needs --signer, and builds signed with a number.",
+    ),
     click.option("--strict", is_flag=True, help="Look for changed code in memory and for others on its connection."),
 )
 
@@ -64,11 +75,13 @@ def demands(
     executable_memory: bool,
     foreign_mounts: bool,
     strict: bool,
+    signer: str | None,
+    no_rollback: bool | None,
 ) -> Document:
     """The fields of the entry that the options ask for. Raises UsageError, NotFound."""
     if allow_declared and (not is_script or minimum_grade not in (None, Grade.DECLARED)):
         raise UsageError("--allow-declared is for scripts, and goes with no other minimum grade")
-    fields: Document = {}
+    fields = signer_demands(signer, no_rollback, is_script=is_script)
     if allow_declared or minimum_grade is not None:
         fields["minimum_grade"] = minimum_grade or Grade.DECLARED.value
     if libraries:

@@ -30,14 +30,26 @@ from keychain_auth.policy import edit
     multiple=True,
     help="Limit it, in every service, to targets that begin with PREFIX. May be given several times.",
 )
+@click.option(
+    "--no-rollback/--allow-rollback",
+    default=None,
+    help="Refuse a build with a lower number than was seen. For programs registered with --signer.",
+)
 @json_option
 def authorize(
-    path: str, service: str, read: bool, write: bool, search: bool, targets: tuple[str, ...], as_json: bool
+    path: str,
+    service: str,
+    read: bool,
+    write: bool,
+    search: bool,
+    targets: tuple[str, ...],
+    no_rollback: bool | None,
+    as_json: bool,
 ) -> None:
     """Allow the known program PATH to use SERVICE.
 
-    Without --read, --write and --search it gets all three: full access to the service. (With --targets alone, a
-    service that it may use already stays as it is.) Grants add up; `revoke` takes them away.
+    Without --read, --write and --search it gets all three: full access to the service. (With --targets or
+    --no-rollback alone, a service that it may use already stays as it is.) Grants add up; `revoke` takes them away.
     """
     checked_service(service)
     for prefix in targets:
@@ -45,7 +57,8 @@ def authorize(
 
     def grant(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
         known = policy.known_path(document, path)
-        everything = not (read or write or search or (targets and _may_use(document, known, service)))
+        narrowed = bool(targets) or no_rollback is not None
+        everything = not (read or write or search or (narrowed and _may_use(document, known, service)))
         changed = edit.authorize(
             document,
             known,
@@ -54,6 +67,7 @@ def authorize(
             write=write or everything,
             search=search or everything,
             targets=targets,
+            demands=None if no_rollback is None else {"no_rollback": no_rollback},
         )
         return changed, (known, policy.entry_of(changed, known))
 

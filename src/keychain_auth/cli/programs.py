@@ -14,8 +14,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
-from keychain_auth.identity.signature import Signature, Trailer
-from keychain_auth.model import Program
+from keychain_auth.identity.signature import Trailer
+from keychain_auth.model import Program, Signature
 from keychain_auth.platform.signed_file import Examined, examine
 from keychain_auth.policy.interpreters import is_interpreter
 

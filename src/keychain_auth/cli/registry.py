@@ -20,6 +20,7 @@ from keychain_auth.cli.options import json_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
+from keychain_auth.cli.signers import warnings_about_signer
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Entry, Grade, Program
@@ -56,6 +57,7 @@ def register(path: str, script: bool, interpreter: str | None, as_json: bool, **
         warnings.append(f"{file.program.path} is no ELF program: the kernel will hardly name it as what runs")
     now = stamp(datetime.now(UTC))
     outcome = policy.change(places, lambda document: edit.register(document, file.program, now, demands=wanted))
+    warnings += warnings_about_signer(places, file.program.path)
     _tell(outcome, file.program, None, _entry(places, file.program), warnings, as_json)
 
 

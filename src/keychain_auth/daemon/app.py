@@ -23,6 +23,7 @@ from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
 from keychain_auth.daemon.admin_vault import VaultCommands
 from keychain_auth.daemon.attestation import Attestor
+from keychain_auth.daemon.builds_file import BuildsFile
 from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.housekeeping import Housekeeping
@@ -31,7 +32,6 @@ from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.policy_file import PolicyFile
-from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.turn import Turn
@@ -64,6 +64,7 @@ class App:
         except PolicyFormatError as error:
             raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {places.policy}") from None
         self._policy_file.on_change = self._policy_changed
+        self._builds = BuildsFile(places.builds)
         with contextlib.ExitStack() as undo:
             # The socket before the vault: a second daemon is told about the first, not about a locked file.
             self._listener = self._platform.listen(places.agent_socket)
@@ -100,15 +101,14 @@ class App:
         self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict)
         pending = PendingFile(self._places.pending, self._journal)
-        self._refusals = Refusals(turn, self._journal, self._settings.audit)
-        pipeline = Pipeline(self._vault, turn, self._refusals, self._journal, limits)
-        self._gate = Gate(attestor, self._policy_file, pending, pipeline, turn, self._refusals)
+        pipeline = Pipeline(self._vault, turn, self._journal, limits)
+        self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._journal)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
         commands.add(VaultCommands(self._vault, commands).table)
-        admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
+        admin_gate = AdminGate(host, commands, self._journal, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
-        housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
+        housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -133,7 +133,7 @@ class App:
         await pending.close(_STOP_SECONDS)
         self._hasher.close()
         self._looks.close()
-        self._refusals.summarise(all_of_them=True)
+        self._builds.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
         await self._vault.close()

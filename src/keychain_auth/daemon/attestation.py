@@ -25,9 +25,9 @@ from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.identity.facts import HostFacts, MappedFile, PeerFacts
 from keychain_auth.model import Denial, Entry, Identity, Program
-from keychain_auth.platform.base import FileTooLarge, NeedsThread, Peer, PeerGone, Script
+from keychain_auth.platform.base import Digest, FileTooLarge, NeedsThread, Peer, PeerGone, Script
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
-from keychain_auth.policy.match import NOT_REGISTERED, match
+from keychain_auth.policy.match import NOT_REGISTERED, match, registered_entry
 from keychain_auth.policy.parse import Policy
 from keychain_auth.wire.messages import RATE_LIMITED, Limits
 
@@ -83,27 +83,41 @@ class Attestor:
     async def _native(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         key = facts.executable.key
         registered = facts.executable.path in policy.by_path
-        digest = self._hasher.remembered(key)
+        keys = frozenset(policy.signers)
+        digest = self._hasher.remembered(key, keys)
         libraries = frozenset[Program]()
         if digest is None or facts.code.files:
             with self._waiting(peer, registered):
-                digest = await self._hasher.digest(key, peer.hash_program, registered, until - time.monotonic())
-                libraries = await self._libraries(peer, facts, policy, digest.sha256, until)
+                make, left = partial(peer.hash_program, keys=keys), until - time.monotonic()
+                digest = await self._hasher.digest(key, make, registered, left, keys)
+                libraries = await self._libraries(peer, facts, self._entry(policy, facts, digest), until)
             if (refusal := await self._second_look(peer, facts, until)) is not None:
                 return refusal
-        identity = attest.native(facts, digest.sha256, self._host, of_root=digest.of_root, libraries=libraries)
+        identity = self._identity(facts, digest, libraries)
         entry = match(policy, identity)
         if isinstance(entry, Denial) and entry.reason == NOT_REGISTERED:
             # In a thread: a command line lies in its process's own pages, which can be mapped from what never answers.
             return Attested(identity, await self._look(peer, peer.command_line, until))
         return await self._strictly(peer, facts, entry, until) or Attested(identity, ())
 
-    async def _libraries(
-        self, peer: Peer, facts: PeerFacts, policy: Policy, sha256: str, until: float
-    ) -> frozenset[Program]:
+    def _identity(self, facts: PeerFacts, digest: Digest, libraries: frozenset[Program] = frozenset()) -> Identity:
+        return attest.native(
+            facts,
+            digest.sha256,
+            self._host,
+            of_root=digest.of_root,
+            libraries=libraries,
+            signature=digest.signature,
+        )
+
+    def _entry(self, policy: Policy, facts: PeerFacts, digest: Digest) -> Entry | None:
+        """The entry of a program of which it is not known yet what it has loaded."""
+        entry = registered_entry(policy, self._identity(facts, digest))
+        return entry if isinstance(entry, Entry) else None
+
+    async def _libraries(self, peer: Peer, facts: PeerFacts, entry: Entry | None, until: float) -> frozenset[Program]:
         """What it has loaded that root did not install. Where the entry cannot have listed it all, names are enough."""
         files = facts.code.files
-        entry = policy.by_program.get((facts.executable.path, sha256))
         if entry is None or len(entry.libraries) < len(files):
             return frozenset(Program(file.path, "") for file in files)
         return frozenset([await self._library(peer, file, until) for file in files])
@@ -153,7 +167,7 @@ class Attestor:
         if (refusal := await self._second_look(peer, facts, until)) is not None:
             return refusal
         if script is None:
-            return Attested(attest.native(facts, digest.sha256, self._host, of_root=digest.of_root), arguments)
+            return Attested(self._identity(facts, digest), arguments)
         identity = attest.declared(facts, digest.sha256, script.hashed(content), self._host)
         if isinstance(identity, Refusal):
             return identity

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.attestation import Attested
+from keychain_auth.daemon.builds_file import BuildsFile
 from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry
 from keychain_auth.policy.match import match
 from keychain_auth.policy.pending import pending_entry
@@ -21,13 +23,16 @@ _DETAIL_CHARS = 500  # it can hold names that a client chose
 class Caller:
     """One connection's other end. The identity is fixed; the entry follows the policy."""
 
-    __slots__ = ("_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields", "identity")
+    __slots__ = (
+        "_builds", "_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields", "identity",
+    )  # fmt: skip
 
-    def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile) -> None:
+    def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile, builds: BuildsFile) -> None:
         self.identity = attested.identity
         self._command_line = attested.command_line
         self._policy_file = policy_file
         self._pending = pending
+        self._builds = builds
         self._generation = 0
         self._entry: Entry | Denial | None = None
         script = self.identity.script
@@ -44,9 +49,23 @@ class Caller:
         """The caller's entry in the policy in force, or why there is none."""
         policy_file = self._policy_file
         if self._entry is None or self._generation != policy_file.generation:
-            self._entry = match(policy_file.policy, self.identity)
+            self._entry = match(policy_file.policy, self.identity, self._builds.seen)
             self._generation = policy_file.generation
         return self._entry
+
+    async def remember_build(self, entry: Entry) -> None:
+        """For an entry that refuses older builds: this one was seen. Raises OSError if that cannot be made durable."""
+        signature = self.identity.signature
+        if entry.no_rollback and signature is not None and signature.build is not None:
+            await self._builds.record(entry.program.path, signature.key, signature.build)
+
+    def signed_by(self, entry: Entry) -> str | None:
+        """Whose signature the entry rests on, for the record; None if on nobody's."""
+        signature = self.identity.signature
+        if signature is None or entry.signer != signature.key:
+            return None
+        build = "" if signature.build is None else f", build {signature.build}"
+        return f"signed by {key_text(signature.key)}{build}"
 
     async def queue(self) -> None:
         """Put the program into the pending queue; returns when it is there."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity.facts import FileKey
@@ -56,23 +56,26 @@ class Lane:
         """Stop; does not wait."""
         self._workers.close()
 
-    def remembered(self, key: FileKey) -> Digest | None:
-        """The digest of this version of the file, if it is known."""
-        return self._remembered.get(key)
+    def remembered(self, key: FileKey, keys: Collection[bytes] = ()) -> Digest | None:
+        """The digest of this version of the file, if it is known, and known whether one of ``keys`` signed it."""
+        known = self._remembered.get(key)
+        return known if known is not None and known.answers(keys) else None
 
-    async def digest(self, key: FileKey, make: Hash, seconds: float) -> Digest:
-        """The digest of the file ``key``, by ``make`` if nobody else hashes it already.
+    async def digest(self, key: FileKey, make: Hash, seconds: float, keys: Collection[bytes] = ()) -> Digest:
+        """The digest of the file ``key``, by ``make`` (which tries ``keys``) if nobody else hashes it already.
 
         Raises Overdue after ``seconds``; PeerGone if it is another file by now; FileTooLarge, OSError.
         """
         until = time.monotonic() + seconds
-        while (known := self._remembered.get(key)) is None:
+        while (known := self.remembered(key, keys)) is None:
             first = key not in self._running
             outcome = await self._outcome(key, make, until - time.monotonic())
             if isinstance(outcome, Digest):
                 if outcome.key != key:
                     raise PeerGone("its file changed while it was hashed")
-                return outcome
+                if outcome.answers(keys):
+                    return outcome
+                continue  # it was hashed for somebody who came before the newest signer was trusted
             # It was read through another peer, which is gone, or for one that left: then try with this one.
             if not isinstance(outcome, _Abandoned) and (first or not isinstance(outcome, PeerGone | OSError)):
                 raise outcome
@@ -120,17 +123,19 @@ class Hasher:
         self._registered.close()
         self._strangers.close()
 
-    def remembered(self, key: FileKey) -> Digest | None:
-        """The digest of this version of the file, if it is known."""
-        return self._registered.remembered(key) or self._strangers.remembered(key)
+    def remembered(self, key: FileKey, keys: Collection[bytes] = ()) -> Digest | None:
+        """See ``Lane.remembered``."""
+        return self._registered.remembered(key, keys) or self._strangers.remembered(key, keys)
 
-    async def digest(self, key: FileKey, make: Hash, registered: bool, seconds: float) -> Digest:
+    async def digest(
+        self, key: FileKey, make: Hash, registered: bool, seconds: float, keys: Collection[bytes] = ()
+    ) -> Digest:
         """See ``Lane.digest``. A file above the limit does not even wait for a thread."""
         if key.size > self._limit:
             raise FileTooLarge(f"{key.size} bytes; the daemon hashes up to {self._limit}")
-        known = self.remembered(key)
+        known = self.remembered(key, keys)
         lane = self._registered if registered else self._strangers
-        return known or await lane.digest(key, make, seconds)
+        return known or await lane.digest(key, make, seconds, keys)
 
 
 def _run(make: Hash, limit: int, task: _Task, gentle: bool) -> Digest:

@@ -19,6 +19,7 @@ class Places(NamedTuple):
     vault: str
     vault_key: str
     audit_log: str
+    builds: str
 
 
 def find_places(socket: str | None = None) -> Places:
@@ -34,4 +35,5 @@ def find_places(socket: str | None = None) -> Places:
         vault=data,
         vault_key=os.path.join(data, "vault.key"),
         audit_log=os.path.join(data, "audit.log"),
+        builds=os.path.join(data, "builds.json"),
     )

@@ -27,7 +27,7 @@ from __future__ import annotations
 import msgspec
 
 from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts, StrictFacts
-from keychain_auth.model import Grade, Identity, Program
+from keychain_auth.model import Grade, Identity, Program, Signature
 
 USER_NOT_ALLOWED = "user_not_allowed"
 IDENTITY_NOT_VERIFIED = "identity_not_verified"
@@ -129,7 +129,13 @@ def judge_strict(facts: StrictFacts) -> Refusal | None:
 
 
 def native(
-    facts: PeerFacts, sha256: str, host: HostFacts, *, of_root: bool, libraries: frozenset[Program] = frozenset()
+    facts: PeerFacts,
+    sha256: str,
+    host: HostFacts,
+    *,
+    of_root: bool,
+    libraries: frozenset[Program] = frozenset(),
+    signature: Signature | None = None,
 ) -> Identity:
     """The identity of a program that the kernel runs directly. ``of_root``: only root can replace its file."""
     return Identity(
@@ -140,6 +146,7 @@ def native(
         libraries=libraries,
         executable_memory=facts.code.in_memory,
         foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
+        signature=signature,
     )
 
 

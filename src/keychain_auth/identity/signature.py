@@ -62,13 +62,6 @@ class Trailer(msgspec.Struct, frozen=True, gc=False):
     problem: str = ""
 
 
-class Signature(msgspec.Struct, frozen=True, gc=False):
-    """A verified signature: the 32-byte public key that it fits, and the build number if it carries one."""
-
-    key: bytes
-    build: int | None = None
-
-
 def parse_trailer(tail: bytes, size: int) -> Trailer | None:
     """What ``tail``, the last TAIL_BYTES (or all) of a file of ``size`` bytes, says; None if the file is not signed."""
     if len(tail) < TRAILER_BYTES or not tail.endswith(MAGIC):

@@ -7,12 +7,13 @@ A platform is a folder beside this file; it fills in facts and moves bytes. What
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
 
 from keychain_auth.identity.facts import FileKey, HostFacts, MappedFile, PeerFacts, ScriptFacts, StrictFacts
+from keychain_auth.model import Signature
 
 Pace = Callable[[], None]
 """Called between the pieces of a long read: it may sleep, or raise to end the read."""
@@ -32,12 +33,22 @@ class FileTooLarge(Exception):
 
 class Digest(msgspec.Struct, frozen=True, gc=False):
     """A file's SHA-256 in hex. ``of_root``: only root can change or replace it. ``keep``: it cannot change without its
-    key changing."""
+    key changing.
+
+    ``signature`` is verified, for the same bytes as the hash. ``tried`` are the public keys that it may be by; None if
+    the file is not signed, so that no key could make a difference.
+    """
 
     key: FileKey
     sha256: str
     of_root: bool
     keep: bool
+    signature: Signature | None = None
+    tried: frozenset[bytes] | None = frozenset()
+
+    def answers(self, keys: Collection[bytes]) -> bool:
+        """Does it say whether one of ``keys`` signed the file?"""
+        return self.tried is None or self.tried.issuperset(keys)
 
 
 class Script(Protocol):
@@ -65,8 +76,11 @@ class Peer(Protocol):
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """What the kernel says now. Raises PeerGone; NeedsThread unless ``patient``."""
 
-    def hash_program(self, limit: int, pace: Pace) -> Digest:
-        """Hash the running executable; for a worker thread. Raises PeerGone, FileTooLarge, and what ``pace`` raises."""
+    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
+        """Hash the running executable, and look whether one of the public ``keys`` signed it; for a worker thread.
+
+        Raises PeerGone, FileTooLarge, and what ``pace`` raises.
+        """
 
     def open_library(self, file: MappedFile) -> Script | None:
         """A mapped file, opened and not yet read; for a worker thread. None if it does not stand at its path."""

@@ -17,8 +17,9 @@ from collections.abc import Collection
 import msgspec
 
 from keychain_auth.crypto.ed25519 import Verification, verify_short
-from keychain_auth.identity.signature import TAIL_BYTES, Signature, Trailer, candidates, parse_trailer
-from keychain_auth.platform.base import FileTooLarge
+from keychain_auth.identity.signature import TAIL_BYTES, Trailer, candidates, parse_trailer
+from keychain_auth.model import Signature
+from keychain_auth.platform.base import FileTooLarge, Pace
 
 _CHUNK = 1024 * 1024
 
@@ -34,9 +35,21 @@ class Examined(msgspec.Struct, frozen=True, gc=False):
     signature: Signature | None
     digested: bool = False
 
+    @property
+    def is_signed(self) -> bool:
+        """Does its end claim a signature that some key could be right for?"""
+        return self.trailer is not None and not self.trailer.problem
 
-def examine(fd: int, size: int, keys: Collection[bytes], limit: int) -> Examined:
-    """Read the file behind ``fd``, of ``size`` bytes when it was looked at. Raises FileTooLarge, OSError."""
+
+def without_rest() -> None:
+    """The pace of a read that nobody has to be spared."""
+
+
+def examine(fd: int, size: int, keys: Collection[bytes], limit: int, pace: Pace = without_rest) -> Examined:
+    """Read the file behind ``fd``, of ``size`` bytes when it was looked at; ``pace`` is called after each MiB.
+
+    Raises FileTooLarge, OSError, and what ``pace`` raises.
+    """
     found = parse_trailer(os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
     checks = [] if found is None else [Verification(key, found.signature) for key in candidates(found, keys)]
     covered = size if found is None else found.covered
@@ -48,12 +61,14 @@ def examine(fd: int, size: int, keys: Collection[bytes], limit: int) -> Examined
         state.update(buffer[:count])
         for check in checks:
             check.update(buffer[:count])
+        pace()
     digest = state.digest()
     while count := os.preadv(fd, [buffer], position):
         position += count
         state.update(buffer[:count])
         if position > limit:
             raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
+        pace()
     return _judged(state.hexdigest(), digest, found, checks)
 
 

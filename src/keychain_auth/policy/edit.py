@@ -7,6 +7,7 @@ and its fields. Every result must pass ``parse_policy`` before it is written.
 from __future__ import annotations
 
 import copy
+import shlex
 from typing import Any
 
 from keychain_auth.errors import NotFound, UsageError
@@ -42,7 +43,7 @@ def register(
         before = copy.deepcopy(known)
         _refresh(changed, program, interpreter)
         for existing in known:
-            existing.update(_added(existing, demands or {}))
+            _demand(existing, _added(existing, demands or {}))
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
     entry: Document = {
         "path": program.path,
@@ -54,7 +55,7 @@ def register(
     }
     if interpreter is not None:
         entry["interpreter"] = {"path": interpreter.path, "hash": f"sha256:{interpreter.sha256}"}
-    entry.update(demands or {})
+    _demand(entry, demands)
     changed.setdefault("registered_binaries", []).append(entry)
     return changed, "registered"
 
@@ -76,8 +77,9 @@ def authorize(
     write: bool,
     search: bool,
     targets: tuple[str, ...] = (),
+    demands: Document | None = None,
 ) -> Document:
-    """Add grants to the entries of ``path``. Raises NotFound for an unknown path."""
+    """Add grants to the entries of ``path``; ``demands`` as in ``register``. Raises NotFound for an unknown path."""
     changed = copy.deepcopy(document)
     for entry in _known(changed, path):
         if read:
@@ -88,6 +90,7 @@ def authorize(
             entry["can_search"] = True
         for target in targets:
             _add(entry, "allowed_targets", target)
+        _demand(entry, demands)
     return changed
 
 
@@ -130,6 +133,15 @@ def require_grade(document: Document, service: str, minimum: str | None) -> Docu
         others.append({"service": service, "minimum_grade": minimum})
     changed["services"] = others
     return changed
+
+
+def _demand(entry: Document, demands: Document | None) -> None:
+    entry.update(demands or {})
+    if entry.get("no_rollback") and not entry.get("signer"):
+        raise UsageError(
+            "a build number counts only if it is signed: who is the signer?",
+            hint=f"keychain-auth register {shlex.quote(entry['path'])} --signer KEY --no-rollback",
+        )
 
 
 def _refresh(document: Document, program: Program, interpreter: Program | None) -> None:

@@ -25,6 +25,10 @@ def mend(denial: Denial, service: str = "") -> str:
         return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
     path, service = quote(denial.entry.program.path), quote(service)
     register = f"keychain-auth register {'--script ' if denial.entry.interpreter else ''}{path}"
+    if denial.entry.automatic and denial.entry.signer is not None:  # it has no entry yet that could say more
+        register = f"{register} --signer {key_text(denial.entry.signer)}"
+        if denial.field.startswith("allowed_") or denial.field == "can_search":
+            return register
     return {
         "hash": f"keychain-auth upgrade {path}",
         "interpreter": f"keychain-auth upgrade {path}",
@@ -63,6 +67,8 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "executable_memory": entry.executable_memory,
         "foreign_mounts": entry.foreign_mounts,
         "strict": entry.strict,
+        "signer": None if entry.signer is None else key_text(entry.signer),
+        "no_rollback": entry.no_rollback,
     }
 
 

@@ -1,6 +1,7 @@
 """Which entry, if any, is the identity's own. Pure.
 
-Contract (protocol, section "Caller identity"): path and SHA-256 must both match one entry. For a script the
+Contract (protocol, section "Caller identity"): path and SHA-256 must both match one entry, or a trusted signer vouches
+for the program (``signers``). For a script the
 subject is the script, and the interpreter must match as well. An interpreter without a declared script matches nothing,
 whatever config.json says.
 
@@ -13,27 +14,35 @@ from __future__ import annotations
 
 import msgspec
 
-from keychain_auth.model import Denial, Entry, Identity, Program
+from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.policy.builds import NOTHING_SEEN, Builds
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.parse import Policy
+from keychain_auth.policy.signers import grade_of, outdated, signer_of, vouched
 
 NOT_REGISTERED = "unregistered_binary_pending_approval"
 NOT_SURE_ENOUGH = "identity_not_verified"
 
 
-def match(policy: Policy, identity: Identity) -> Entry | Denial:
-    """The entry of ``identity``, or a Denial that says what did not fit."""
-    entry = _registered(policy, identity)
+def match(policy: Policy, identity: Identity, builds: Builds = NOTHING_SEEN) -> Entry | Denial:
+    """The entry of ``identity``, or a Denial that says what did not fit. ``builds`` are the newest that were seen."""
+    entry = registered_entry(policy, identity)
     if isinstance(entry, Denial):
         return entry
-    return _unsure(entry, identity) or _without_withheld(policy, entry, identity)
+    build = None if identity.signature is None else identity.signature.build
+    refusal = outdated(entry, signer_of(policy, identity), build, builds)
+    grade = grade_of(policy, identity)
+    return refusal or _unsure(entry, identity, grade) or _without_withheld(policy, entry, grade)
 
 
-def _registered(policy: Policy, identity: Identity) -> Entry | Denial:
+def registered_entry(policy: Policy, identity: Identity) -> Entry | Denial:
+    """The entry that path and content lead to, whatever else it asks for."""
     subject = identity.subject
     if identity.script is None and is_interpreter(subject.path):
         return _denial("interpreter", "an interpreter running a registered script", f"{subject.path} alone")
     entry = policy.by_program.get((subject.path, subject.sha256))
+    if entry is None and (signer := signer_of(policy, identity)) is not None:
+        return vouched(policy, identity, signer)
     if entry is None:
         others = policy.by_path.get(subject.path)
         if others is None:
@@ -46,10 +55,10 @@ def _registered(policy: Policy, identity: Identity) -> Entry | Denial:
     return entry
 
 
-def _unsure(entry: Entry, identity: Identity) -> Denial | None:
+def _unsure(entry: Entry, identity: Identity, grade: Grade) -> Denial | None:
     """Why the entry is not content with what is known of the process; None if it is."""
-    if not identity.grade.reaches(entry.minimum_grade):
-        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, identity.grade, entry)
+    if not grade.reaches(entry.minimum_grade):
+        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, grade, entry)
     for library in sorted(identity.libraries - entry.libraries, key=lambda library: library.path):
         return Denial(NOT_SURE_ENOUGH, "libraries", "only code that the entry lists", library.path, entry)
     if identity.executable_memory and not entry.executable_memory:
@@ -59,13 +68,13 @@ def _unsure(entry: Entry, identity: Identity) -> Denial | None:
     return None
 
 
-def _without_withheld(policy: Policy, entry: Entry, identity: Identity) -> Entry:
+def _without_withheld(policy: Policy, entry: Entry, grade: Grade) -> Entry:
     """The entry less the services that ask for a surer grade than this caller's."""
     named = entry.read_services | entry.write_services
     withheld = {
         service: minimum
         for service, minimum in policy.service_grades.items()
-        if service in named and not identity.grade.reaches(minimum)
+        if service in named and not grade.reaches(minimum)
     }
     if not withheld:
         return entry

@@ -54,6 +54,8 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     executable_memory: bool = False
     foreign_mounts: bool = False
     strict: bool = False
+    signer: str | None = None
+    no_rollback: bool = False
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,6 +113,8 @@ def parse_policy(content: bytes) -> Policy:
         key = (entry.program.path, entry.program.sha256)
         if key in by_program:
             _refuse(text, f"$.registered_binaries[{number}]", "a second entry for the same path and hash")
+        if entry.signer is not None and any(other.signer == entry.signer for other in by_path.get(key[0], ())):
+            _refuse(text, f"$.registered_binaries[{number}].signer", "a second entry for the same path and signer")
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
     interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
@@ -182,7 +186,19 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         executable_memory=document.executable_memory,
         foreign_mounts=document.foreign_mounts,
         strict=document.strict,
+        signer=_signer(text, field, document),
+        no_rollback=document.no_rollback,
     )
+
+
+def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:
+    if document.signer is None:
+        if document.no_rollback:
+            _refuse(text, f"{field}.no_rollback", "a build number counts only if it is signed: name the signer")
+        return None
+    if document.interpreter is not None:
+        _refuse(text, f"{field}.signer", "a script cannot be signed")
+    return _public_key(text, f"{field}.signer", document.signer)
 
 
 def _check_name(text: str, field: str, word: str, longest: int) -> None:
@@ -196,10 +212,7 @@ def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozense
     for number, document in enumerate(documents):
         field = f"$.trusted_signers[{number}]"
         _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
-        try:
-            key = parse_public_key(document.public_key)
-        except ValueError as problem:
-            _refuse(text, f"{field}.public_key", str(problem))
+        key = _public_key(text, f"{field}.public_key", document.public_key)
         services = signers.get(key, frozenset())
         if document.service in services:  # who removes one of the two would think that the key is gone
             _refuse(text, field, "a second time the same key for the same service")
@@ -207,6 +220,13 @@ def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozense
         if len(signers) > MOST_SIGNERS:
             _refuse(text, field, f"more than {MOST_SIGNERS} different keys")
     return signers
+
+
+def _public_key(text: str, field: str, word: str) -> bytes:
+    try:
+        return parse_public_key(word)
+    except ValueError as problem:
+        _refuse(text, field, str(problem))
 
 
 def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -> Program:

@@ -20,25 +20,23 @@ a mapping from a FUSE server that answers late; EXT4_IOC_MOVE_EXT). docs/threat-
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import time
+from collections.abc import Collection
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.signed_file import examine, without_rest
 
-_CHUNK = 1024 * 1024
 _SETTLED_NS = 2_000_000_000
 
 
-def _without_rest() -> None:
-    """The pace of a read that nobody has to be spared."""
-
-
-def digest(fd: int, limit: int, pace: Pace = _without_rest, *, nosuid: bool) -> Digest:
+def digest(fd: int, limit: int, pace: Pace = without_rest, *, nosuid: bool, keys: Collection[bytes] = ()) -> Digest:
     """Hash the file behind the readable descriptor ``fd``, in constant memory; ``pace`` is called after each MiB.
+
+    The public ``keys`` are those that may have signed it.
 
     ``nosuid``: it lies on a mount where what seems to be root's may be anybody's.
 
@@ -49,7 +47,7 @@ def digest(fd: int, limit: int, pace: Pace = _without_rest, *, nosuid: bool) -> 
         raise FileTooLarge(f"{before.size} bytes; the daemon hashes up to {limit}")
     leased = _take_lease(fd)
     try:
-        sha256 = _sha256(fd, limit, pace)
+        examined = examine(fd, before.size, keys, limit, pace)
         of_root = not nosuid and only_root_writes(os.readlink(f"/proc/self/fd/{fd}"))
         unwritten = (leased and _has_lease(fd)) or of_root
     finally:
@@ -58,21 +56,14 @@ def digest(fd: int, limit: int, pace: Pace = _without_rest, *, nosuid: bool) -> 
     after = statx_descriptor(fd)
     settled = time.time_ns() - after.ctime_ns > _SETTLED_NS
     key = FileKey(after.device, after.inode, after.size, after.mtime_ns, after.ctime_ns)
-    return Digest(key, sha256, of_root=of_root, keep=unwritten and settled and before == after)
-
-
-def _sha256(fd: int, limit: int, pace: Pace) -> str:
-    state = hashlib.sha256()
-    buffer = bytearray(_CHUNK)
-    view = memoryview(buffer)
-    position = 0
-    while count := os.preadv(fd, [buffer], position):
-        state.update(view[:count])
-        position += count
-        if position > limit:
-            raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
-        pace()
-    return state.hexdigest()
+    return Digest(
+        key,
+        examined.sha256,
+        of_root=of_root,
+        keep=unwritten and settled and before == after,
+        signature=examined.signature,
+        tried=frozenset(keys) if examined.is_signed else None,
+    )
 
 
 def _take_lease(fd: int) -> bool:

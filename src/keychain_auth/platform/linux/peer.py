@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Collection
 
 from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, MappedFile, PeerFacts, ScriptFacts, StrictFacts
 from keychain_auth.platform.base import Digest, NeedsThread, Pace, PeerGone
@@ -144,7 +145,7 @@ class LinuxPeer:
         except OSError as error:
             raise _gone(error) from None
 
-    def hash_program(self, limit: int, pace: Pace) -> Digest:
+    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
         """See ``Peer.hash_program``."""
         try:
             fd = self._process.open_executable_content()
@@ -152,7 +153,7 @@ class LinuxPeer:
             raise _gone(error) from None
         try:
             nosuid = self._mount(statx_descriptor(fd).mount_id).nosuid
-            return filehash.digest(fd, limit, pace, nosuid=nosuid)
+            return filehash.digest(fd, limit, pace, nosuid=nosuid, keys=keys)
         finally:
             os.close(fd)
 
