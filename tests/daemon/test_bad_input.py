@@ -183,6 +183,7 @@ def test_names_cannot_forge_lines_in_log_or_audit(world: World) -> None:
     assert talker.ask(read(evil, service="gcp")) == denied("service_not_allowed")
     assert [line["targets"] for line in world.audit() if line["service"] == "gcp"] == [[evil]]
     assert daemon.stop() == 0
+    daemon.wait_log(" stopped")  # the last line may still be in the pipe
     assert daemon.log.isascii()
     events = [line.split(" ")[2:5] for line in daemon.log.replace("  ", " ").replace("  ", " ").splitlines()]
     assert [words[0] for words in events] == ["listening", "denied", "stopping", "stopped"]

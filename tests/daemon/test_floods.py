@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from daemon.requests import denied, failed, read, results
+from daemon.requests import PENDING, denied, failed, read, results
 from support.world import World
 
 SPARSE = 900 * 1024 * 1024  # below the limit, so it is read: the better part of a second of one processor
@@ -64,4 +64,40 @@ def test_what_takes_too_long_is_refused_in_time(world: World) -> None:
     assert world.talker(large).ask(read("a")) == denied("identity_not_verified")
     assert [line["detail"] for line in world.audit() if line["action"] == "connect"] == [
         "it could not be verified within 0.2 seconds"
+    ]
+
+
+def test_repeated_refusals_are_one_line_and_a_count_and_the_log_verifies(world: World) -> None:
+    program = world.granted("talker", "aws")
+    daemon = world.start()
+    stranger = world.build_client("stranger", "other")
+    for _ in range(3):
+        one = world.talker(stranger)
+        for _ in range(10):
+            assert one.ask(read("a")) == denied(PENDING)
+            one.reconnect()
+    friend = world.talker(program)
+    for _ in range(20):
+        assert friend.ask(read("a", service="gcp")) == denied("service_not_allowed")
+    for target in ("b", "c"):
+        assert friend.ask(read(target, service="gcp")) == denied("service_not_allowed")
+    asked = [(line["reason"], line["targets"]) for line in world.audit() if line["result"] == "DENIED"]
+    assert asked == [(PENDING, []), *(("service_not_allowed", [target]) for target in "abc")]
+    assert daemon.stop() == 0
+    counts = {line["reason"]: line["count"] for line in world.audit() if "count" in line}
+    assert counts == {PENDING: 32, "service_not_allowed": 19}  # the last reconnect of each of the three asked nothing
+    assert world.cli("audit", "verify").returncode == 0
+    assert "32 times" in world.cli("audit", "tail").stdout
+
+
+def test_refused_callers_of_the_admin_socket_are_on_record(world: World) -> None:
+    daemon = world.start()
+    program = world.build_client()
+    for _ in range(3):
+        talker = world.talker(program, "--inheritable", socket=daemon.admin_socket)
+        talker.send_raw(b'{"command":"status"}\n')
+        talker.readline()
+    lines = [line for line in world.audit() if line["action"] == "admin_connect"]
+    assert [(line["result"], line["reason"], line["pid"] > 0) for line in lines] == [
+        ("DENIED", "socket_not_cloexec", True)
     ]

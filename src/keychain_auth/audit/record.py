@@ -41,7 +41,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
 
     ``targets``: for search, prefix reads and prefix deletes what was returned or removed, else what was
     asked for. ``script_path`` and ``script_hash``: the script that an interpreter ran. ``detail``: one
-    sentence for the person who reads the log. ``previous`` and ``oldest`` belong to the log's own lines
+    sentence for the person who reads the log. ``count``: this line stands for so many refusals that have no
+    line of their own (see ``coalesce``). ``previous`` and ``oldest`` belong to the log's own lines
     (see ``chain``).
     """
 
@@ -57,6 +58,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
     script_path: str | None = None
     script_hash: str | None = None
     detail: str | None = None
+    count: int | None = None
     previous: str | None = None
     oldest: int | None = None
 

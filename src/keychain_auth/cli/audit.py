@@ -103,8 +103,14 @@ def _row(line: dict[str, Any]) -> tuple[object, ...]:
         line.get("timestamp") or "",
         line.get("action") or "",
         line.get("result") or "",
-        line.get("reason") or "",
+        _reason(line),
         line.get("script_path") or line.get("binary_path") or "",
         line.get("service") or "",
         ", ".join(map(str, targets)) if isinstance(targets, list) else "",
     )
+
+
+def _reason(line: dict[str, Any]) -> str:
+    """A line that counts refusals says how many."""
+    times = f"{line['count']} times" if isinstance(line.get("count"), int) else ""
+    return " ".join(filter(None, (str(line.get("reason") or ""), times)))

@@ -23,6 +23,7 @@ from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.connection import Handler, Reply
 from keychain_auth.daemon.gate import RefusedSession, distrust
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.errors import (
@@ -39,7 +40,7 @@ from keychain_auth.identity.facts import HostFacts, PeerFacts
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
 from keychain_auth.wire.codec import Malformed, decode_request
-from keychain_auth.wire.messages import IDENTITY_NOT_VERIFIED, Limits
+from keychain_auth.wire.messages import CALLER_CHANGED, IDENTITY_NOT_VERIFIED, Limits
 
 
 class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -61,27 +62,27 @@ class AdminGate:
     """Admits this user's processes to the admin socket. See ``server.Gate``."""
 
     def __init__(
-        self, host: HostFacts, commands: AdminCommands, journal: Journal, looks: Workers, limits: Limits
+        self, host: HostFacts, commands: AdminCommands, refusals: Refusals, looks: Workers, limits: Limits
     ) -> None:
         """``looks``: threads for looks that may take long, or never end."""
         self._host = host
         self._looks = looks
         self._seconds = limits.verify_seconds
         self._commands = commands
-        self._journal = journal
+        self._refusals = refusals
 
     async def admit(self, channel: Channel) -> Handler:
-        """A session, or a refusal that the journal explains."""
+        """A session, or a refusal that journal and audit log explain."""
+        pid, uid = channel.peer_credentials()
         try:
             peer = channel.peer()
-        except PeerGone:
-            return RefusedSession(IDENTITY_NOT_VERIFIED)
+        except PeerGone as gone:
+            return self._refuse(Refusal(IDENTITY_NOT_VERIFIED, str(gone)), pid, uid)
         facts = await self._attest(peer)
         if isinstance(facts, Refusal):
             peer.close()
-            self._journal.warning("refused", socket="admin", pid=peer.pid, uid=peer.uid, why=facts.why)
-            return RefusedSession(facts.reason)
-        return AdminSession(peer, facts.executable.path, self._commands)
+            return self._refuse(facts, pid, uid)
+        return AdminSession(peer, facts.executable.path, self._commands, self)
 
     async def _attest(self, peer: Peer) -> PeerFacts | Refusal:
         if (refusal := judge_user(peer.uid, self._host)) is not None:
@@ -104,7 +105,21 @@ class AdminGate:
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Too many connections of this user's own commands."""
-        self._journal.warning("refused", socket="admin", reason=reason, pid=channel.peer_credentials()[0])
+        self._refuse(Refusal(reason, "too many connections"), *channel.peer_credentials())
+
+    def _refuse(self, refusal: Refusal, pid: int, uid: int) -> RefusedSession:
+        self._record("admin_connect", refusal, pid, uid)
+        return RefusedSession(refusal.reason)
+
+    def impostor(self, peer: Peer, path: str, why: str) -> None:
+        """Record that a message on the admin socket was not acted on."""
+        self._record("admin_request", Refusal(CALLER_CHANGED, why, path), peer.pid, peer.uid)
+
+    def _record(self, action: str, refusal: Refusal, pid: int, uid: int) -> None:
+        self._refusals.record(
+            refusal_record(action, refusal, pid, uid),
+            "refused", socket="admin", reason=refusal.reason, pid=pid, uid=uid, path=refusal.path, why=refusal.why,
+        )  # fmt: skip
 
 
 class AdminSession:
@@ -112,7 +127,8 @@ class AdminSession:
 
     admitted = True
 
-    def __init__(self, peer: Peer, path: str, commands: AdminCommands) -> None:
+    def __init__(self, peer: Peer, path: str, commands: AdminCommands, gate: AdminGate) -> None:
+        self._gate = gate
         self._peer = peer
         self._path = path
         self._commands = commands
@@ -127,6 +143,7 @@ class AdminSession:
 
     def impostor(self, why: str) -> Reply:
         """Another process uses the connection: the end."""
+        self._gate.impostor(self._peer, self._path, why)
         return Reply(_failure(KeychainAuthError(why)), last=True)
 
     def overlong(self) -> Reply:

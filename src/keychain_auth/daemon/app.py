@@ -32,6 +32,7 @@ from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.turn import Turn
@@ -101,14 +102,15 @@ class App:
         self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict)
         pending = PendingFile(self._places.pending, self._journal)
-        pipeline = Pipeline(self._vault, turn, self._journal, limits)
-        self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._journal)
+        self._refusals = Refusals(turn, self._journal, self._settings.audit)
+        pipeline = Pipeline(self._vault, turn, self._refusals, self._journal, limits)
+        self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
         commands.add(VaultCommands(self._vault, commands).table)
-        admin_gate = AdminGate(host, commands, self._journal, self._looks, limits)
+        admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
-        housekeeping = Housekeeping(self._audit, self._policy_file, self._journal)
+        housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -133,6 +135,7 @@ class App:
         await pending.close(_STOP_SECONDS)
         self._hasher.close()
         self._looks.close()
+        self._refusals.summarise(all_of_them=True)
         self._builds.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()

@@ -18,10 +18,10 @@ from keychain_auth.daemon.attestation import Attestor
 from keychain_auth.daemon.builds_file import BuildsFile
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.connection import Handler, Reply
-from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
@@ -30,7 +30,7 @@ from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.match import NOT_REGISTERED
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import CALLER_CHANGED, INTERNAL_ERROR, MALFORMED_REQUEST
+from keychain_auth.wire.messages import AUDIT_UNAVAILABLE, CALLER_CHANGED, INTERNAL_ERROR, MALFORMED_REQUEST
 
 
 class Gate:
@@ -44,7 +44,7 @@ class Gate:
         builds: BuildsFile,
         pipeline: Pipeline,
         turn: Turn,
-        journal: Journal,
+        refusals: Refusals,
     ) -> None:
         self._attestor = attestor
         self._policy_file = policy_file
@@ -52,7 +52,7 @@ class Gate:
         self._builds = builds
         self._pipeline = pipeline
         self._turn = turn
-        self._journal = journal
+        self._refusals = refusals
         self.counts: Counter[str] = Counter()
 
     async def admit(self, channel: Channel) -> Handler:
@@ -86,67 +86,46 @@ class Gate:
             return await self._stranger(caller, entry)
         try:
             await caller.remember_build(entry)
+            self._turn.record(caller.record("connect", "GRANTED", detail=caller.signed_by(entry)))
         except OSError as error:
             return self._forgetful(caller, error)
-        if not self._record(caller.record("connect", "GRANTED", detail=caller.signed_by(entry))):
-            return RefusedSession("audit_unavailable")
+        except AuditError:
+            return RefusedSession(AUDIT_UNAVAILABLE)
         self.counts["admitted"] += 1
         return Session(peer, caller, self._pipeline, self)
 
     def _forgetful(self, caller: Caller, error: OSError) -> Handler:
         """Its build cannot be remembered, so an older one could come after it."""
         why = f"builds.json cannot be written: {error.strerror}"
-        self._report(INTERNAL_ERROR, caller.identity.pid, caller.identity.uid, why, _subject(caller))
-        self._record(caller.record("connect", "ERROR", reason=INTERNAL_ERROR, detail=why))
+        self._record(caller.record("connect", "ERROR", reason=INTERNAL_ERROR, detail=why), _subject(caller), why)
         return RefusedSession(INTERNAL_ERROR)
 
     async def _stranger(self, caller: Caller, denial: Denial) -> Handler:
         why = explain(denial)
-        self._report(denial.reason, caller.identity.pid, caller.identity.uid, why, _subject(caller), mend(denial))
-        self._record(caller.record("connect", "DENIED", reason=denial.reason, detail=why))
+        record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
+        self._record(record, _subject(caller), why, mend(denial))
         if denial.reason == NOT_REGISTERED:
             await caller.queue()
         return RefusedSession(denial.reason)
 
     def _refuse(self, refusal: Refusal, pid: int, uid: int) -> Handler:
-        self._report(refusal.reason, pid, uid, refusal.why, refusal.path)
-        record = AuditRecord(
-            action="connect",
-            pid=pid,
-            uid=uid,
-            binary_path=refusal.path or None,
-            binary_hash=None,
-            service=None,
-            targets=(),
-            result="DENIED",
-            reason=refusal.reason,
-            detail=refusal.why,
-        )
-        self._record(record)
+        self._record(refusal_record("connect", refusal, pid, uid), refusal.path, refusal.why)
         return RefusedSession(refusal.reason)
 
     def impostor(self, caller: Caller, why: str) -> None:
         """Record that a message was not acted on, because it may not be the verified program's."""
-        self._report(CALLER_CHANGED, caller.identity.pid, caller.identity.uid, why, _subject(caller))
-        self._record(caller.record("request", "DENIED", reason=CALLER_CHANGED, detail=why))
+        self._record(caller.record("request", "DENIED", reason=CALLER_CHANGED, detail=why), _subject(caller), why)
 
     def overlong(self, caller: Caller) -> None:
         """Record a line beyond the limit."""
         why = "a line is longer than the limit"
-        self._report(MALFORMED_REQUEST, caller.identity.pid, caller.identity.uid, why, _subject(caller))
-        self._record(caller.record("request", "ERROR", reason=MALFORMED_REQUEST, detail=why))
+        self._record(caller.record("request", "ERROR", reason=MALFORMED_REQUEST, detail=why), _subject(caller), why)
 
-    def _report(self, reason: str, pid: int, uid: int, why: str, path: str = "", mending: str = "") -> None:
-        self.counts[reason] += 1
-        fields = {"reason": reason, "pid": pid, "uid": uid, "path": path, "why": why, "mend": mending}
-        self._journal.warning("refused", **{name: value for name, value in fields.items() if value != ""})
-
-    def _record(self, record: AuditRecord) -> bool:
-        try:
-            self._turn.record(record, sync=record.result != "GRANTED")
-        except AuditError:
-            return False
-        return True
+    def _record(self, record: AuditRecord, path: str, why: str, mending: str = "") -> None:
+        self.counts[record.reason or ""] += 1
+        self._refusals.record(
+            record, "refused", reason=record.reason, pid=record.pid, uid=record.uid, path=path, why=why, mend=mending
+        )
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""What the daemon does once a second, beside answering: durable audit, watched files, changed mounts."""
+"""What the daemon does once a second, beside answering: durable audit, counts of refusals, watched files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.errors import AuditError
 
 _EVERY_SECONDS = 1.0
@@ -16,9 +17,10 @@ _SYNC_APART_SECONDS = 0.05
 class Housekeeping:
     """Two small loops: fsync of the audit log soon after what must not be lost, and a look around each second."""
 
-    def __init__(self, audit: AuditLog, policy_file: PolicyFile, journal: Journal) -> None:
+    def __init__(self, audit: AuditLog, policy_file: PolicyFile, refusals: Refusals, journal: Journal) -> None:
         self._audit = audit
         self._policy_file = policy_file
+        self._refusals = refusals
         self._journal = journal
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -51,6 +53,7 @@ class Housekeeping:
 
     def _look(self) -> None:
         self._policy_file.refresh()
+        self._refusals.summarise()
         try:
             problem = self._audit.check()
         except AuditError as error:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Sequence
 
-from keychain_auth.audit.record import Result
+from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.connection import Reply
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError, KeychainError
 from keychain_auth.keychain.base import Keychain
@@ -42,9 +43,10 @@ _CHANGES = frozenset(("write", "delete"))
 class Pipeline:
     """Answers the requests of callers whose identity is known."""
 
-    def __init__(self, keychain: Keychain, turn: Turn, journal: Journal, limits: Limits) -> None:
+    def __init__(self, keychain: Keychain, turn: Turn, refusals: Refusals, journal: Journal, limits: Limits) -> None:
         self._keychain = keychain
         self._turn = turn
+        self._refusals = refusals
         self._journal = journal
         self._limits = limits
 
@@ -53,7 +55,7 @@ class Pipeline:
         try:
             request = codec.decode_request(line, self._limits)
         except codec.Malformed as problem:
-            return self._failed(caller, None, MALFORMED_REQUEST, str(problem))
+            return self._malformed(caller, str(problem))
         entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
         if isinstance(entry, Denial):
             return await self._cut_off(caller, request, entry)
@@ -105,7 +107,8 @@ class Pipeline:
 
     def _denied(self, caller: Caller, request: Request, denial: Denial) -> Reply:
         why = explain(denial)
-        self._journal.warning(
+        self._refusals.record(
+            _refusal(caller, request, "DENIED", denial.reason, why),
             "denied",
             reason=denial.reason,
             action=request.action,
@@ -114,7 +117,7 @@ class Pipeline:
             why=why,
             mend=mend(denial, request.service),
         )
-        return self._refused(caller, request, "DENIED", denial.reason, why)
+        return Reply(codec.encode_reason(denial.reason))
 
     async def _cut_off(self, caller: Caller, request: Request, denial: Denial) -> Reply:
         """The program lost its entry while it was connected, or the entry now asks for more than is known of it."""
@@ -123,22 +126,35 @@ class Pipeline:
             await caller.queue()
         return Reply(codec.encode_reason(denial.reason), last=True)
 
-    def _failed(self, caller: Caller, request: Request | None, reason: str, why: str) -> Reply:
-        report = self._journal.warning if reason == MALFORMED_REQUEST else self._journal.error
-        report("failed", reason=reason, pid=caller.identity.pid, path=caller.identity.subject.path, why=why)
-        return self._refused(caller, request, "ERROR", reason, why)
+    def _malformed(self, caller: Caller, why: str) -> Reply:
+        self._refusals.record(
+            _refusal(caller, None, "ERROR", MALFORMED_REQUEST, why),
+            "failed",
+            reason=MALFORMED_REQUEST,
+            pid=caller.identity.pid,
+            path=caller.identity.subject.path,
+            why=why,
+        )
+        return Reply(codec.encode_reason(MALFORMED_REQUEST))
 
-    def _refused(self, caller: Caller, request: Request | None, result: Result, reason: str, why: str) -> Reply:
-        """A refusal gives nothing out, so it is sent even if it cannot be recorded."""
-        action, service, targets = "request", "", tuple[str, ...]()
-        if request is not None:
-            action, service, targets = request.action, request.service, request.targets
-            if len(targets) > _REFUSED_TARGETS:
-                why = f"{why} (of {len(targets)} targets the first {_REFUSED_TARGETS} are recorded)"
-                targets = targets[:_REFUSED_TARGETS]
-        with contextlib.suppress(AuditError):
-            self._turn.record(caller.record(action, result, service, targets, reason, why), sync=True)
+    def _failed(self, caller: Caller, request: Request, reason: str, why: str) -> Reply:
+        """Each failure has its record: it may say that a change which is on record was not made."""
+        self._journal.error(
+            "failed", reason=reason, pid=caller.identity.pid, path=caller.identity.subject.path, why=why
+        )
+        with contextlib.suppress(AuditError):  # it gives nothing out, so it is told even if it cannot be recorded
+            self._turn.record(_refusal(caller, request, "ERROR", reason, why), sync=True)
         return Reply(codec.encode_reason(reason))
+
+
+def _refusal(caller: Caller, request: Request | None, result: Result, reason: str, why: str) -> AuditRecord:
+    action, service, targets = "request", "", tuple[str, ...]()
+    if request is not None:
+        action, service, targets = request.action, request.service, request.targets
+        if len(targets) > _REFUSED_TARGETS:
+            why = f"{why} (of {len(targets)} targets the first {_REFUSED_TARGETS} are recorded)"
+            targets = targets[:_REFUSED_TARGETS]
+    return caller.record(action, result, service, targets, reason, why)
 
 
 async def _nothing() -> list[Item]:

@@ -25,10 +25,13 @@ from keychain_auth.wire.messages import Limits
 
 
 class AuditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a new audit file is begun, and how many old ones stay."""
+    """When a new audit file is begun, and how many old ones stay; how much of it refusals may take, and how often
+    repeated ones are counted together (seconds)."""
 
     max_bytes: int = 10 * 1024 * 1024
     keep: int = 10
+    refused_bytes_per_hour: int = 1024 * 1024
+    summary_seconds: float = 60.0
 
 
 class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
