@@ -23,11 +23,13 @@ from vault_lab import Child, contents, open_at
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
-from keychain_auth.keychain.vault import Vault
+from keychain_auth.keychain.vault import Vault, backup, restore
+from keychain_auth.protectors.keyfile import KeyFile
 
 HERE = Path(__file__).parent
 NONE, KILL, HALF, POWER, CHANCE, FAIL = range(6)
 FOR_EVER = 1 << 30
+WORDS = "correct horse battery staple"
 MANY = [f"target-{number:03}" for number in range(100)]
 
 
@@ -183,6 +185,25 @@ def replacing(folder: Path, report: Report, mend: Mend) -> None:
         report(number)
 
 
+def put_back(folder: Path) -> None:
+    """Restore the backup that the test made beside ``folder``."""
+    content = (folder.parent / "backup").read_bytes()
+    unpacked = backup.unpack("backup", content, WORDS)
+    restore.restore(str(folder), unpacked, KeyFile, str(folder / "vault.key"), "20260521-120000")
+
+
+def restoring(folder: Path, report: Report, mend: Mend) -> None:
+    """A backup in the place of a vault that has changed since, or of nothing."""
+    report(0)
+    try:
+        put_back(folder)
+    except (KeychainAuthError, OSError):
+        report(101)
+        mend()
+        put_back(folder)
+    report(1)
+
+
 def careless(folder: Path, report: Report, mend: Mend) -> None:
     """Seven boundaries, to try the disk itself."""
     fd = os.open(folder / "f", os.O_WRONLY | os.O_CREAT, 0o600)  # 1
@@ -198,6 +219,7 @@ SCENARIOS: dict[str, Callable[[Path, Report, Mend], None]] = {
     "changes": changes,
     "opening": opening,
     "replacing": replacing,
+    "restoring": restoring,
     "careless": careless,
 }
 

@@ -14,15 +14,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_lab import CHANCE, ERRORS, FAIL, FOR_EVER, HALF, KILL, POWER, START, Disk, Fault, boundaries, held, states
+from fault_lab import (
+    CHANCE,
+    ERRORS,
+    FAIL,
+    FOR_EVER,
+    HALF,
+    KILL,
+    POWER,
+    START,
+    WORDS,
+    Disk,
+    Fault,
+    boundaries,
+    held,
+    put_back,
+    states,
+)
 from test_vault_samples import held as held_with_names
 from test_vault_samples import sample
-from vault_lab import contents, fill, opened
+from vault_lab import contents, fill, open_at, opened
 
+from keychain_auth.crypto import strongbox
+from keychain_auth.crypto.stretch import Cost
+from keychain_auth.errors import VaultError, VaultKeyMissing
+from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.store import connect
 from support import programs
 
-MOST = 10_000 if os.environ.get("FAULTS") == "all" else 9
+MOST = 10_000 if os.environ.get("FAULTS") == "all" else 7
 DEATHS = {
     "killed": Fault(action=KILL),
     "killed in the middle of a write": Fault(action=HALF),
@@ -125,6 +145,65 @@ def test_a_migration_is_whole_or_not_at_all(disk: Disk, tmp_path: Path, name: st
         db.close()
         assert held_with_names(place) == expected
         in_order(place)
+
+
+@pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])
+@pytest.mark.parametrize("there", ["newer", "another", "none"])
+def test_a_restoration_loses_neither_the_old_vault_nor_the_backup(
+    disk: Disk, tmp_path: Path, there: str, fault: Fault
+) -> None:
+    """Before, the old vault opens; after, the restored one; in between an error says what to do, and that helps."""
+    old = {"newer": START | {"newer": "v"}, "another": {"other": "v"}, "none": {}}[there]
+    started(tmp_path / "origin")
+    with opened(tmp_path / "origin") as (vault, _):
+        image = backup.snapshot(vault.path)
+        content = strongbox.seal("backup", WORDS, bytes(vault._key) + image, "now", Cost(64, 1, 1))
+    (tmp_path / "backup").write_bytes(content)
+
+    def prepare(folder: Path) -> None:
+        if there == "newer":
+            shutil.copytree(tmp_path / "origin", folder)
+            fill(folder, {"newer": "v"})
+        elif there == "another":
+            folder.mkdir()
+            fill(folder, old)
+        else:
+            folder.mkdir()
+
+    stages = set()
+    for status, reports, place in each(disk, "restoring", fault, tmp_path, prepare):
+        assert status == (0 if fault.action == FAIL else -9), (place, reports)
+        stage = "restored"
+        if fault.action != FAIL:
+            stage = "cut off" if (place / "vault.db.restoring").exists() else "whole"
+            if stage == "cut off":
+                with pytest.raises(VaultError, match=r"a restoration of .* was cut off"):
+                    open_at(place)
+                put_back(place)
+        stages.add(stage)
+        found = in_order(place)
+        if found == old and stage == "whole":
+            continue
+        assert found == START, (place, reports, stage)
+        put_aside = [path for path in place.glob("before-restore-*") if (path / "vault.db").exists()]
+        if there != "none":
+            assert old in [_aside(path, place) for path in put_aside], (place, stage)
+    assert stages == {"restored"} if fault.action == FAIL else "whole" in stages
+
+
+def _aside(folder: Path, place: Path) -> dict[str, str | None]:
+    """What the vault that was put aside holds; its key file went along, stayed, or went elsewhere."""
+    own = folder / "vault.key"
+    keys = [own] if own.exists() else [place / "vault.key", *place.glob("before-restore-*/vault.key")]
+    for key in keys:
+        if key != own:
+            shutil.copy(key, own)
+        try:
+            with opened(folder) as (vault, _):
+                return held(vault)
+        except VaultKeyMissing:
+            own.unlink()
+    return {}
 
 
 @pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])

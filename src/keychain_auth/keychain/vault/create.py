@@ -32,6 +32,8 @@ VAULT_ID_BYTES = 16
 MARK = ".id"
 """A file of this ending beside the vault says that there is one: written before its key file is removed, because
 without any key on the disk a lost vault would look like a first start."""
+RESTORING = ".restoring"
+"""A file of this ending beside the vault: a restoration is under way (``restore``). It says where the old files are."""
 _SIDECARS = ("-wal", "-shm", "-journal")
 
 
@@ -40,6 +42,13 @@ def missing(path: str, protectors: Sequence[Protector]) -> str | None:
 
     Raises VaultError when it is missing though something of it remains.
     """
+    if os.path.lexists(path + RESTORING):
+        raise VaultError(
+            f"a restoration of {path} was cut off in its middle; nothing is lost: what was there before is in "
+            f"{restoring_from(path)}",
+            hint=f"restore the same backup again (keychain-auth restore FILE), or put those files back and rm "
+            f"{path + RESTORING}",
+        )
     if os.path.lexists(path):
         return None
     if _length(path + "-wal") > 0:
@@ -50,6 +59,11 @@ def missing(path: str, protectors: Sequence[Protector]) -> str | None:
         return "finish"
     why = f"{path + MARK} says that there was one" if os.path.lexists(path + MARK) else "the key of a vault is there"
     raise VaultError(f"{path} is missing, but {why}", hint=way_out(path))
+
+
+def restoring_from(path: str) -> str:
+    """Where a restoration that was cut off has put the old files."""
+    return files.read_private(path + RESTORING, 4096).decode("utf-8", "surrogateescape").strip()
 
 
 def way_out(path: str) -> str:

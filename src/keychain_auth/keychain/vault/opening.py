@@ -13,14 +13,16 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from keychain_auth import files
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.crypto.kdf import wipe
-from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
+from keychain_auth.errors import KeychainError, NotFound, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
+from keychain_auth.keychain.vault.checking import CheckReport, check
 from keychain_auth.keychain.vault.format import SlotRow
 from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
@@ -206,6 +208,17 @@ def _unlock(
     path: str, reader: Reader, protectors: Sequence[Protector], key: memoryview
 ) -> tuple[int, layout.Codec, bytes, list[SlotRow]]:
     """Check the database as such, then open one slot: the vault key goes into ``key``. The first result: its format."""
+    version, vault_id, slots = _look(path, reader)
+    try:
+        open_one(path, slots, vault_id, protectors, key)
+    except VaultKeyMissing as missing:
+        missing.hint = missing.hint or creation.way_out(path)
+        raise
+    return version, layout.Codec(key, vault_id), vault_id, slots
+
+
+def _look(path: str, reader: Reader) -> tuple[int, bytes, list[SlotRow]]:
+    """Check the database as such: its format, the vault's id, its key slots. Needs no key."""
     pragmas = [reader.ask(f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version")]
     application, version = (value if isinstance(value, int) else 0 for value in pragmas)
     _check_format(path, application, version)
@@ -214,14 +227,65 @@ def _unlock(
         raise layout.Damage(f"its tables are not those of format {version}")
     if reader.ask("PRAGMA quick_check(1)") != [(b"ok",)]:
         raise layout.Damage("its pages do not fit together")
-    vault_id = _meta(reader, "vault_id")
-    slots = read_slots(reader)
-    try:
-        open_one(path, slots, vault_id, protectors, key)
-    except VaultKeyMissing as missing:
-        missing.hint = missing.hint or creation.way_out(path)
-        raise
-    return version, layout.Codec(key, vault_id), vault_id, slots
+    return version, _meta(reader, "vault_id"), read_slots(reader)
+
+
+class Inspected(NamedTuple):
+    """What a closed vault file is, after every row of it was looked at. ``codec`` is the caller's to wipe.
+
+    ``own``: the vault's own rows, by name.
+    """
+
+    version: int
+    vault_id: bytes
+    slots: list[SlotRow]
+    codec: layout.Codec
+    state: layout.State
+    own: dict[str, str]
+    report: CheckReport
+
+
+def inspect(path: str, key: bytes | memoryview) -> Inspected:
+    """Look at every row of the vault file ``path``, which nobody has open, by the vault key itself; nothing is changed.
+
+    Raises VaultDamaged or another VaultError, UnsafeFile. What only ``check`` sees is in the report.
+    """
+    with _explained(path):
+        _check_files(path)
+        with contextlib.closing(Reader(path, immutable=True)) as reader:
+            version, vault_id, slots = _look(path, reader)
+            codec = layout.Codec(key, vault_id)
+            try:
+                state, index = _load(reader, codec)
+                _check_slots(index, codec, slots)
+                own = index.shelf(layout.OWN_SERVICE).records.values()
+                texts = {row.target: codec.open_value(row.blob, row.context) for row in own if row.blob is not None}
+                report = check(path, codec, version, immutable=True)
+                return Inspected(version, vault_id, slots, codec, state, texts, report)
+            except BaseException:
+                codec.wipe()
+                raise
+
+
+def check_closed(folder: str, protectors: Sequence[Protector]) -> CheckReport:
+    """Look at every row of the vault in ``folder``, which nobody else may have open; nothing is changed.
+
+    Raises as ``open_vault``, and NotFound if there is none.
+    """
+    path = vault_path(folder)
+    key = memoryview(bytearray(KEY_BYTES))
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, claim_vault(folder))
+        undo.callback(wipe, key)
+        with _explained(path):
+            if creation.missing(path, protectors) is not None:
+                raise NotFound(f"there is no vault in {os.path.dirname(path)}", hint="keychain-auth start")
+            _check_files(path)
+            reader = undo.enter_context(contextlib.closing(Reader(path)))
+            version, codec, _, slots = _unlock(path, reader, protectors, key)
+            undo.callback(codec.wipe)
+            _check_slots(_load(reader, codec)[1], codec, slots)
+            return check(path, codec, version)
 
 
 def _check_slots(index: Index, codec: layout.Codec, slots: Sequence[SlotRow]) -> None:

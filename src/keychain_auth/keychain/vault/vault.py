@@ -24,6 +24,7 @@ from typing import TypeVar
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
+from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.checking import CheckReport, check
 from keychain_auth.keychain.vault.format import (
     FORMAT,
@@ -308,17 +309,39 @@ class Vault:
 
     async def check(self) -> CheckReport:
         """Look at every row on the disk, in a thread. Raises KeychainError if the file cannot be read."""
-        if self._closed:
-            raise _is_closed()
+        return await self._steadily(lambda codec: check(self.path, codec))
+
+    async def backup(self, passphrase: str, created: str) -> bytes:
+        """The content of a backup file (``backup``), made in a thread. ``created``: the time that it shows.
+
+        Raises UsageError for a short passphrase, VaultDamaged, KeychainError.
+        """
+
+        def work(codec: Codec) -> bytes:
+            key = bytearray(self._key)
+            try:
+                return backup.make(self.path, memoryview(key), codec, passphrase, created)
+            finally:
+                wipe(key)
+
+        return await self._steadily(work)
+
+    async def _steadily(self, work: Callable[[Codec], T]) -> T:
+        """``work`` in a thread, under one and the same vault key from its begin to its end."""
         while True:
+            if self._closed:
+                raise _is_closed()
             codec = self._codec
             try:
-                report = await asyncio.to_thread(check, self.path, codec)
+                result = await asyncio.to_thread(work, codec)
             except Exception:
+                if self._closed:
+                    raise _is_closed() from None
                 if codec is self._codec:
                     raise
-            if codec is self._codec:
-                return report
+            else:
+                if codec is self._codec:
+                    return result
             # A new vault key came meanwhile, and what was looked at by the old one says nothing.
 
     def health(self) -> dict[str, object]:
