@@ -144,3 +144,19 @@ def test_verify_where_there_is_nothing(tmp_path: Path) -> None:
     assert first_problem(tmp_path / "audit.log").what == "there is no audit log"
     with pytest.raises(AuditError):
         verify(str(tmp_path / "none" / "audit.log"), KEY)
+
+
+def test_a_folder_in_place_of_the_log_is_set_aside_and_rotation_goes_on(path: Path, open_log: Open) -> None:
+    """Were it rotated like a file, it could neither be verified nor, at the end, dropped: then nothing is recorded."""
+    log = open_log(max_bytes=1200, keep=2)
+    log.append([make_record("t")])
+    path.rename(path.with_name("stolen"))
+    path.mkdir()
+    assert "replaced" in str(log.check())
+    (path.parent / "audit.log.1").mkdir()
+    for _ in range(40):
+        log.append([make_record("t")])
+    log.close()
+    assert shelf.numbers(str(path)) == [1, 2]
+    assert len(list(path.parent.glob("audit.log.no-log-*"))) == 2
+    assert verify(str(path), KEY).ok  # rotation has let go of what was stolen too

@@ -87,7 +87,7 @@ async def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _:
     anything: Any = handler
     anyturn: Any = turn
     limits = Limits(unread_answer_bytes=1_000_000)
-    connection = Connection(loop, readiness, anyturn, channel, anything, limits, 300.0, lambda _: ended.set())
+    connection = Connection(loop, readiness, anyturn, channel, anything, limits, 300.0, 300.0, lambda _: ended.set())
     watch(connection)
     with theirs:
         await drive(loop, theirs)

@@ -101,3 +101,21 @@ def test_refused_callers_of_the_admin_socket_are_on_record(world: World) -> None
     assert [(line["result"], line["reason"], line["pid"] > 0) for line in lines] == [
         ("DENIED", "socket_not_cloexec", True)
     ]
+
+
+def test_silent_connections_do_not_lock_the_command_line_out(world: World) -> None:
+    world.write_settings("[limits]\nconnections = 8\nunfinished_line_seconds = 300\n")
+    daemon = world.start()
+    program = world.build_client()
+    crowd = [world.talker(program, socket=daemon.admin_socket) for _ in range(4)]
+    for one in crowd:
+        one.order("many 4")
+    assert world.cli_json("status", "--socket", daemon.socket)["pid"] == daemon.pid
+
+
+def test_who_asks_nothing_on_the_admin_socket_is_not_waited_for(world: World) -> None:
+    world.write_settings("[limits]\nunfinished_line_seconds = 0.2\n")
+    daemon = world.start()
+    silent = world.talker(socket=daemon.admin_socket)
+    assert silent.eof()
+    assert silent.answers() == []

@@ -194,6 +194,8 @@ def test_a_policy_of_somebody_else_stops_the_start(world: World) -> None:
     ("toml", "told"),
     [
         ("[limits]\nconnections = 0", "connections"),
+        ("[limits]\nidle_seconds = nan", "idle_seconds must be greater than 0, and not nan"),
+        ("[audit]\nsummary_seconds = inf", "summary_seconds"),
         ("[limit]\n", "limit"),
         ("hash_limit_bytes = 'x'", "hash_limit_bytes"),
     ],

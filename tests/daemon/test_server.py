@@ -90,7 +90,7 @@ class PlainTurn:
         work()
 
 
-Serve = Callable[[list[Channel], Gate, Limits, Callable[[Gate], bool]], None]
+Serve = Callable[..., None]
 
 
 @pytest.fixture
@@ -98,7 +98,9 @@ def serve() -> Iterator[Serve]:
     """Let a server take these connections until the condition holds."""
     made: list[Channel] = []
 
-    def run(channels: list[Channel], gate: Gate, limits: Limits, condition: Callable[[Gate], bool]) -> None:
+    def run(
+        channels: list[Channel], gate: Gate, limits: Limits, condition: Callable[[Gate], bool], **options: bool
+    ) -> None:
         made.extend(channels)
 
         async def main() -> None:
@@ -107,7 +109,7 @@ def serve() -> Iterator[Serve]:
             readiness = Readiness(loop, turn.run)
             listener: Any = Queue(channels)
             journal: Any = None
-            server = Server(loop, readiness, turn, listener, gate, limits, journal)
+            server = Server(loop, readiness, turn, listener, gate, limits, journal, **options)
             server.start()
             async with asyncio.timeout(10):
                 while not condition(gate):
@@ -138,6 +140,14 @@ def test_the_refused_give_way_and_the_admitted_never_do(serve: Serve) -> None:
     serve(channels, gate, Limits(connections=2), lambda gate: len(gate.seen) + len(gate.turned_away) == 4)
     assert gate.seen == [1, 2, 3]
     assert gate.turned_away == [4]
+
+
+def test_where_people_ask_the_longest_silent_gives_way(serve: Serve) -> None:
+    channels = [Channel(number) for number in range(5)]
+    gate = Gate(0, 1, 2, 3, 4)
+    serve(channels, gate, Limits(connections=2), lambda gate: len(gate.seen) == 5, for_people=True)
+    assert gate.turned_away == []
+    assert [channel.peer.recv(100) for channel in channels[:3]] == [b"", b"", b""]
 
 
 def test_beyond_its_share_a_process_is_turned_away(serve: Serve) -> None:

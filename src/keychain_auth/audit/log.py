@@ -225,6 +225,7 @@ class AuditLog:
 
     def _begin_file(self, action: str, result: Result = "GRANTED", finding: Finding | None = None) -> None:
         """Put a new file, beginning with an ``action`` line, in the place of the current one."""
+        shelf.set_aside(self.path)
         plan = shelf.plan(shelf.numbers(self.path), self._keep, current_exists=os.path.lexists(self.path))
         oldest = self._oldest_after(plan)
         record = administrative(

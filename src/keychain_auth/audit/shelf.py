@@ -124,6 +124,18 @@ def place(path: str, renames: tuple[tuple[int, int], ...]) -> None:
     os.rename(_fresh_path(path), path)
 
 
+def set_aside(path: str, number: int = 0) -> None:
+    """Give what is no regular file (a folder that somebody put there) another name: it is not ours to remove, and
+    rotation could neither read nor drop it. Raises OSError."""
+    name = numbered(path, number)
+    try:
+        if stat.S_ISREG(os.stat(name, follow_symlinks=False).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    os.rename(name, f"{path}.no-log-{time.time_ns()}")
+
+
 def discard_unfinished(path: str) -> None:
     """Remove a new file that never got its name (a crash in the middle of a rotation)."""
     with contextlib.suppress(FileNotFoundError):
@@ -133,6 +145,7 @@ def discard_unfinished(path: str) -> None:
 def drop(path: str, doomed: tuple[int, ...]) -> None:
     """Delete the rotated files ``doomed``. Raises OSError."""
     for number in doomed:
+        set_aside(path, number)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(numbered(path, number))
 

@@ -109,7 +109,7 @@ class App:
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
         commands.add(VaultCommands(self._vault, commands).table)
         admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
-        admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal)
+        admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

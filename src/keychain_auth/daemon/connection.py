@@ -59,7 +59,7 @@ class Handler(Protocol):
 
 
 class Connection:
-    """Drives one channel. ``patience`` is how long it may stay silent, in seconds."""
+    """Drives one channel. It may stay silent for ``first_patience`` seconds until it asks, then for ``patience``."""
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Connection:
         handler: Handler,
         limits: Limits,
         patience: float,
+        first_patience: float,
         ended: Callable[[Connection], None],
     ) -> None:
         self._loop = loop
@@ -81,12 +82,14 @@ class Connection:
         self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
+        self._first_patience = first_patience
         self._ended = ended
         self._fd = channel.fileno()
         self._splitter = LineSplitter(limits.line_bytes)
         self._lines: deque[bytes] = deque()
         self._unsent = bytearray()
         self._answering = False  # an answer is being made and waits for something
+        self._asked = False
         self._input_over = False
         self._last = False  # the last answer is queued
         self._lingering = False
@@ -155,7 +158,7 @@ class Connection:
         answers = self._turn.answers_of(self)
         size = 0
         while self._lines and not self._last and size < _BATCH_BYTES and len(answers) < _BATCH_LINES:
-            self._answering = True
+            self._answering = self._asked = True
             try:
                 reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
             except Exception as fault:  # noqa: BLE001 - a fault of ours ends this connection, and no other
@@ -278,11 +281,19 @@ class Connection:
             (self._lingering and silent > _LINGER_SECONDS)
             or (self._reading and self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
             or (len(self._unsent) > self._limits.unread_answer_bytes and silent > self._limits.unfinished_line_seconds)
-            or silent > self._patience
+            or silent > (self._patience if self._asked else self._first_patience)
         ):
             self.close()
             return True
         return False
+
+    @property
+    def silence(self) -> tuple[bool, float] | None:
+        """Orders connections by who may give way first: those that never asked, then by the time of the last move.
+
+        None for one whose answer is being made: it is the daemon that is silent.
+        """
+        return None if self._answering else (self._asked, self._moved)
 
     def stop(self) -> None:
         """The daemon ends: finish the answer that is being made, take no more requests."""

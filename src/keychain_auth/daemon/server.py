@@ -54,7 +54,12 @@ class Server:
         gate: Gate,
         limits: Limits,
         journal: Journal,
+        *,
+        for_people: bool = False,
     ) -> None:
+        """``for_people``: whoever connects here asks at once, and once. So a silent connection is no program that may
+        still want something: it is waited for as briefly as for an unfinished line, and gives way when room is needed.
+        """
         self._loop = loop
         self._readiness = readiness
         self._turn = turn
@@ -62,6 +67,7 @@ class Server:
         self._gate = gate
         self._limits = limits
         self._journal = journal
+        self._for_people = for_people
         self._connections: dict[Connection, int] = {}
         self._by_process: Counter[int] = Counter()
         self._welcoming = 0
@@ -182,21 +188,30 @@ class Server:
                 handler.close()
             self._forget(pid)
             return
-        patience = self._limits.idle_seconds if handler.admitted else _REFUSED_PATIENCE
+        patience = first = self._limits.idle_seconds if handler.admitted else _REFUSED_PATIENCE
+        if self._for_people:
+            first = min(patience, self._limits.unfinished_line_seconds)
         connection = Connection(
-            self._loop, self._readiness, self._turn, channel, handler, self._limits, patience, self._ended
+            self._loop, self._readiness, self._turn, channel, handler, self._limits, patience, first, self._ended
         )
         self._connections[connection] = pid
         if not handler.admitted:
             self._refused[connection] = None
 
     def _make_room(self) -> bool:
-        """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers."""
+        """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers.
+
+        Where people ask, the longest silent gives way too.
+        """
         if self.connections < self._limits.connections:
             return True
-        if not self._refused:
+        leaving = next(iter(self._refused), None)
+        if leaving is None and self._for_people:
+            silent = [(silence, at) for at, each in enumerate(self._connections) if (silence := each.silence)]
+            leaving = list(self._connections)[min(silent)[1]] if silent else None
+        if leaving is None:
             return False
-        next(iter(self._refused)).close()
+        leaving.close()
         return True
 
     def _turn_away(self, channel: Channel) -> None:

@@ -17,6 +17,8 @@ values = 3                       # earlier values kept of each secret; 0: none
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from keychain_auth import files
@@ -69,7 +71,7 @@ def _require_positive(settings: Settings) -> None:
     numbers = {**msgspec.structs.asdict(settings.limits), **msgspec.structs.asdict(settings.audit)}
     numbers["hash_limit_bytes"] = settings.hash_limit_bytes
     for name, number in numbers.items():
-        if number <= 0:
-            raise ValueError(f"{name} must be greater than 0")
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"{name} must be greater than 0, and not {number}")
     if settings.history.values < 0:
         raise ValueError("history.values must be 0 or greater")
