@@ -247,6 +247,21 @@ def test_an_inheritable_descriptor_is_told_what_to_change(world: World, trusted:
     assert copier.ask(ASK) == denied("socket_not_cloexec")
 
 
+def test_requests_in_the_body_of_another_protocol(world: World, trusted: str, naive: Broker) -> None:
+    """What `curl --unix-socket` sends: the lines of its head are no requests, but one of its body is."""
+    body = json.dumps(ASK)
+    request = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body) + 1}\r\n\r\n{body}\n"
+    naive(trusted)
+    talker = world.talker(trusted, socket=world.path("naive.sock"))
+    talker.send_raw(request.encode())
+    assert any(won(talker.answer()) for _ in range(5))
+    start(world, trusted)
+    talker = world.talker(trusted)
+    talker.send_raw(request.encode())
+    assert talker.answer() == {"type": "RESPONSE", "status": "error", "reason": "malformed_request"}
+    assert talker.eof()
+
+
 def test_a_changed_file_is_another_program(world: World, trusted: str) -> None:
     """Same path, same inode, same size, times put back: the content counts, and the cache must not hide it."""
     world.start()

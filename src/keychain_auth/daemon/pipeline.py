@@ -55,7 +55,7 @@ class Pipeline:
         try:
             request = codec.decode_request(line, self._limits)
         except codec.Malformed as problem:
-            return self._malformed(caller, str(problem))
+            return self._malformed(caller, problem)
         entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
         if isinstance(entry, Denial):
             return await self._cut_off(caller, request, entry)
@@ -126,7 +126,8 @@ class Pipeline:
             await caller.queue()
         return Reply(codec.encode_reason(denial.reason), last=True)
 
-    def _malformed(self, caller: Caller, why: str) -> Reply:
+    def _malformed(self, caller: Caller, problem: codec.Malformed) -> Reply:
+        why = "this is HTTP: nothing of what follows is read" if problem.foreign else str(problem)
         self._refusals.record(
             _refusal(caller, None, "ERROR", MALFORMED_REQUEST, why),
             "failed",
@@ -135,7 +136,7 @@ class Pipeline:
             path=caller.identity.subject.path,
             why=why,
         )
-        return Reply(codec.encode_reason(MALFORMED_REQUEST))
+        return Reply(codec.encode_reason(MALFORMED_REQUEST), last=problem.foreign)
 
     def _failed(self, caller: Caller, request: Request, reason: str, why: str) -> Reply:
         """Each failure has its record: it may say that a change which is on record was not made."""

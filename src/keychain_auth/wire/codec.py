@@ -16,6 +16,7 @@ is read a second time, slowly, by the standard library.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Any, Literal
 
@@ -26,7 +27,12 @@ from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
 
 
 class Malformed(Exception):
-    """A line that is not a request. The text is for the log and never quotes a value."""
+    """A line that is not a request. The text is for the log and never quotes a value.
+
+    ``foreign``: the line begins another protocol, in which somebody else may have put the lines that follow.
+    """
+
+    foreign = False
 
 
 class _WireRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -51,12 +57,19 @@ _encode = msgspec.json.Encoder().encode
 _SUCCESS_WITHOUT_RESULTS = b'{"type":"RESPONSE","status":"success"}\n'
 
 
+# RFC 9112, section 3: the first line of a request. Programs that can be told to speak HTTP to a Unix socket (curl,
+# clients of Docker) would else lend their name to whoever wrote the body: its lines could be requests of ours.
+_HTTP = re.compile(rb"[A-Z]+ \S+ HTTP/[0-9.]+\r?")
+
+
 def decode_request(line: bytes, limits: Limits) -> Request:
     """The request that ``line`` (without its newline) holds. Raises Malformed for everything else."""
     try:
         wire = _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(_describe(error)) from None
+        malformed = Malformed(_describe(error))
+        malformed.foreign = _HTTP.fullmatch(line) is not None
+        raise malformed from None
     _refuse_duplicate_keys(line, wire)
     match = "exact" if wire.match is msgspec.UNSET else wire.match
     targets = () if wire.targets is msgspec.UNSET else wire.targets

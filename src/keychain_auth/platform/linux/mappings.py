@@ -29,9 +29,9 @@ _MOST_BYTES = 16 * 1024 * 1024
 _EXECUTABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)$", re.MULTILINE)
 # The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]".
 _KERNEL_PAGES = frozenset((b"[vdso]", b"[vsyscall]", b"[uprobes]"))
-# Memory that lies in no file of a disk: memfd_create(2), shared anonymous and System V memory. Only root could make
-# files of such names in / and /dev.
-_MEMORY_FILES = (b"/memfd:", b"/dev/zero (deleted)", b"/SYSV")
+# Memory that lies in no file of a disk: memfd_create(2), memfd_secret(2), shared anonymous, huge and System V memory.
+# Only root could make files of such names in / and /dev.
+_MEMORY_FILES = (b"/memfd:", b"/secretmem", b"/dev/zero (deleted)", b"/anon_hugepage", b"/SYSV")
 
 
 Line = tuple[bytes, bytes, bytes, bytes]  # device major and minor, inode, name
