@@ -34,10 +34,7 @@ lint: venv
 	@$(PY) -m mypy
 	@$(BIN)/lint-imports
 
-# Where there is a gnome-keyring, the broker is measured beside it; otherwise the benchmark says why not.
 bench: venv
-	@command -v gnome-keyring-daemon >/dev/null && ! $(PY) -c 'import keyring' 2>/dev/null \
-	&& $(PIP) install --no-deps --require-hashes -r requirements/bench.txt || true
 	@$(PY) bench/run.py $(if $(QUICK),--quick) $(ARGS)
 
 venv: $(STAMP)
@@ -51,12 +48,17 @@ $(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@printf '%s\n' '$(CURDIR)' > $@
 
-# What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for.
+# What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for. Without
+# the optional part (a desktop keyring) some tests are skipped, and say so.
 system:
-	@missing=''; \
+	@missing=''; optional=''; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
 	echo '#include <stdio.h>' | gcc -E - >/dev/null 2>&1 || missing="$$missing libc6-dev"; \
 	test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	command -v gnome-keyring-daemon >/dev/null || optional="$$optional gnome-keyring"; \
+	command -v dbus-run-session >/dev/null || optional="$$optional dbus"; \
+	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing$$missing"; \

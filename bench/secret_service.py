@@ -59,7 +59,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     try:
         copy_with_needs("keyring", lab.world.path("keyring"))
     except metadata.PackageNotFoundError:
-        raise Skip("keyring is not installed (pip install -r requirements/bench.txt)") from None
+        raise Skip("keyring is not installed (pip install keyring)") from None
     broker = lab.world.write("bin/broker.py", _BROKER + _LOOP.format(count=_COUNTS["broker"]))
     direct = lab.world.write("bin/direct.py", _DIRECT + _LOOP.format(count=_COUNTS["direct"]))
     python = f"{installed(lab)}/python"

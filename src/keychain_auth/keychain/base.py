@@ -5,8 +5,14 @@ Contract:
 * ``write`` and ``delete`` are one durable transaction each: when they return, all of it survives a power
   cut; when they raise, none of it was applied as far as this process can see.
 * What does not exist is left out of a read, and deleting it succeeds.
-* Failures raise ``KeychainError`` (or a subclass). No error holds a value.
+* A name that holds NUL or a lone surrogate is refused in a change, and names nothing in a read (``keychain.names``).
+* Failures raise ``KeychainError`` (or a subclass). No error holds a value. What is locked says so (reason
+  ``keychain_locked``) within a second, and never asks a person by itself.
+* A storage that was gone is picked up again by the same keychain, without being told.
 * Returned items are shared, not copied: nobody may change their attributes.
+
+``keychain_auth.testing`` has all of this as tests, which every keychain passes. A storage that cannot promise one of
+these points says so at the top of its own file, and in docs/keychains.md.
 
 All operations are coroutines, so that a slow storage may use a thread. A storage may promise more: the
 vault's reads never suspend. Changes always do: their answers must not share a turn of the loop with answers
@@ -56,8 +62,15 @@ class Keychain(Protocol):
         """The services that hold at least one item, sorted."""
         ...
 
+    async def probe(self) -> None:
+        """Look how the storage is, so that ``health`` knows. Raises nothing."""
+        ...
+
     def health(self) -> dict[str, object]:
-        """Facts for ``status``: JSON types only, never a secret or a name of one."""
+        """Facts for ``status``, as far as they are known: JSON types only, never a secret or a name of one.
+
+        ``backend`` is the kind of keychain.
+        """
         ...
 
     async def close(self) -> None:

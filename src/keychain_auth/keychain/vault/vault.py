@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -24,6 +24,7 @@ from typing import TypeVar
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
+from keychain_auth.keychain.names import encoded, require_names
 from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.checking import CheckReport, check
 from keychain_auth.keychain.vault.format import (
@@ -85,22 +86,28 @@ class Vault:
 
     async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain. Raises VaultDamaged naming service and target if a value does not authenticate."""
-        records = self._index.shelf(service).records
+        records = self._shelf(service).records
         wanted = [record for target in targets if (record := records.get(target)) is not None]
         return self._revealed(service, wanted, attributes)
 
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        return self._revealed(service, self._index.shelf(service).beginning_with(prefixes), attributes)
+        return self._revealed(service, self._shelf(service).beginning_with(prefixes), attributes)
 
     async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        found = self._index.shelf(service).beginning_with(prefixes or ("",))
+        found = self._shelf(service).beginning_with(prefixes or ("",))
         return [Item(record.target, None, record.attributes) for record in found if matches(record, attributes)]
 
     async def services(self) -> list[str]:
         """See Keychain."""
         return self._index.services()
+
+    def _shelf(self, service: str) -> Shelf:
+        """The vault's own rows, whose service begins with NUL, are no caller's business."""
+        if service.startswith("\0"):
+            raise KeychainError("cannot use a name that holds a NUL character")
+        return self._index.shelf(service)
 
     def _revealed(self, service: str, records: Sequence[Record], attributes: Mapping[str, str]) -> list[Item]:
         items = []
@@ -150,9 +157,8 @@ class Vault:
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
     ) -> None:
         """See Keychain. Of two entries with one target the last counts."""
-        values = _encoded(entries)
-        if values is None or _encoded([(service, ""), *attributes.items()]) is None:
-            raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)")
+        require_names(service, [target for target, _ in entries], attributes)
+        values = dict(zip((target for target, _ in entries), encoded(value for _, value in entries), strict=True))
         if values:
             name = program.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8
             await self._in_turn(partial(self._write, service, values, dict(attributes) or None, name))
@@ -170,7 +176,7 @@ class Vault:
         await self._in_turn(partial(self._delete, service, targets, attributes))
 
     async def _delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
-        records = self._index.shelf(service).records
+        records = self._shelf(service).records
         wanted = [record for target in dict.fromkeys(targets) if (record := records.get(target)) is not None]
         doomed = [record for record in wanted if matches(record, attributes)]
         if doomed:
@@ -344,6 +350,9 @@ class Vault:
                     return result
             # A new vault key came meanwhile, and what was looked at by the old one says nothing.
 
+    async def probe(self) -> None:
+        """Nothing to ask: what is known here is how it is."""
+
     def health(self) -> dict[str, object]:
         """See Keychain: backend, format, number of secrets and services, kinds of the key slots."""
         if self._closed:
@@ -384,21 +393,6 @@ class _ClosedIndex(Index):
 
     def services(self) -> list[str]:
         raise _is_closed()
-
-
-def _encoded(texts: Iterable[tuple[str, str]]) -> dict[str, bytes] | None:
-    """Names and values as UTF-8, or None if one of them has none.
-
-    The caller raises: UnicodeEncodeError carries the text, and stays attached to whatever is raised on its account.
-    """
-    encoded: dict[str, bytes] = {}
-    try:
-        for name, text in texts:
-            name.encode()
-            encoded[name] = text.encode()
-    except UnicodeEncodeError:
-        return None
-    return encoded
 
 
 def _is_closed() -> KeychainError:

@@ -1,0 +1,82 @@
+"""What the contract suite works with: difficult names and values, and a keychain that is easy to ask."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+import pytest
+
+from keychain_auth.keychain.base import Keychain
+from keychain_auth.model import Item
+from keychain_auth.testing.store import CannotDo, Store
+
+SERVICE = "svc"
+SECRET = "a value that no error may show"  # noqa: S105 - no secret
+
+# Each is another name than all the others: to a separator, a case-insensitive or normalising storage, a pattern, a
+# path or a quoting mistake, some of them look alike.
+DIFFICULT = (
+    "a", "A", "a ", " a", "a  ", "a:b", "a/b", "a\\b", "a.b", "a..b", "../a", ".", "a%b", "a_b", "a%3Ab", "a*b", "a?b",
+    "[a]", "[!a]", "*", "?", "'", '"', "a'b", 'a"b', "$a", "`a`", "a;b", "a&b", "a=b", "a,b", "{a}", "\u00e9",
+    "e\u0301", "\u00df", "ss", "SS", "\u0130", "i", "I", "\u0131", "\u202ea", "\ufeffa", "a\u00a0", "\ud7ff", "\ue000",
+    "\ufffd", "\uffff", "\U00010000", "\U0010ffff", "пароль", "密码", "\N{KEY}", "\N{FAMILY}\u200d\N{KEY}", "x" * 1024,
+)  # fmt: skip
+VALUES = (
+    "", " ", "\n", "a\n", " a ", "\0", "a\0b", "\r\n", "\ufeffa", "\uffff", "é", "e\u0301", "пароль", "\N{KEY}\N{LOCK}",
+    "{}", "null", "x" * 65536, "\N{KEY}" * 16384, "x" * 262144,
+)  # fmt: skip
+
+
+class Lab(NamedTuple):
+    """A keychain, and a loop to run what it does."""
+
+    store: Store
+    keychain: Keychain
+    run: Callable[[Coroutine[Any, Any, Any]], Any]
+
+    def write(self, entries: dict[str, str], service: str = SERVICE, **attributes: str) -> None:
+        """Store."""
+        self.run(self.keychain.write(service, list(entries.items()), attributes))
+
+    def read(self, *targets: str, service: str = SERVICE, **attributes: str) -> list[Item]:
+        """Read by name."""
+        return list(self.run(self.keychain.read(service, targets, attributes)))
+
+    def prefix(self, *prefixes: str, service: str = SERVICE, **attributes: str) -> list[Item]:
+        """Read by prefix."""
+        return list(self.run(self.keychain.read_prefix(service, prefixes, attributes)))
+
+    def search(self, *prefixes: str, service: str = SERVICE, **attributes: str) -> list[Item]:
+        """Search."""
+        return list(self.run(self.keychain.search(service, prefixes, attributes)))
+
+    def delete(self, *targets: str, service: str = SERVICE, **attributes: str) -> None:
+        """Delete."""
+        self.run(self.keychain.delete(service, targets, attributes))
+
+    def services(self) -> list[str]:
+        """The services."""
+        return list(self.run(self.keychain.services()))
+
+    def everything(self, service: str = SERVICE) -> dict[str, str | None]:
+        """All targets and values of a service."""
+        return {item.target: item.value for item in self.prefix("", service=service)}
+
+
+def attempt(act: Callable[[], None]) -> None:
+    """Do what a storage may be unable to do; skip the test with its reason then."""
+    try:
+        act()
+    except CannotDo as reason:
+        pytest.skip(str(reason))
+
+
+def assert_silent(error: BaseException) -> None:
+    """Neither the error nor what it was raised from shows the value."""
+    told = "".join(traceback.format_exception_only(error)) + repr(error.__context__) + repr(error.__cause__)
+    assert SECRET not in told
+
+
+__all__ = ["DIFFICULT", "SECRET", "SERVICE", "VALUES", "Lab", "assert_silent", "attempt"]
