@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from keychain_auth.crypto.ed25519 import SigningKey
 from keychain_auth.identity import signature
 from keychain_auth.identity.signature import TAIL_BYTES, Trailer, parse_public_key, parse_trailer
+from keychain_auth.model import Signature
 from keychain_auth.platform import signed_file
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.signed_file import Examined, examine
@@ -73,8 +75,6 @@ def test_any_end_is_a_trailer_or_none(tail: bytes) -> None:
 
 
 def test_a_file_is_hashed_whole_whatever_it_claims() -> None:
-    import hashlib
-
     for content in (b"", b"KCAS", bytes(64) + b"KCAS", b"x" * 5000 + bytes(64) + b"KCAS"):
         assert examined(content, [KEY.public]).sha256 == hashlib.sha256(content).hexdigest()
 
@@ -82,6 +82,25 @@ def test_a_file_is_hashed_whole_whatever_it_claims() -> None:
 def test_a_file_that_grew_beyond_the_limit_is_given_up() -> None:
     with pytest.raises(FileTooLarge):
         examined(b"x" * 10_001, (), size=50)
+
+
+def test_a_file_that_is_another_in_the_second_pass_has_no_signature() -> None:
+    """Evil bytes while they are hashed, signed ones while the signature is checked: both under one name."""
+    evil, good = b"evil program", b"good program"
+    signed = good + signature.trailer(KEY.sign(good))
+    with tempfile.TemporaryFile() as file:
+        file.write(evil + signed[len(good) :])
+        file.flush()
+        passes: list[int] = []
+
+        def pace() -> None:
+            passes.append(os.pwrite(file.fileno(), good, 0))
+
+        found = examine(file.fileno(), len(signed), [KEY.public], 1000, pace)
+        assert len(passes) == 3  # content, trailer, and the content once more
+        assert examine(file.fileno(), len(signed), [KEY.public], 1000).signature == Signature(KEY.public)
+    assert found.sha256 == hashlib.sha256(evil + signed[len(good) :]).hexdigest()
+    assert found.signature is None
 
 
 def test_public_keys_raw_or_der_are_the_same_key() -> None:

@@ -1,18 +1,20 @@
-"""SHA-256 of an opened file and, if it is signed, whose signature it is: one pass over the bytes, constant memory.
+"""SHA-256 of an opened file and, if it is signed, whose signature it is, in constant memory.
 
-Both come from the same bytes of the same read, so a verified signature always belongs to the hash beside it, whatever
-somebody does to the file meanwhile. The file is not mapped: a mapping of a file that is cut short ends the process that
-looks at it (SIGBUS), and the file is a stranger's.
+A signature over the digest costs one pass, the one that every file needs. One over the bytes costs a second pass, in
+which all is hashed once more: a signature that is found belongs to the hash beside it, whatever somebody does to the
+file meanwhile. That pass makes one SHA-512 for each key that is tried (``identity.signature.candidates``), and each key
+takes 1.5 ms at its end.
 
-What it costs: SHA-512 beside SHA-256 for each key that is tried (``identity.signature.candidates``), and 1.5 ms for
-each equation.
+The file is not mapped: a mapping of a file that is cut short ends the process that looks at it (SIGBUS), and the file
+is a stranger's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +24,10 @@ from keychain_auth.model import Signature
 from keychain_auth.platform.base import FileTooLarge, Pace
 
 _CHUNK = 1024 * 1024
+
+
+class _Reader(Protocol):
+    def update(self, piece: memoryview, /) -> None: ...
 
 
 class Examined(msgspec.Struct, frozen=True, gc=False):
@@ -51,31 +57,41 @@ def examine(fd: int, size: int, keys: Collection[bytes], limit: int, pace: Pace 
     Raises FileTooLarge, OSError, and what ``pace`` raises.
     """
     found = parse_trailer(os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
-    checks = [] if found is None else [Verification(key, found.signature) for key in candidates(found, keys)]
-    covered = size if found is None else found.covered
     state = hashlib.sha256()
-    buffer = memoryview(bytearray(_CHUNK))
-    position = 0
-    while count := os.preadv(fd, [buffer[: min(_CHUNK, covered - position)]], position) if position < covered else 0:
-        position += count
-        state.update(buffer[:count])
-        for check in checks:
-            check.update(buffer[:count])
-        pace()
+    covered = size if found is None else found.covered
+    _feed(fd, 0, covered, [state], pace)
     digest = state.digest()
-    while count := os.preadv(fd, [buffer], position):
-        position += count
-        state.update(buffer[:count])
-        if position > limit:
-            raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
+    if _feed(fd, covered, limit + 1, [state], pace) > limit:
+        raise FileTooLarge(f"it grew beyond {limit} bytes while it was read")
+    sha256 = state.hexdigest()
+    if found is None:
+        return Examined(sha256, None, None)
+    tried = candidates(found, keys)
+    for key in tried:
+        if verify_short(key, found.signature, digest):
+            return Examined(sha256, found, Signature(key, found.build), digested=True)
+    signer = _signer_of_bytes(fd, found, digest, tried, pace)
+    return Examined(sha256, found, None if signer is None else Signature(signer, found.build))
+
+
+def _signer_of_bytes(fd: int, found: Trailer, digest: bytes, keys: Collection[bytes], pace: Pace) -> bytes | None:
+    """Which of ``keys`` signed the bytes that have ``digest``."""
+    if not keys:
+        return None
+    again = hashlib.sha256()
+    checks = [Verification(key, found.signature) for key in keys]
+    _feed(fd, 0, found.covered, [again, *checks], pace)
+    if again.digest() != digest:
+        return None
+    return next((check.key for check in checks if check.fits()), None)
+
+
+def _feed(fd: int, start: int, end: int, readers: Sequence[_Reader], pace: Pace) -> int:
+    """Give each reader the bytes from ``start`` to ``end``, or to the end of the file; where that was."""
+    buffer = memoryview(bytearray(_CHUNK))
+    while start < end and (count := os.preadv(fd, [buffer[: end - start]], start)):
+        start += count
+        for reader in readers:
+            reader.update(buffer[:count])
         pace()
-    return _judged(state.hexdigest(), digest, found, checks)
-
-
-def _judged(sha256: str, digest: bytes, found: Trailer | None, checks: list[Verification]) -> Examined:
-    if found is not None:
-        for check in checks:
-            digested = verify_short(check.key, found.signature, digest)
-            if digested or check.fits():
-                return Examined(sha256, found, Signature(check.key, found.build), digested)
-    return Examined(sha256, found, None)
+    return start
