@@ -16,6 +16,7 @@ from support.daemon import Daemon
 from support.signing import Publisher, trust
 from support.world import World
 
+FAULTS = os.path.join(programs.HERE, "c", "faults.c")  # any library will do
 BANK = read("secret", service="bank")
 OWN = read("secret", service="own")
 
@@ -185,6 +186,28 @@ def test_a_signed_interpreter_is_granted_nothing(world: World, publisher: Publis
     world.start()
     assert world.talker(publisher.build(world, name)).ask(OWN) == denied(PENDING)
     assert world.talker(publisher.build(world, "tool")).ask(OWN) == results()
+
+
+def test_foreign_code_preloaded_into_a_signed_program(world: World, publisher: Publisher) -> None:
+    """A library of one's own in a copy of a signed program: the signature is there, and opens nothing."""
+    library = programs.install(programs.compiled(FAULTS, shared=True), world.path("bin/evil.so"), world.user)
+    preload = {"LD_PRELOAD": library}
+    program = publisher.build(world)
+    broker = NaiveSignerBroker(world.path("naive.sock"), program, [publisher.key.public_key()])
+    try:
+        assert won(world.talker(program, socket=world.path("naive.sock"), env=preload).ask(OWN))
+    finally:
+        broker.close()
+    daemon = world.start()
+    assert world.talker(program, env=preload).ask(OWN) == denied("identity_not_verified")
+    daemon.wait_log(f"--signer {publisher.text} --library {library}")
+    assert world.talker(program).ask(OWN) == results()
+    # A person may allow the library, for every build of this signer.
+    world.cli_json("register", program, "--signer", "own", "--library", library)
+    world.cli_json("authorize", program, "own")
+    for variant in ("plain", "next"):
+        publisher.build(world, variant=variant)
+        assert world.talker(program, env=preload).ask(OWN) == results()
 
 
 def test_a_huge_signed_program_takes_no_memory(world: World, publisher: Publisher) -> None:

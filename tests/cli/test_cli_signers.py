@@ -68,7 +68,7 @@ def test_what_cannot_be_meant_is_told(world: World, publisher: Publisher) -> Non
         assert done.returncode == 2, done.stderr
         return done.stderr
 
-    assert "neither a public key nor a service" in told("register", program, "--signer", "unheard-of")
+    assert "nor a service of trusted_signers" in told("register", program, "--signer", "unheard-of")
     assert "--signer KEY --no-rollback" in told("register", program, "--no-rollback")
     assert "a script cannot be signed" in told("register", "--script", path, "--signer", "own")
     world.cli_json("register", program)

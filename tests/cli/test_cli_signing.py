@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from cli.lab import Terminal, script
+from daemon.requests import PENDING, denied, read, results
 from support.world import World, sha256_of
 
 KEY = "signing-key.pem"
@@ -80,7 +81,7 @@ def test_keygen_shows_no_private_key(world: World) -> None:
     done = world.cli("keygen", "--out", world.path(KEY))
     secret = content_of(world.path(KEY)).split(b"\n")[1].decode()
     assert secret not in done.stdout + done.stderr
-    assert '{"service": "SERVICE", "public_key": "' in done.stdout
+    assert f"keychain-auth trust SERVICE {public(world, world.path(KEY))}" in done.stdout
 
 
 # --- sign and verify ----------------------------------------------------------------------------
@@ -238,6 +239,31 @@ def test_verify_says_why_not(world: World, key: str) -> None:
     assert "not by the key" in why()
     assert "neither a public key" in world.cli("verify", program, "--public-key", "nonsense").stderr
     assert world.cli("verify", world.path("missing")).returncode == 6
+
+
+def test_trust_and_distrust(world: World, key: str, openssl: Callable[..., bytes]) -> None:
+    pem = world.write("pub.pem", openssl("pkey", "-in", key, "-pubout"))
+    der = world.write("pub.der", openssl("pkey", "-in", key, "-pubout", "-outform", "DER"))
+    program, text = world.build_client(), public(world, key)
+    world.cli_json("sign", program, "--key", key)
+    for given, outcome in ((pem, "trusted"), (der, "unchanged"), (text, "unchanged")):
+        assert world.cli_json("trust", "aws", given) == {"outcome": outcome, "service": "aws", "public_key": text}
+    signer = {"service": "aws", "public_key": text}
+    assert world.read_policy()["trusted_signers"] == [signer]
+    world.start()
+    talker = world.talker(program)
+    assert talker.ask(read("a")) == results()
+    world.cli_json("trust", "other", text)
+    assert world.cli_json("distrust", "aws") == {"outcome": "distrusted", "signers": [signer]}
+    assert talker.ask(read("a")) == denied("service_not_allowed")
+    world.cli_json("trust", "aws", text)
+    assert len(world.cli_json("distrust", pem)["signers"]) == 2
+    assert talker.ask(read("a")) == denied(PENDING)
+    assert world.cli("distrust", text).returncode == 6
+    assert world.cli("distrust", "unheard-of").returncode == 2
+    assert world.cli("trust", "aws", "AAAA").returncode == 2
+    assert world.cli("trust", "a\n", text).returncode == 2
+    assert world.read_policy()["trusted_signers"] == []
 
 
 def test_scripts_can_be_verified_like_any_file(world: World, key: str) -> None:

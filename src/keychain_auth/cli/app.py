@@ -40,6 +40,8 @@ _COMMANDS = {
     "restore-value": ("history", "restore_value"),
     "vault": ("vault", "vault"),
     "audit": ("audit", "audit"),
+    "trust": ("trust", "trust"),
+    "distrust": ("trust", "distrust"),
     "keygen": ("signing", "keygen"),
     "sign": ("signing", "sign"),
     "verify": ("signing", "verify"),

@@ -6,10 +6,11 @@ import shlex
 
 from keychain_auth import files
 from keychain_auth.cli import policy
+from keychain_auth.cli.keys import public_key_of
 from keychain_auth.cli.programs import look_at
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
-from keychain_auth.identity.signature import key_text, parse_public_key
+from keychain_auth.identity.signature import key_text
 from keychain_auth.policy.builds import NOTHING_SEEN, Builds, decode_builds
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.parse import Policy
@@ -58,15 +59,13 @@ def seen_builds(places: Places) -> Builds:
 
 
 def _key_of(text: str, known: Policy) -> bytes:
-    """The key that ``text`` is, or that the service ``text`` is trusted by. Raises UsageError."""
-    try:
-        return parse_public_key(text)
-    except ValueError:
-        keys = [key for key, services in known.signers.items() if text in services]
-    if not keys:
-        raise UsageError(
-            f"{text} is neither a public key nor a service of trusted_signers", hint="keychain-auth list"
-        ) from None
+    """The key that the service ``text`` is trusted by, or that ``text`` is. Raises UsageError."""
+    keys = [key for key, services in known.signers.items() if text in services]
     if len(keys) > 1:
         raise UsageError(f"{text} has {len(keys)} trusted signers: give the key", hint="keychain-auth list")
-    return keys[0]
+    if keys:
+        return keys[0]
+    try:
+        return public_key_of(text)
+    except UsageError as problem:
+        raise UsageError(f"{problem}, nor a service of trusted_signers", hint="keychain-auth list") from None

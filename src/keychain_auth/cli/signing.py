@@ -21,10 +21,11 @@ import click
 
 from keychain_auth import files
 from keychain_auth.cli import output, policy
+from keychain_auth.cli.keys import key_file, public_key_of
 from keychain_auth.cli.options import json_option
 from keychain_auth.cli.programs import File, look_at, open_file
 from keychain_auth.cli.report import complain
-from keychain_auth.crypto.ed25519 import NotAKey, PassphraseNeeded, SigningKey, load_public
+from keychain_auth.crypto.ed25519 import NotAKey, PassphraseNeeded, SigningKey
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, KeychainAuthError, UsageError
 from keychain_auth.identity.signature import (
@@ -32,13 +33,11 @@ from keychain_auth.identity.signature import (
     TAIL_BYTES,
     block,
     key_text,
-    parse_public_key,
     parse_trailer,
     trailer,
     unsigned_size,
 )
 
-_LARGEST_KEY_FILE = 64 * 1024
 _CHUNK = 1024 * 1024
 
 
@@ -72,8 +71,7 @@ def keygen(out: str, as_json: bool) -> None:
         f"created {path}. Who has this file can sign in your name",
         f"  public key {public}",
         f"Sign with: keychain-auth sign FILE --key {shlex.quote(out)}",
-        "Whoever trusts it for a SERVICE writes into trusted_signers of config.json:",
-        f'  {{"service": "SERVICE", "public_key": "{public}"}}',
+        f"Who trusts it for a SERVICE of his: keychain-auth trust SERVICE {public}",
     )
 
 
@@ -134,7 +132,7 @@ def verify(path: str, given: tuple[str, ...], as_json: bool) -> int:
     """
     services: dict[bytes, frozenset[str]] = {}
     if given:
-        keys = [_public_key(text) for text in given]
+        keys = [public_key_of(text) for text in given]
     else:
         services = policy.read(find_places()).signers
         keys = list(services)
@@ -156,7 +154,7 @@ def verify(path: str, given: tuple[str, ...], as_json: bool) -> int:
 
 
 def _signing_key(path: str) -> SigningKey:
-    pem = _small_file(path)
+    pem = key_file(path)
     try:
         key = SigningKey.load(pem)
     except NotAKey as problem:
@@ -179,31 +177,6 @@ def _unlocked(path: str, pem: bytes) -> SigningKey:
         return SigningKey.load(pem, os.fsencode(passphrase))
     except (PassphraseNeeded, NotAKey):
         raise KeychainAuthError(f"this is not the passphrase of {path}") from None
-
-
-def _public_key(text: str) -> bytes:
-    """From base64, or from the file that ``text`` names. Raises UsageError."""
-    try:
-        return parse_public_key(text)
-    except ValueError as problem:
-        if not os.path.exists(text):
-            raise UsageError(f"{text} is neither a public key ({problem}) nor a file") from None
-    content = _small_file(text)
-    try:
-        if content.lstrip().startswith(b"-----"):
-            return parse_public_key(key_text(load_public(content)))
-        return parse_public_key(key_text(content))
-    except (ValueError, NotAKey) as problem:
-        raise UsageError(f"{text} is no public key: {problem}") from None
-
-
-def _small_file(path: str) -> bytes:
-    _, fd = open_file(path)
-    with os.fdopen(fd, "rb") as file:
-        content = file.read(_LARGEST_KEY_FILE + 1)
-    if len(content) > _LARGEST_KEY_FILE:
-        raise UsageError(f"{path} is too large for a key")
-    return content
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import shlex
 from typing import Any
 
 from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Program
 from keychain_auth.policy.parse import PROTOCOL_VERSION, parse_hash
 
@@ -133,6 +134,31 @@ def require_grade(document: Document, service: str, minimum: str | None) -> Docu
         others.append({"service": service, "minimum_grade": minimum})
     changed["services"] = others
     return changed
+
+
+def trust(document: Document, service: str, public_key: str) -> tuple[Document, str]:
+    """Let what ``public_key`` (base64) signed use ``service``. "trusted", or "unchanged" if it may already."""
+    changed = copy.deepcopy(document)
+    signers = changed.setdefault("trusted_signers", [])
+    key = parse_public_key(public_key)
+    if any(signer["service"] == service and parse_public_key(signer["public_key"]) == key for signer in signers):
+        return changed, "unchanged"
+    signers.append({"service": service, "public_key": public_key})
+    return changed, "trusted"
+
+
+def distrust(
+    document: Document, *, service: str | None = None, key: bytes | None = None
+) -> tuple[Document, list[Document]]:
+    """Take away the signers of ``service``, or the 32-byte ``key`` for every service; and which these were."""
+    changed = copy.deepcopy(document)
+    taken = [
+        signer
+        for signer in changed.get("trusted_signers", [])
+        if signer["service"] == service or parse_public_key(signer["public_key"]) == key
+    ]
+    changed["trusted_signers"] = [signer for signer in changed.get("trusted_signers", []) if signer not in taken]
+    return changed, taken
 
 
 def _demand(entry: Document, demands: Document | None) -> None:
