@@ -10,51 +10,15 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from attacks.naive import SECRET, NaiveBroker
-from daemon.requests import PENDING, SUCCESS, denied, read, results, write
+from attacks.lab import ASK, Broker, source, start, wait_until_it_is, won
+from attacks.naive import SECRET
+from daemon.requests import PENDING, denied, read, results
 from support import users
-from support.daemon import Daemon
-from support.lines import until
 from support.talker import Talker
 from support.world import World
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-ASK = read("secret")
-Broker = Callable[..., NaiveBroker]
-
-
-@pytest.fixture
-def naive(world: World) -> Iterator[Broker]:
-    """Starts naive brokers that trust a program."""
-    made: list[NaiveBroker] = []
-
-    def start(trusted: str, **keywords: bool) -> NaiveBroker:
-        made.append(NaiveBroker(world.path("naive.sock"), trusted, **keywords))
-        return made[-1]
-
-    yield start
-    for broker in made:
-        broker.close()
-
-
-@pytest.fixture
-def trusted(world: World) -> str:
-    """A registered program, and a secret stored by it."""
-    return world.granted("trusted", "aws", variant="trusted")
-
-
-def start(world: World, trusted: str) -> Daemon:
-    daemon = world.start()
-    assert world.talker(trusted).ask(write({"secret": SECRET})) == SUCCESS
-    return daemon
-
-
-def won(answer: dict[str, object]) -> bool:
-    return SECRET in json.dumps(answer)
 
 
 def test_an_equal_copy_elsewhere_is_not_the_program(world: World, trusted: str, naive: Broker) -> None:
@@ -79,7 +43,7 @@ def test_a_program_replaced_by_the_trusted_one_after_its_start(world: World, tru
         os.rename(evil, trusted)
         socket = world.socket if where == "agent" else world.path(where)
         attackers[where] = world.talker(trusted, "--late", socket=socket)
-        _wait_until_it_is(attackers[where].pid, trusted)
+        wait_until_it_is(attackers[where].pid, trusted)
         evil = world.build_client("evil", "evil")
         os.rename(kept, trusted)
     # The link says "…/trusted (deleted)". Whoever opens that text opens whatever the attacker put there.
@@ -133,12 +97,12 @@ def test_connect_write_exec_with_an_inherited_descriptor(world: World, trusted: 
 
 
 def test_a_connection_parked_with_a_child(world: World, trusted: str, naive: Broker) -> None:
-    park = world.build_client("park", source=os.path.join(HERE, "park.c"))
+    park = world.build_client("park", source=source("park"))
     broker = naive(trusted)
     broker.hold()
     attacker = world.spawn([park, world.path("naive.sock"), trusted])
     attacker.out.find(lambda line: line == b"parked")
-    _wait_until_it_is(attacker.pid, trusted)
+    wait_until_it_is(attacker.pid, trusted)
     broker.release()
     attacker.out.find(lambda line: line.startswith(b"answer") and SECRET.encode() in line)
 
@@ -146,14 +110,10 @@ def test_a_connection_parked_with_a_child(world: World, trusted: str, naive: Bro
     daemon.signal(signal.SIGSTOP)
     attacker = world.spawn([park, world.socket, trusted])
     attacker.out.find(lambda line: line == b"parked")
-    _wait_until_it_is(attacker.pid, trusted)
+    wait_until_it_is(attacker.pid, trusted)
     daemon.signal(signal.SIGCONT)
     at = attacker.out.find(lambda line: line.startswith(b"answer"))
     assert json.loads(attacker.out[at][7:]) == denied("socket_not_cloexec")
-
-
-def _wait_until_it_is(pid: int, program: str) -> None:
-    until(lambda: os.readlink(f"/proc/{pid}/exe") == program, f"{pid} runs {program}")
 
 
 def test_a_message_from_a_child_of_the_program(world: World, trusted: str, naive: Broker) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 
 from support.users import Account
 
@@ -25,18 +26,23 @@ def _folder() -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(source: str = TALKER, variant: str = "plain", *, shared: bool = False) -> str:
-    """The path of the compiled C file ``source``; ``variant`` is compiled in as VARIANT. ``shared``: a library.
+def compiled(
+    source: str = TALKER, variant: str = "plain", flags: tuple[str, ...] = (), *, shared: bool = False
+) -> str:
+    """The path of the compiled C file ``source``; ``variant`` (a word) is compiled in as VARIANT, ``flags`` are given
+    to the compiler last. ``shared``: a library.
 
     Raises AssertionError with the compiler's words.
     """
     assert re.fullmatch(r"[\w.-]+", variant), variant
+    flags = ("-shared", "-fPIC", *flags) if shared else flags
     name = os.path.splitext(os.path.basename(source))[0]
-    program = os.path.join(_folder(), f"{name}.{variant}")
+    suffix = f"-{zlib.crc32(repr(flags).encode()):x}" if flags else ""
+    program = os.path.join(_folder(), f"{name}.{variant}{suffix}")
     compiler = os.environ.get("CC", "gcc")
     done = subprocess.run(
         [compiler, "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f'-DVARIANT="{variant}"',
-         *(("-shared", "-fPIC") if shared else ()), "-o", program, source],
+         "-o", program, source, *flags],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -218,9 +218,12 @@ class World:
         self._processes.append(process)
         return process
 
-    def build_client(self, name: str = "talker", variant: str = "plain", source: str = programs.TALKER) -> str:
+    def build_client(
+        self, name: str = "talker", variant: str = "plain", source: str = programs.TALKER, flags: Sequence[str] = ()
+    ) -> str:
         """Compile a C program into the world's bin folder; another ``variant`` has another hash."""
-        return programs.install(programs.compiled(source, variant), self.path("bin", name), self.user)
+        program = programs.compiled(source, variant, tuple(flags))
+        return programs.install(program, self.path("bin", name), self.user)
 
     def build_library(self, name: str, source: str) -> str:
         """Compile a C file into a shared library in the world's bin folder."""

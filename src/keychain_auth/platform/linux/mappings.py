@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import struct
 
 from keychain_auth.identity.facts import Code, MappedFile
 from keychain_auth.platform.base import NeedsThread
@@ -27,8 +28,13 @@ _PIECE_BYTES = 64 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
 # Lines of executable mappings: permissions, offset, device, inode, and the name if there is one.
 _EXECUTABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)$", re.MULTILINE)
-# The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]".
+# The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]". But
+# a process can make the vdso writable and write its own code there: then the pages are copies, which pagemap tells.
 _KERNEL_PAGES = frozenset((b"[vdso]", b"[vsyscall]", b"[uprobes]"))
+_VDSO = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ..x. .*\[vdso\]$", re.MULTILINE)
+# Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): there, in swap, of a file or of the kernel.
+_PRESENT, _SWAPPED, _NOT_ANONYMOUS = 1 << 63, 1 << 62, 1 << 61
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Memory that lies in no file of a disk: memfd_create(2), memfd_secret(2), shared anonymous, huge and System V memory.
 # Only root could make files of such names in / and /dev.
 _MEMORY_FILES = (b"/memfd:", b"/secretmem", b"/dev/zero (deleted)", b"/anon_hugepage", b"/SYSV")
@@ -54,8 +60,10 @@ class Mappings:
         """
         own_line = b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode
         found: dict[MappedFile, None] = {}
-        own = in_memory = False
-        for line in dict.fromkeys(_EXECUTABLE.findall(_read(process_folder, patient))):
+        own = False
+        text = _read(process_folder, patient)
+        in_memory = any(_is_copied(process_folder, int(start, 16), int(end, 16)) for start, end in _VDSO.findall(text))
+        for line in dict.fromkeys(_EXECUTABLE.findall(text)):
             name = line[3]
             if name in _KERNEL_PAGES:
                 continue
@@ -102,6 +110,17 @@ def open_mapped(file: MappedFile) -> int:
     Raises OSError; whether it is that file is for the caller to see.
     """
     return os.open(os.fsencode(file.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+
+
+def _is_copied(process_folder: int, start: int, end: int) -> bool:
+    """Was a page of the kernel's mapping ``start`` to ``end`` written, so that the process has its own copy of it?"""
+    fd = os.open("pagemap", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process_folder)
+    try:
+        raw = os.pread(fd, (end - start) // _PAGE_BYTES * 8, start // _PAGE_BYTES * 8)
+    finally:
+        os.close(fd)
+    pages = struct.unpack(f"={len(raw) // 8}Q", raw)
+    return any(page & _SWAPPED or (page & _PRESENT and not page & _NOT_ANONYMOUS) for page in pages)
 
 
 def _read(process_folder: int, patient: bool) -> bytes:

@@ -18,7 +18,7 @@ import re
 from keychain_auth.platform.linux.procfs import parse_status
 
 _SMAPS_BYTES = 64 * 1024 * 1024
-_HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*)$")
+_HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*|\[vdso\])$")
 _COPIED = (b"Anonymous:", b"Swap:")
 
 
