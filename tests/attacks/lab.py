@@ -80,6 +80,18 @@ def wait_until_it_is(pid: int, program: str) -> None:
     until(lambda: os.readlink(f"/proc/{pid}/exe") == program, f"{pid} runs {program}")
 
 
+MAY_NOT_TRACE = "this kernel forbids to look into processes that are not one's children (yama.ptrace_scope)"
+
+
+def may_trace() -> bool:
+    """May a process here trace others of the same user?"""
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope", encoding="ascii") as file:
+            return file.read().strip() == "0"
+    except FileNotFoundError:
+        return True
+
+
 def need_user_namespaces(world: World) -> None:
     """Skip where an unprivileged user cannot make one."""
     _need(world, ["/usr/bin/unshare", "--user", "--map-current-user", "/bin/true"], "user namespaces for everybody")

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidSignature
@@ -21,17 +22,22 @@ SECRET = "the secret that only the trusted program may have"
 
 class NaiveBroker:
     """Serves ``path``. ``by_path``: hash the file that the link names, instead of the file behind the link.
+    ``by_message``: believe the pid in the message's credentials, instead of the one of who connected.
 
-    ``hold`` keeps it from looking at new connections until ``release``: what a busy machine does by chance.
+    ``hold`` keeps it from looking at new connections until ``release``: what a busy machine does by chance. ``busy``:
+    it looks 10 ms late each time, for the same reason.
     """
 
-    def __init__(self, path: str, trusted: str, *, by_path: bool = False) -> None:
+    def __init__(self, path: str, trusted: str, *, by_path: bool = False, by_message: bool = False, busy: bool = False) -> None:
         with open(trusted, "rb") as file:
             self._trusted = hashlib.sha256(file.read()).hexdigest()
         self._by_path = by_path
+        self._by_message = by_message
+        self._late = 0.01 if busy else 0.0
         self._go = threading.Event()
         self._go.set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, int(by_message))
         self._listener.bind(path)
         os.chmod(path, 0o666)
         self._listener.listen(16)
@@ -68,17 +74,23 @@ class NaiveBroker:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        pid, _, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        trusted = self._trusts(pid)
+        time.sleep(self._late)
         try:
+            trusted = self._trusts(self._pid(client))
             for _ in client.makefile("rb"):
-                answer = {"status": "success", "value": SECRET} if trusted else {"status": "denied"}
-                client.sendall(json.dumps(answer).encode() + b"\n")
+                client.sendall(_answer(trusted))
         except OSError:
             return
 
     def _trusts(self, pid: int) -> bool:
         return self._hash(pid) == self._trusted
+
+    def _pid(self, client: socket.socket) -> int:
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        if self._by_message:
+            _, ancillary, _, _ = client.recvmsg(1, socket.CMSG_SPACE(12), socket.MSG_PEEK)
+            credentials = ancillary[0][2]
+        return int(struct.unpack("iII", credentials)[0])
 
     def _hash(self, pid: int) -> str:
         path = f"/proc/{pid}/exe"
@@ -86,6 +98,11 @@ class NaiveBroker:
             path = os.readlink(path)
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest()
+
+
+def _answer(trusted: bool) -> bytes:
+    answer = {"status": "success", "value": SECRET} if trusted else {"status": "denied"}
+    return json.dumps(answer).encode() + b"\n"
 
 
 class NaiveSignerBroker(NaiveBroker):
