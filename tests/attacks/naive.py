@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -131,3 +132,9 @@ def _signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+if __name__ == "__main__":  # as another user than the tests: naive.py SOCKET TRUSTED, until stdin ends
+    NaiveBroker(*sys.argv[1:])
+    print("listening", flush=True)
+    sys.stdin.read()
