@@ -49,7 +49,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
 	@printf '%s\n' '$(CURDIR)' > $@
 
 # What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for. Without
-# the optional part (a desktop keyring) some tests are skipped, and say so.
+# the optional part (a desktop keyring, FUSE) some tests are skipped, and say so.
 system:
 	@missing=''; optional=''; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
@@ -57,6 +57,7 @@ system:
 	test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	command -v gnome-keyring-daemon >/dev/null || optional="$$optional gnome-keyring"; \
 	command -v dbus-run-session >/dev/null || optional="$$optional dbus"; \
+	command -v fusermount3 >/dev/null || optional="$$optional fuse3"; \
 	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \

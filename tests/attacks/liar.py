@@ -3,9 +3,11 @@
 Usage: liar.py MOUNTPOINT EVIL TRUSTED
 
 It shows one file, ``program``: the bytes of EVIL. After the line "lie" on stdin, whoever opens it anew gets those of
-TRUSTED, past the page cache. After "hang" it answers nothing any more. It prints "mounted", then "asked OPCODE" for each
-request that comes after the first line on stdin. Run with a copy of EVIL's size: both files are padded to one size.
+TRUSTED, past the page cache. After "hang" it answers nothing any more. It prints "mounted", and after the first line on
+stdin "asked OPCODE" for each request.
 """
+
+from __future__ import annotations
 
 import os
 import select
@@ -23,27 +25,28 @@ ROOT, PROGRAM = 1, 2
 DIRECT_IO = 1
 
 
-def mount(folder):
+def mount(folder: str) -> int:
     ours, theirs = socket.socketpair()
     words = ["fusermount3", "-o", "ro,nodev,fsname=liar", "--", folder]
-    subprocess.run(words, check=True, env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())}, pass_fds=[theirs.fileno()])
+    number = theirs.fileno()
+    subprocess.run(words, check=True, env={**os.environ, "_FUSE_COMMFD": str(number)}, pass_fds=[number])
     _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
     return descriptors[0]
 
 
-def attributes(node, size):
+def attributes(node: int, size: int) -> bytes:
     mode, links = (0o40755, 2) if node == ROOT else (0o100755, 1)
     return struct.pack("=6Q10I", node, size, 8, 0, 0, 0, 0, 0, 0, mode, links, os.getuid(), os.getgid(), 0, 4096, 0)
 
 
 class Liar:
-    def __init__(self, evil, trusted):
+    def __init__(self, evil: bytes, trusted: bytes) -> None:
         size = max(len(evil), len(trusted))
         self.contents = [evil.ljust(size, b"\0"), trusted]
         self.size = size
         self.lying = self.hanging = self.telling = False
 
-    def answer(self, opcode, node, body):
+    def answer(self, opcode: int, node: int, body: bytes) -> bytes | int | None:
         """Bytes, an error number, or None where no answer is due."""
         if opcode == INIT:
             return struct.pack("=4I2H2I2H8I", 7, 31, 1 << 17, 0, 12, 10, 1 << 17, 1, 32, 0, *[0] * 8)
@@ -58,12 +61,13 @@ class Liar:
             return struct.pack("=Q2I", int(lies), DIRECT_IO if lies else 0, 0)
         if opcode == READ:
             handle, offset, length = struct.unpack_from("=QQI", body)
-            return self.contents[handle][offset : offset + length]
+            content: bytes = self.contents[handle]
+            return content[offset : offset + length]
         if opcode in (FLUSH, RELEASE, RELEASEDIR, READDIR):
             return b""
         return None if opcode in (FORGET, BATCH_FORGET) else ENOSYS
 
-    def serve(self, device):
+    def serve(self, device: int) -> None:
         while True:
             ready, _, _ = select.select([device, sys.stdin], [], [])
             if sys.stdin in ready:
@@ -80,7 +84,7 @@ class Liar:
                     return
                 self.reply(device, message)
 
-    def reply(self, device, message):
+    def reply(self, device: int, message: bytes) -> None:
         _, opcode, unique, node, *_ = HEADER.unpack_from(message)
         if self.telling and opcode not in (FORGET, BATCH_FORGET, RELEASE, FLUSH):
             print("asked", opcode, flush=True)
@@ -93,7 +97,7 @@ class Liar:
         os.write(device, struct.pack("=IiQ", 16 + len(body), error, unique) + body)
 
 
-def main():
+def main() -> None:
     folder, evil, trusted = sys.argv[1:]
     with open(evil, "rb") as one, open(trusted, "rb") as other:
         liar = Liar(one.read(), other.read())

@@ -29,7 +29,9 @@ class NaiveBroker:
     it looks 10 ms late each time, for the same reason.
     """
 
-    def __init__(self, path: str, trusted: str, *, by_path: bool = False, by_message: bool = False, busy: bool = False) -> None:
+    def __init__(
+        self, path: str, trusted: str, *, by_path: bool = False, by_message: bool = False, busy: bool = False
+    ) -> None:
         with open(trusted, "rb") as file:
             self._trusted = hashlib.sha256(file.read()).hexdigest()
         self._by_path = by_path

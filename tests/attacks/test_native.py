@@ -32,6 +32,24 @@ def test_an_equal_copy_elsewhere_is_not_the_program(world: World, trusted: str, 
     assert world.talker(trusted).ask(ASK)["status"] == "success"
 
 
+def test_an_executable_that_lies_in_memory(world: World, trusted: str, naive: Broker) -> None:
+    """Equal bytes, in a memfd: whoever runs it so has a file that stands at no path, and that he alone holds."""
+    script = (
+        "import os, sys\n"
+        "fd = os.memfd_create('trusted', os.MFD_CLOEXEC)\n"
+        "os.write(fd, open(sys.argv[1], 'rb').read())\n"
+        "only_read = os.open(f'/proc/self/fd/{fd}', os.O_RDONLY)\n"
+        "os.close(fd)\n"
+        "os.execv(f'/proc/self/fd/{only_read}', sys.argv[1:])\n"
+    )
+    words = [world.python, "-c", script, trusted]
+    naive(trusted)
+    assert won(world.talk([*words, world.path("naive.sock")]).connected().ask(ASK))
+    daemon = start(world, trusted)
+    assert world.talk([*words, world.socket]).connected().ask(ASK) == denied("identity_not_verified")
+    daemon.wait_log("lies on")
+
+
 def test_a_program_replaced_by_the_trusted_one_after_its_start(world: World, trusted: str, naive: Broker) -> None:
     """Evil runs from the trusted path; then the trusted file is put back over it."""
     evil = world.build_client("evil", "evil")

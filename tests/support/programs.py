@@ -26,9 +26,7 @@ def _folder() -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(
-    source: str = TALKER, variant: str = "plain", flags: tuple[str, ...] = (), *, shared: bool = False
-) -> str:
+def compiled(source: str = TALKER, variant: str = "plain", flags: tuple[str, ...] = (), *, shared: bool = False) -> str:
     """The path of the compiled C file ``source``; ``variant`` (a word) is compiled in as VARIANT, ``flags`` are given
     to the compiler last. ``shared``: a library.
 
