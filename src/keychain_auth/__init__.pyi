@@ -4,6 +4,7 @@ from keychain_auth.client.aio import AsyncKeychainAuthClient
 from keychain_auth.client.sync import KeychainAuthClient
 from keychain_auth.errors import (
     ActionNotInPolicy,
+    AnswerTooLarge,
     ApprovalPending,
     AuditUnavailable,
     CallerChanged,
@@ -31,6 +32,7 @@ __version__: str
 
 __all__ = [
     "ActionNotInPolicy",
+    "AnswerTooLarge",
     "ApprovalPending",
     "AsyncKeychainAuthClient",
     "AuditUnavailable",

@@ -131,6 +131,10 @@ class KeychainLocked(RequestFailed):
     exit_code = EXIT_LOCKED
 
 
+class AnswerTooLarge(RequestFailed):
+    """What was asked for is more than one answer may hold; ask for fewer targets, or a longer prefix."""
+
+
 class AuditUnavailable(RequestFailed):
     """The audit log cannot be written, so nothing is given out."""
 
@@ -152,6 +156,7 @@ _BY_REASON: dict[str, type[RequestRejected]] = {
     "keychain_locked": KeychainLocked,
     "audit_unavailable": AuditUnavailable,
     "rate_limited": RateLimited,
+    "answer_too_large": AnswerTooLarge,
 }
 
 
@@ -213,6 +218,12 @@ class KeychainError(KeychainAuthError):
     """The storage behind the daemon failed; the client sees ``internal_error``."""
 
     reason = "internal_error"
+
+
+class AnswerExceedsLimit(KeychainError):
+    """More was found than one answer may hold. Nothing of it is answered."""
+
+    reason = "answer_too_large"
 
 
 class VaultError(KeychainError):

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from daemon.requests import PENDING, SUCCESS, denied, failed, read, results, write
+from daemon.requests import PENDING, SUCCESS, denied, failed, read, request, results, write
 from support.lines import StreamEnded, until
 from support.world import World
 
@@ -210,3 +210,33 @@ def test_never_an_answer_without_a_request(world: World) -> None:
         assert talker.eof()
         with pytest.raises(StreamEnded):
             talker.readline()  # every answer was asked for
+
+
+def test_an_answer_has_a_bound_before_it_is_made(world: World) -> None:
+    """40 values of 250 kB are 10 MB; a thousand of them would be a quarter of a gigabyte."""
+    program = world.granted("talker", "aws")
+    daemon = world.start()
+    talker = world.talker(program)
+    names = [f"big{number:02}" for number in range(40)]
+    for first in range(0, 40, 4):
+        assert talker.ask(write(dict.fromkeys(names[first : first + 4], "x" * 250000))) == SUCCESS
+    before = daemon.rss()
+    for asked in (read(*names), read("big", match="prefix")):
+        for _ in range(5):
+            assert talker.ask(asked) == failed("answer_too_large")
+    assert daemon.rss() - before < 16 * 1024 * 1024
+    assert len(talker.ask(read("big0", match="prefix"))["results"]) == 10
+    assert len(talker.ask(request("search", targets=["big"]))["results"]) == 40
+    assert [line["result"] for line in world.audit() if line["reason"] == "answer_too_large"] == ["ERROR"] * 10
+
+
+def test_a_search_has_the_same_bound(world: World) -> None:
+    program = world.granted("talker", "aws")
+    world.write_settings("[limits]\nanswer_bytes = 100\n")
+    world.start()
+    talker = world.talker(program)
+    assert talker.ask(write({f"target {number:03}": "" for number in range(11)})) == SUCCESS
+    assert talker.ask(request("search")) == failed("answer_too_large")
+    assert talker.ask(request("delete", match="prefix", targets=["target"])) == failed("answer_too_large")
+    assert len(talker.ask(request("search", targets=["target 003"]))["results"]) == 1
+    assert talker.ask(read("target 001"))["results"] == [{"target": "target 001", "value": ""}]

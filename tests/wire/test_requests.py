@@ -104,6 +104,18 @@ def test_limits() -> None:
         decode_request(line_of(action="write", service="s", targets=["t"], values=[largest + "a"]), LIMITS)
 
 
+def test_attributes_count_once_for_each_target() -> None:
+    """They are stored with each: a line of half a megabyte would become half a gigabyte."""
+    limits = Limits(attribute_bytes=1000)
+    attributes = {"a" * 50: "ä" * 25}  # 100 bytes
+    names = [str(number) for number in range(11)]
+    ten = names[:10]
+    decode_request(line_of(action="write", service="s", targets=ten, values=ten, attributes=attributes), limits)
+    with pytest.raises(Malformed, match="longer than 1000 bytes"):
+        decode_request(line_of(action="write", service="s", targets=names, values=names, attributes=attributes), limits)
+    decode_request(line_of(action="read", service="s", targets=names, attributes=attributes), limits)  # only compared
+
+
 def test_a_malformed_request_is_described_without_its_values() -> None:
     line = line_of(action="write", service="s", targets=["t", "t"], values=["hunter2", "hunter2"])
     with pytest.raises(Malformed) as caught:

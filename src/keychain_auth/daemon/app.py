@@ -79,6 +79,7 @@ class App:
                 memoryview(buffer)[:32],
                 history=self._settings.history.values,
             )
+            self._vault.answer_bytes = self._settings.limits.answer_bytes
             undo.callback(self._close_vault)
             audit = self._settings.audit
             self._audit = AuditLog.open(

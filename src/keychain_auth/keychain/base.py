@@ -9,6 +9,7 @@ Contract:
 * Failures raise ``KeychainError`` (or a subclass). No error holds a value. What is locked says so (reason
   ``keychain_locked``) within a second, and never asks a person by itself.
 * A storage that was gone is picked up again by the same keychain, without being told.
+* What one read or search gathers has a bound (``budget``): beyond it AnswerExceedsLimit, and nothing is answered.
 * Returned items are shared, not copied: nobody may change their attributes.
 
 ``keychain_auth.testing`` has all of this as tests, which every keychain passes. A storage that cannot promise one of

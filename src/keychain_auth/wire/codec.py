@@ -127,6 +127,11 @@ def _write_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limit
         # A character is at most four bytes in UTF-8: most values are settled without encoding them.
         if len(value) * 4 > limits.value_bytes and len(value.encode()) > limits.value_bytes:
             raise Malformed(f"a value is longer than {limits.value_bytes} bytes")
+    if wire.attributes is not msgspec.UNSET:
+        # They are stored with each target: a line of 1 MiB could else become a thousand times as much.
+        size = sum(len(name.encode()) + len(text.encode()) for name, text in wire.attributes.items())
+        if size * len(targets) > limits.attribute_bytes:
+            raise Malformed(f"attributes, once for each target, are longer than {limits.attribute_bytes} bytes")
 
 
 def _read_rules(wire: _WireRequest, match: str, targets: tuple[str, ...], limits: Limits) -> None:

@@ -23,6 +23,7 @@ INTERNAL_ERROR = "internal_error"
 KEYCHAIN_LOCKED = "keychain_locked"
 AUDIT_UNAVAILABLE = "audit_unavailable"
 RATE_LIMITED = "rate_limited"
+ANSWER_TOO_LARGE = "answer_too_large"
 
 DENIED_REASONS = frozenset(
     (
@@ -36,7 +37,9 @@ DENIED_REASONS = frozenset(
         IDENTITY_NOT_VERIFIED,
     )
 )
-ERROR_REASONS = frozenset((MALFORMED_REQUEST, INTERNAL_ERROR, KEYCHAIN_LOCKED, AUDIT_UNAVAILABLE, RATE_LIMITED))
+ERROR_REASONS = frozenset(
+    (MALFORMED_REQUEST, INTERNAL_ERROR, KEYCHAIN_LOCKED, AUDIT_UNAVAILABLE, RATE_LIMITED, ANSWER_TOO_LARGE)
+)
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +48,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     line_bytes: int = 1024 * 1024
     value_bytes: int = 256 * 1024
     targets: int = 1000
+    attribute_bytes: int = 1024 * 1024
+    answer_bytes: int = 8 * 1024 * 1024
     service_chars: int = 256
     target_chars: int = 1024
     connections: int = 512

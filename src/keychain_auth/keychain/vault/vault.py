@@ -21,9 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from keychain_auth.crypto.aead import NotAuthentic
+from keychain_auth.crypto.aead import OVERHEAD, NotAuthentic
 from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged
+from keychain_auth.keychain.budget import ANSWER_BYTES, Budget
 from keychain_auth.keychain.names import encoded, require_names
 from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.checking import CheckReport, check
@@ -66,6 +67,7 @@ class Vault:
         slots: Sequence[SlotRow],
     ) -> None:
         self.path = path
+        self.answer_bytes = ANSWER_BYTES
         self._key = key
         self._codec = codec
         self._open_value = codec.open_value
@@ -97,7 +99,13 @@ class Vault:
     async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
         found = self._shelf(service).beginning_with(prefixes or ("",))
-        return [Item(record.target, None, record.attributes) for record in found if matches(record, attributes)]
+        budget = Budget(self.answer_bytes)
+        items = []
+        for record in found:
+            if matches(record, attributes):
+                budget.take(0, record.target, record.attributes)
+                items.append(Item(record.target, None, record.attributes))
+        return items
 
     async def services(self) -> list[str]:
         """See Keychain."""
@@ -111,6 +119,7 @@ class Vault:
 
     def _revealed(self, service: str, records: Sequence[Record], attributes: Mapping[str, str]) -> list[Item]:
         items = []
+        budget = Budget(self.answer_bytes) if len(records) > 1 else None
         for record in records:
             if attributes and not matches(record, attributes):
                 continue
@@ -119,7 +128,11 @@ class Vault:
                 item = self._from_disk(service, record, attributes)
                 if item is not None:
                     items.append(item)
+                    if budget is not None:
+                        budget.take(len((item.value or "").encode()), item.target, item.attributes)
                 continue
+            if budget is not None:
+                budget.take(len(blob) - OVERHEAD, record.target, record.attributes)
             try:
                 value = self._open_value(blob, record.context)
             except NotAuthentic:

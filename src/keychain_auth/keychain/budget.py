@@ -1,0 +1,37 @@
+"""How much one answer may gather: a thousand values of 256 KiB would be a quarter of a gigabyte in memory.
+
+Counted are names, values and attributes in UTF-8, before JSON escapes any of it. What is found to be too much is not
+gathered any further, so at most one value more than the limit is in memory. One item alone is never too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from keychain_auth.errors import AnswerExceedsLimit
+
+ANSWER_BYTES = 8 * 1024 * 1024
+
+
+class Budget:
+    """For one answer of at most ``most`` bytes."""
+
+    __slots__ = ("_left", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def take(self, size: int, target: str, attributes: Mapping[str, str] | None) -> None:
+        """One item more, whose value has ``size`` bytes. Raises AnswerExceedsLimit."""
+        self._left -= size + _length((target,))
+        if attributes:
+            self._left -= _length(attributes) + _length(attributes.values())
+        if self._left < 0:
+            raise AnswerExceedsLimit(
+                f"the answer would have more than {self._most} bytes", hint="ask for fewer targets, or a longer prefix"
+            )
+
+
+def _length(texts: Iterable[str]) -> int:
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
