@@ -74,3 +74,14 @@ class UnixChannel:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def has_passrights() -> bool:
+    """Does this kernel know SO_PASSRIGHTS?"""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            ours.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
+        except OSError:
+            return False
+        return True

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.identity.facts import HostFacts
+from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.peer import Host
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import own_surroundings
 from keychain_auth.platform.linux.readiness import Readiness
+from keychain_auth.platform.linux.syscalls import has_cached_lookup
 
 
 class LinuxPlatform:
@@ -43,17 +45,49 @@ class LinuxPlatform:
         return Readiness(loop, turn)
 
     def rules(self) -> dict[str, str]:
-        """Rule to how it is enforced here."""
+        """Rule to how it is enforced here, in the order of docs/threat-model.md."""
         return {
-            "peer": "SO_PEERPIDFD" if has_peer_pidfd() else "pidfd_open and start time",
-            "namespaces": "user, pid and mount namespace of the daemon",
-            "seccomp": "no more filters than the daemon",
-            "executable": "device, inode and SHA-256 of /proc/PID/exe",
+            "peer": "SO_PEERPIDFD"
+            if has_peer_pidfd()
+            else "pidfd_open and start time: this kernel has no SO_PEERPIDFD",
+            "namespaces": f"user and pid namespace of the daemon; others' user namespaces: {_user_namespaces()}",
             "filesystems": ", ".join(sorted(self._host.filesystems)),
+            "executable": "device, inode and SHA-256 of /proc/PID/exe",
+            "registered path": "dentry cache"
+            if has_cached_lookup()
+            else "plain open: this kernel has no RESOLVE_CACHED",
             "descriptor": "peer end held by the process, close-on-exec",
+            "seccomp": "no more filters than the daemon",
+            "mappings": "code of the program, of files of root, and what the entry allows",
+            "tracer": f"TracerPid 0 at the look; {_yama()}",
             "message": "SCM_CREDENTIALS pid and executable, each message",
+            "passed descriptors": "refused at the sender" if has_passrights() else "dropped, and the connection ends",
+            "strict": "where the entry or the settings ask: changed code, traced threads, other holders",
         }
 
     def close(self) -> None:
         """Close what the looks at peers share."""
         self._shared.close()
+
+
+def _user_namespaces() -> str:
+    """Who is allowed to make one can forge /proc/PID/exe (docs/threat-model.md, "PR_SET_MM")."""
+    if _kernel("user/max_user_namespaces") == "0" or _kernel("kernel/unprivileged_userns_clone") == "0":
+        return "forbidden"
+    if _kernel("kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return "restricted by AppArmor"
+    return "allowed to every program (user.max_user_namespaces)"
+
+
+def _yama() -> str:
+    scope = _kernel("kernel/yama/ptrace_scope")
+    return "any program may trace later: this kernel has no Yama" if scope is None else f"yama.ptrace_scope {scope}"
+
+
+def _kernel(name: str) -> str | None:
+    """A setting below /proc/sys, None if this kernel does not have it."""
+    try:
+        with open(f"/proc/sys/{name}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None

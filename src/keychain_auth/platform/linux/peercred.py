@@ -55,8 +55,8 @@ def has_peer_pidfd() -> bool:
     with ours, theirs:
         try:
             os.close(_peer_pidfd(ours))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.ENOPROTOOPT
         return True
 
 

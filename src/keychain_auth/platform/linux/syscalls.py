@@ -98,6 +98,15 @@ def open_path(path: bytes, *, cached: bool) -> int:
     return os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
+def has_cached_lookup() -> bool:
+    """Does this kernel know RESOLVE_CACHED?"""
+    try:
+        os.close(open_cached(b"/"))
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return True
+
+
 def forbid_dumps() -> None:
     """PR_SET_DUMPABLE 0: no core file, and no ptrace or /proc/PID/mem by processes of the same user."""
     if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
