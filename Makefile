@@ -2,6 +2,7 @@
 #
 #   make demo    see it work          make lint    what the continuous integration checks beside the tests
 #   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
+#   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
@@ -20,7 +21,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: demo test lint bench venv system clean moved
+.PHONY: demo test lint bench fuzz venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -36,6 +37,10 @@ lint: venv
 
 bench: venv
 	@$(PY) bench/run.py $(if $(QUICK),--quick) $(ARGS)
+
+# Goes on for MINUTES with what `make test` does for seconds; finds are written to build/fuzz.
+fuzz: venv
+	@$(PY) tests/fuzz/run.py --minutes $(or $(MINUTES),60) $(ARGS)
 
 venv: $(STAMP)
 

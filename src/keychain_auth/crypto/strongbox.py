@@ -75,6 +75,8 @@ def unseal(purpose: str, passphrase: str, content: bytes) -> bytes:
     header, end = _header(purpose, content)
     try:
         salt = base64.b64decode(header.salt, validate=True)
+        if len(salt) != SALT_BYTES:
+            raise ValueError
         cost = Cost(header.memory_kib, header.passes, header.lanes).check()
     except (binascii.Error, ValueError):
         raise NotAStrongbox("its header does not hold what it must") from None

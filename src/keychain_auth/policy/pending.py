@@ -109,7 +109,7 @@ def decode_queue(content: bytes) -> list[PendingEntry]:
     """The queue in the bytes of pending.json. Raises NotAQueue for anything else."""
     try:
         return _decode(content)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise NotAQueue(f"not a pending queue: {error}") from None
 
 
