@@ -20,6 +20,20 @@ class OpenTurn:
 
     def __init__(self) -> None:
         self._answers: list[tuple[Any, list[bytes]]] = []
+        self._received: list[tuple[Any, bytes, int | None]] = []
+
+    def serve(self, ready: list[Callable[[], None]]) -> None:
+        for receive in ready:
+            receive()
+        self.run(self._act)
+
+    def received(self, connection: Any, data: bytes, sender: int | None) -> None:
+        self._received.append((connection, data, sender))
+
+    def _act(self) -> None:
+        received, self._received = self._received, []
+        for connection, data, sender in received:
+            connection.act(data, sender)
 
     def run(self, work: Callable[[], None]) -> None:
         work()
@@ -71,8 +85,14 @@ class Handler:
 Drive = Callable[[asyncio.AbstractEventLoop, socket.socket], Awaitable[None]]
 
 
-async def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _: None) -> list[dict[str, Any]]:
+def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _: None) -> list[dict[str, Any]]:
     """Drive a connection from its other end, until it has ended; the faults that were reported."""
+    readiness = Readiness()
+    with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
+        return runner.run(_converse(readiness, drive, watch))
+
+
+async def _converse(readiness: Readiness, drive: Drive, watch: Callable[[Connection], None]) -> list[dict[str, Any]]:
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: faults.append(context))
@@ -80,7 +100,7 @@ async def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _:
     ours.setblocking(False)
     theirs.setblocking(False)
     turn = OpenTurn()
-    readiness = Readiness(loop, turn.run)
+    readiness.serve_by(turn.serve)
     ended = asyncio.Event()
     handler = Handler()
     channel: Any = PlainChannel(ours)
@@ -92,7 +112,6 @@ async def converse(drive: Drive, watch: Callable[[Connection], None] = lambda _:
     with theirs:
         await drive(loop, theirs)
     await asyncio.wait_for(ended.wait(), 5)
-    readiness.close()
     assert handler.closed
     return faults
 
@@ -108,7 +127,7 @@ def test_a_fault_ends_the_connection_and_is_reported(line: bytes) -> None:
         except ConnectionResetError:
             return
 
-    faults = asyncio.run(converse(drive))
+    faults = converse(drive)
     assert [type(fault["exception"]) for fault in faults] == [ZeroDivisionError]
 
 
@@ -123,7 +142,7 @@ def test_answers_keep_their_order_whether_they_wait_or_not() -> None:
             got += await loop.sock_recv(client, 65536)
         assert got == expected
 
-    assert asyncio.run(converse(drive)) == []
+    assert converse(drive) == []
 
 
 def test_after_the_last_answer_the_client_is_heard_out_but_not_answered() -> None:
@@ -135,7 +154,7 @@ def test_after_the_last_answer_the_client_is_heard_out_but_not_answered() -> Non
         await loop.sock_sendall(client, b"now\n" * 100)
         assert await loop.sock_recv(client, 100) == b""
 
-    assert asyncio.run(converse(drive)) == []
+    assert converse(drive) == []
 
 
 def test_a_client_that_takes_nothing_of_a_large_answer_is_closed() -> None:
@@ -148,4 +167,4 @@ def test_a_client_that_takes_nothing_of_a_large_answer_is_closed() -> None:
         assert not watched[0].expire(now + 1)
         assert watched[0].expire(now + 11)
 
-    assert asyncio.run(converse(drive, watched.append)) == []
+    assert converse(drive, watched.append) == []

@@ -136,6 +136,29 @@ def test_the_peer_is_the_one_that_connected(pair: tuple[socket.socket, socket.so
     process.close()
 
 
+def test_only_peers_of_one_process_share_a_look(world: World) -> None:
+    platform = LinuxPlatform()
+    listener = platform.listen(world.path("run", "own", "agent.sock"))
+    world.user.own(world.path("run", "own"))
+    world.user.own(listener.path)
+    program = world.build_client()
+    for _ in range(2):  # one program, two processes
+        world.talker(program, socket=listener.path)
+    mine = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for end in mine:
+        end.connect(listener.path)
+    channels = [listener.accept() for _ in range(4)]
+    peers = [channel.peer() for channel in channels]
+    assert {peer.look for peer in peers} == {""}
+    for peer in peers:
+        peer.facts(patient=True)
+    one, other, here, again = (peer.look for peer in peers)
+    assert here == again
+    assert len({here, one, other, ""}) == 4
+    for thing in (*peers, *channels, *mine, listener, platform):
+        thing.close()
+
+
 def test_mounts_are_known_by_their_id() -> None:
     table = MountTable()
     try:

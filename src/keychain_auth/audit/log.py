@@ -128,9 +128,10 @@ class AuditLog:
         """Whether ``sync`` has something to do that should not wait."""
         return self._wanted
 
-    def append(self, records: Sequence[AuditRecord], *, sync: bool = False) -> None:
+    def append(self, records: Sequence[AuditRecord | bytes], *, sync: bool = False) -> None:
         """Write ``records``, all or none. ``sync``: they should soon be on the disk for sure.
 
+        A record may come encoded already, by a ``Template``.
         Raises AuditError; then nothing of them is in the log, and nothing may be given out.
         """
         asked = len(records)
@@ -194,16 +195,14 @@ class AuditLog:
 
     # --- writing -------------------------------------------------------------------------------
 
-    def _seal(self, records: Sequence[AuditRecord]) -> tuple[bytes, Position]:
+    def _seal(self, records: Sequence[AuditRecord | bytes]) -> tuple[bytes, Position]:
         stamp = self._stamp(self._now())
         seq, chain = self._position.seq, self._position.chain
-        if len(records) == 1:  # the request path
-            data, chain = seal(self._link, stamp, encode(records[0]), seq + 1, chain)
-            return data, Position(seq + 1, chain)
         lines = []
         for record in records:
             seq += 1
-            data, chain = seal(self._link, stamp, encode(record), seq, chain)
+            body = record if isinstance(record, bytes) else encode(record)
+            data, chain = seal(self._link, stamp, body, seq, chain)
             lines.append(data)
         return b"".join(lines), Position(seq, chain)
 

@@ -106,7 +106,7 @@ def encode(record: AuditRecord) -> bytes:
         return _encode_odd(record)
     except (TypeError, ValueError, OverflowError) as error:
         raise AuditError(f"the audit record cannot be encoded: {error}") from None
-    if line.isascii() and b"\x7f" not in line:
+    if line.isascii() and line.find(b"\x7f") < 0:  # not "in": on bytes it makes and drops an exception
         return line
     return _encode_odd(record)
 

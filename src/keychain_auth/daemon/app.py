@@ -39,6 +39,7 @@ from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.vault.opening import open_vault
+from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
 from keychain_auth.platform.linux.linux import LinuxPlatform
 from keychain_auth.protectors.keyfile import KeyFile
@@ -89,16 +90,17 @@ class App:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        with asyncio.Runner() as runner:
-            runner.run(self._serve())
+        readiness = self._platform.readiness()
+        with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
+            runner.run(self._serve(readiness))
 
-    async def _serve(self) -> None:
+    async def _serve(self, readiness: Readiness) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._report_fault)
         limits = self._settings.limits
         host = self._platform.host()
         turn = Turn(self._audit, self._journal, self._policy_file.refresh)
-        readiness = self._platform.readiness(loop, turn.run)
+        readiness.serve_by(turn.serve)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
         self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict)
@@ -131,7 +133,6 @@ class App:
 
         self._journal.info("stopping", connections=self._server.connections)
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
-        readiness.close()
         await housekeeping.stop()
         await pending.close(_STOP_SECONDS)
         self._hasher.close()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from keychain_auth.audit.record import AuditRecord, Result
+from keychain_auth.audit.template import Template
 from keychain_auth.daemon.attestation import Attested
 from keychain_auth.daemon.builds_file import BuildsFile
 from keychain_auth.daemon.pending_file import PendingFile
@@ -18,13 +19,15 @@ from keychain_auth.policy.match import match
 from keychain_auth.policy.pending import pending_entry
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
+_TEMPLATES = 64
 
 
 class Caller:
     """One connection's other end. The identity is fixed; the entry follows the policy."""
 
     __slots__ = (
-        "_builds", "_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields", "identity",
+        "_builds", "_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields",
+        "_templates", "identity",
     )  # fmt: skip
 
     def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile, builds: BuildsFile) -> None:
@@ -35,6 +38,7 @@ class Caller:
         self._builds = builds
         self._generation = 0
         self._entry: Entry | Denial | None = None
+        self._templates: dict[tuple[str, str], Template] = {}
         script = self.identity.script
         self._record_fields = {
             "pid": self.identity.pid,
@@ -73,6 +77,15 @@ class Caller:
         await self._pending.add(
             pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
         )
+
+    def granted(self, action: str, service: str, targets: Sequence[str]) -> bytes:
+        """The encoded record of something that was granted. Raises AuditError."""
+        template = self._templates.get((action, service))
+        if template is None:
+            if len(self._templates) >= _TEMPLATES:  # services come and go with the policy
+                self._templates.clear()
+            template = self._templates[action, service] = Template(self.record(action, "GRANTED", service))
+        return template.body(targets)
 
     def record(
         self,

@@ -45,8 +45,8 @@ class Handler(Protocol):
     def distrust(self, sender: int | None) -> str:
         """Why what ``sender`` sent must not be acted on; empty if the verified program sent it."""
 
-    def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
-        """The answer to one line."""
+    def respond(self, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+        """The answer to one line, or what will have it."""
 
     def impostor(self, why: str) -> Reply:
         """The last answer, after ``distrust`` said why."""
@@ -79,6 +79,8 @@ class Connection:
         self._channel = channel
         self._handler = handler
         self._distrust = handler.distrust
+        self._respond = handler.respond
+        self._receive = channel.receive
         self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
@@ -103,19 +105,22 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data, sender = self._channel.receive()
+            data, sender = self._receive()
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
-        if self._lingering:
+        if data and not self._lingering:
+            self._turn.received(self, data, sender)
+        elif self._lingering:
             if not data:
                 self.close()
-            return
-        if not data:
+        else:
             self._end_of_input()
-            return
+
+    def act(self, data: bytes, sender: int | None) -> None:
+        """Do what was received, once everybody of the turn has received. Part of a turn."""
         self._moved = time.monotonic()
         if why := self._distrust(sender):
             self._finish(self._handler.impostor(why))
@@ -160,9 +165,10 @@ class Connection:
         while self._lines and not self._last and size < _BATCH_BYTES and len(answers) < _BATCH_LINES:
             self._answering = self._asked = True
             try:
-                reply = eager.run(self._loop, self._handler.respond(self._lines.popleft()), self._answered)
+                answer = self._respond(self._lines.popleft())
+                reply = answer if isinstance(answer, Reply) else eager.run(self._loop, answer, self._answered)
             except Exception as fault:  # noqa: BLE001 - a fault of ours ends this connection, and no other
-                self._give_up(fault)
+                self.give_up(fault)
                 return
             if reply is None:
                 break
@@ -178,7 +184,7 @@ class Connection:
             self.close()
             return
         if (fault := task.exception()) is not None:
-            self._give_up(fault)
+            self.give_up(fault)
             return
         reply = task.result()
         self._last = reply.last
@@ -186,7 +192,7 @@ class Connection:
         # Outside of any turn: what it rests on was recorded when it was done, and no other record may take it back.
         self.transmit([reply.line])
 
-    def _give_up(self, fault: BaseException) -> None:
+    def give_up(self, fault: BaseException) -> None:
         """A fault of the daemon's own: it is reported, nothing more is answered, and the client sees the end."""
         self._loop.call_exception_handler({"message": "a request could not be answered", "exception": fault})
         self.close()

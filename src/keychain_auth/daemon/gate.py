@@ -10,8 +10,8 @@ could read why.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.attestation import Attestor
@@ -92,7 +92,7 @@ class Gate:
         except AuditError:
             return RefusedSession(AUDIT_UNAVAILABLE)
         self.counts["admitted"] += 1
-        return Session(peer, caller, self._pipeline, self)
+        return Session(peer, caller, self._pipeline, self, self._turn.looks)
 
     def _forgetful(self, caller: Caller, error: OSError) -> Handler:
         """Its build cannot be remembered, so an older one could come after it."""
@@ -133,23 +133,30 @@ class Session:
 
     admitted = True
 
-    def __init__(self, peer: Peer, caller: Caller, pipeline: Pipeline, gate: Gate) -> None:
+    def __init__(self, peer: Peer, caller: Caller, pipeline: Pipeline, gate: Gate, looks: dict[str, str]) -> None:
+        """``looks``: what was found about processes in the present turn (see ``Turn.looks``)."""
         self._peer = peer
         self._pid = peer.pid
         # For a script the file is the interpreter: the same file after an exec may be another script.
         script = caller.identity.script is not None
         self._is_unchanged = peer.runs_same_exec if script else peer.runs_same_file
+        self._look = f"{script} {peer.look}"
+        self._looks = looks
         self._caller = caller
         self._gate = gate
-        self._answer = pipeline.answer
+        self.respond = partial(pipeline.answer, caller)
 
     def distrust(self, sender: int | None) -> str:
-        """The kernel names the sender of each piece; the program must still be the verified file."""
-        return distrust(self._pid, sender, self._is_unchanged)
+        """The kernel names the sender of each piece; the program must still be the verified file.
 
-    def respond(self, line: bytes) -> Coroutine[Any, Any, Reply]:
-        """By way of the pipeline."""
-        return self._answer(self._caller, line)
+        Connections of one process share the look at it: all that they acted on in this turn was received before.
+        """
+        if sender != self._pid:
+            return distrust(self._pid, sender, self._is_unchanged)
+        why = self._looks.get(self._look)
+        if why is None:
+            why = self._looks[self._look] = distrust(self._pid, sender, self._is_unchanged)
+        return why
 
     def impostor(self, why: str) -> Reply:
         """``caller_changed``, and the end."""
@@ -178,7 +185,7 @@ class RefusedSession:
         """Anybody may hear the refusal."""
         return ""
 
-    async def respond(self, line: bytes) -> Reply:
+    def respond(self, line: bytes) -> Reply:
         """The reason."""
         return self._reply
 

@@ -13,7 +13,8 @@ Contract:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.caller import Caller
@@ -50,30 +51,48 @@ class Pipeline:
         self._journal = journal
         self._limits = limits
 
-    async def answer(self, caller: Caller, line: bytes) -> Reply:
-        """One request line to its answer. Raises nothing."""
+    def answer(self, caller: Caller, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+        """One request line to its answer; or, where something has to be waited for, to what will have it.
+
+        Raises nothing.
+        """
         try:
             request = codec.decode_request(line, self._limits)
         except codec.Malformed as problem:
             return self._malformed(caller, problem)
         entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
         if isinstance(entry, Denial):
-            return await self._cut_off(caller, request, entry)
+            return self._cut_off(caller, request, entry)
         decision = decide(entry, request)
         if isinstance(decision, Denial):
             return self._denied(caller, request, decision)
+        if request.action == "read" and request.match == "exact":
+            return self._read(caller, request, entry)
+        return self._carry_out(caller, request, entry)
+
+    def _read(self, caller: Caller, request: Request, entry: Entry) -> Reply | Coroutine[Any, Any, Reply]:
+        """Most requests: what lies in memory is answered at once. A coroutine costs a tenth of the whole request."""
+        try:
+            found = self._keychain.read_now(request.service, _once(request.targets), request.attributes)
+            if found is None:
+                return self._carry_out(caller, request, entry)
+            self._turn.record(caller.granted("read", request.service, request.targets))
+        except (AuditError, KeychainError) as error:
+            return self._unable(caller, request, error)
+        return Reply(codec.encode_results(found))
+
+    async def _carry_out(self, caller: Caller, request: Request, entry: Entry) -> Reply:
+        """What was granted, whatever it is: look, audit, change, answer."""
         try:
             found = await self._look(request, entry)
-            record = caller.record(request.action, "GRANTED", request.service, _touched(request, found))
+            record = caller.granted(request.action, request.service, _touched(request, found))
             if request.action in _CHANGES:
                 self._turn.record_now(record)
                 await self._change(request, found, caller.identity.subject.path)
             else:
                 self._turn.record(record)
-        except AuditError:
-            return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
-        except KeychainError as error:
-            return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
+        except (AuditError, KeychainError) as error:
+            return self._unable(caller, request, error)
         return Reply(_success(request, found))
 
     # --- the keychain -------------------------------------------------------------------------
@@ -83,9 +102,7 @@ class Pipeline:
         service, targets, attributes = request.service, request.targets, request.attributes
         if request.action == "read":
             if request.match == "exact":
-                # Each once: a name repeated a thousand times must not make its value so.
-                once = targets if len(targets) == 1 else tuple(dict.fromkeys(targets))
-                return self._keychain.read(service, once, attributes)
+                return self._keychain.read(service, _once(targets), attributes)
             return self._keychain.read_prefix(service, targets, attributes)
         if request.action == "search":
             return self._keychain.search(service, search_prefixes(entry, request), attributes)
@@ -138,6 +155,11 @@ class Pipeline:
         )
         return Reply(codec.encode_reason(MALFORMED_REQUEST), last=problem.foreign)
 
+    def _unable(self, caller: Caller, request: Request, error: AuditError | KeychainError) -> Reply:
+        if isinstance(error, AuditError):
+            return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
+        return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
+
     def _failed(self, caller: Caller, request: Request, reason: str, why: str) -> Reply:
         """Each failure has its record: it may say that a change which is on record was not made."""
         self._journal.error(
@@ -160,6 +182,11 @@ def _refusal(caller: Caller, request: Request | None, result: Result, reason: st
 
 async def _nothing() -> list[Item]:
     return []
+
+
+def _once(targets: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once: a name repeated a thousand times must not make its value so."""
+    return targets if len(targets) == 1 else tuple(dict.fromkeys(targets))
 
 
 def _touched(request: Request, found: list[Item]) -> Sequence[str]:

@@ -38,6 +38,10 @@ class Keychain(Protocol):
         """
         ...
 
+    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item] | None:
+        """As ``read``, if that takes no waiting; else None, and ``read`` is to be called."""
+        ...
+
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """The items that begin with one of ``prefixes``, each once, sorted by target, with values."""
         ...

@@ -72,6 +72,9 @@ class Peer(Protocol):
 
     pid: int
     uid: int
+    look: str
+    """What ``runs_same_file`` and ``runs_same_exec`` look at: where it is equal they find the same, at the same moment.
+    Empty before the first look."""
 
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """What the kernel says now. Raises PeerGone; NeedsThread unless ``patient``."""
@@ -151,7 +154,13 @@ class Listener(Protocol):
 
 
 class Readiness(Protocol):
-    """Tells when a descriptor can be read."""
+    """Waits for everything that the daemon waits for, and tells when a connection can be read."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that waits by this; closing it closes this too. Called once."""
+
+    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
+        """``serve`` is called with the callbacks of all connections that can be read now."""
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever ``fd`` can be read. A descriptor is added once."""
@@ -159,15 +168,12 @@ class Readiness(Protocol):
     def remove(self, fd: int) -> None:
         """Watch ``fd`` no more; to be called before it is closed."""
 
-    def close(self) -> None:
-        """Watch nothing any more."""
-
 
 class Platform(Protocol):
     """One operating system."""
 
-    def readiness(self, loop: asyncio.AbstractEventLoop, turn: Callable[[Callable[[], None]], None]) -> Readiness:
-        """What tells when connections can be read. ``turn`` is called with the work of one turn of the loop."""
+    def readiness(self) -> Readiness:
+        """What the daemon's event loop waits by."""
 
     def host(self) -> HostFacts:
         """The daemon's own side of every comparison."""

@@ -70,6 +70,27 @@ def decode_request(line: bytes, limits: Limits) -> Request:
         malformed = Malformed(_describe(error))
         malformed.foreign = _HTTP.fullmatch(line) is not None
         raise malformed from None
+    if (
+        wire.action == "read"
+        and wire.match is wire.values is wire.attributes is msgspec.UNSET
+        and (targets := wire.targets) is not msgspec.UNSET
+        and 1 <= len(targets) <= limits.targets
+        # The quotation marks of the keys type, action, service and targets, and of their strings (see above).
+        and line.find(b"\\") < 0
+        and line.count(b'"') == 14 + 2 * len(targets)
+    ):
+        # Nearly every request is one: an exact read has no rules but those of its names.
+        service, longest = wire.service, limits.target_chars
+        for target in targets:
+            if not (target and len(target) <= longest and target.isprintable()):
+                _check_name("target", target, longest)
+        if not (service and len(service) <= limits.service_chars and service.isprintable()):
+            _check_name("service", service, limits.service_chars)
+        return Request("read", service, "exact", targets)
+    return _any_request(line, wire, limits)
+
+
+def _any_request(line: bytes, wire: _WireRequest, limits: Limits) -> Request:
     _refuse_duplicate_keys(line, wire)
     match = "exact" if wire.match is msgspec.UNSET else wire.match
     targets = () if wire.targets is msgspec.UNSET else wire.targets
@@ -177,7 +198,7 @@ def _check_name(what: str, name: str, longest: int) -> None:
 
 
 def _refuse_duplicate_keys(line: bytes, wire: _WireRequest) -> None:
-    if b"\\" in line:
+    if line.find(b"\\") >= 0:
         json.loads(line, object_pairs_hook=_unique_pairs)
         return
     strings = 6  # type, action and service: three keys, three values

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable
 
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
@@ -40,9 +38,9 @@ class LinuxPlatform:
         """Bind a Unix socket. Raises DaemonAlreadyRunning, UnsafeFile, OSError."""
         return UnixListener(path, self._shared)
 
-    def readiness(self, loop: asyncio.AbstractEventLoop, turn: Callable[[Callable[[], None]], None]) -> Readiness:
-        """One epoll descriptor for all connections."""
-        return Readiness(loop, turn)
+    def readiness(self) -> Readiness:
+        """By epoll."""
+        return Readiness()
 
     def rules(self) -> dict[str, str]:
         """Rule to how it is enforced here, in the order of docs/threat-model.md."""

@@ -49,7 +49,9 @@ class Host:
 class LinuxPeer:
     """See ``Peer``."""
 
-    __slots__ = ("_device", "_exec_id", "_file", "_host", "_inode", "_own_mounts", "_process", "pid", "uid")
+    __slots__ = (
+        "_device", "_exec_id", "_file", "_host", "_inode", "_own_mounts", "_process", "look", "pid", "uid",
+    )  # fmt: skip
 
     def __init__(self, connection: socket.socket, pid: int, uid: int, host: Host, inode: int) -> None:
         self.pid = pid
@@ -60,6 +62,7 @@ class LinuxPeer:
         self._device, self._file = -1, -1  # the running file and its exec, from the first look on
         self._exec_id: ExecId | None = None
         self._own_mounts = False
+        self.look = ""
 
     def close(self) -> None:
         """Let go of the process."""
@@ -99,6 +102,10 @@ class LinuxPeer:
             if self._file < 0:
                 self._device, self._file = executable.key.device, executable.key.inode
                 self._exec_id = exec_id
+                # Two descriptors of one /proc/PID folder show one inode for as long as both are open, and an inode
+                # belongs to one process for ever (fs/proc/base.c, proc_pid_make_inode).
+                folder = os.fstat(process.folder).st_ino
+                self.look = f"{folder} {self._device} {self._file} {exec_id}"
             at_path = _at_path(executable.path, patient)
             status = process.status()
             code = self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=patient)

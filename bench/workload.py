@@ -1,0 +1,125 @@
+"""The request path alone, in one process: what a profiler or an instruction counter can look at without noise.
+
+The real parts, from the connection to the vault and the audit log, on connections whose other ends this process holds
+itself; nobody is judged at accept, no other process runs. Eight connections ask, are served in one turn, and their
+answers are thrown away.
+
+Usage: workload.py TURNS [KIND]       KIND: read (default), ten (ten targets), prefix (of 100)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+import tempfile
+import time
+from typing import Any
+
+from keychain_auth.audit.log import AuditLog
+from keychain_auth.daemon.attestation import Attested
+from keychain_auth.daemon.caller import Caller
+from keychain_auth.daemon.connection import Connection
+from keychain_auth.daemon.gate import Session
+from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.pipeline import Pipeline
+from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.turn import Turn
+from keychain_auth.keychain.vault import open_vault
+from keychain_auth.model import Grade, Identity, Program
+from keychain_auth.platform.linux.linux import LinuxPlatform
+from keychain_auth.platform.linux.readiness import Readiness
+from keychain_auth.protectors.keyfile import KeyFile
+from keychain_auth.wire.messages import Limits
+
+CONNECTIONS = 8
+SERVICE = "bench"
+STORED = 1000
+_RECEIVED = 65536
+_SUCCESS = b'{"type":"RESPONSE","status":"success"'
+_PATH = "/usr/local/bin/program-that-asks"
+_HASH = "0123456789abcdef" * 4
+_POLICY = {
+    "protocol_version": "1",
+    "registered_binaries": [
+        {
+            "path": _PATH, "hash": f"sha256:{_HASH}", "registered_at": "2026-05-21T12:00:00Z",
+            "allowed_read_services": [SERVICE], "allowed_write_services": [SERVICE], "can_search": True,
+        }
+    ],
+}  # fmt: skip
+_REQUESTS: dict[str, dict[str, object]] = {
+    "read": {"targets": ["proj_123:staging:DATABASE_URL_042"]},
+    "ten": {"targets": [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(40, 50)]},
+    "prefix": {"match": "prefix", "targets": ["proj_123:staging:DATABASE_URL_0"]},
+}
+
+
+def main() -> None:
+    """Set up, ask, print the time of one request."""
+    turns, kind = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "read"
+    readiness = Readiness()
+    with (
+        tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder,
+        asyncio.Runner(loop_factory=readiness.new_loop) as runner,
+    ):
+        runner.run(_run(readiness, folder, turns, _REQUESTS[kind]))
+
+
+async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, object]) -> None:
+    vault = open_vault(os.path.join(folder, "vault"), [KeyFile(os.path.join(folder, "vault.key"))])
+    names = [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(STORED)]
+    await vault.write(SERVICE, [(name, f"postgres://app:{name}@db.staging.example:5432/app") for name in names], {})
+    policy = os.path.join(folder, "config.json")
+    with open(policy, "w", encoding="utf-8") as file:
+        json.dump(_POLICY, file)
+    os.chmod(policy, 0o600)
+    audit = AuditLog.open(os.path.join(folder, "audit", "audit.log"), vault.audit_key())
+    journal, limits, policy_file = Journal(), Limits(), PolicyFile(policy)
+    turn = Turn(audit, journal, policy_file.refresh)
+    readiness.serve_by(turn.serve)
+    nobody: Any = None  # stands for what only refusals need
+    pipeline = Pipeline(vault, turn, nobody, journal, limits)
+    platform = LinuxPlatform()
+    listener = platform.listen(os.path.join(folder, "run", "agent.sock"))
+    clients = []
+    for _ in range(CONNECTIONS):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(listener.path)
+        clients.append(client)
+        channel = listener.accept()
+        peer = channel.peer()
+        peer.facts(patient=True)
+        identity = Identity(Program(_PATH, _HASH), Grade.USER, peer.pid, peer.uid)
+        caller = Caller(Attested(identity, ()), policy_file, nobody, nobody)
+        session = Session(peer, caller, pipeline, nobody, turn.looks)
+        loop = asyncio.get_running_loop()
+        Connection(loop, readiness, turn, channel, session, limits, 300.0, lambda _: None)
+    request = json.dumps({"type": "REQUEST", "action": "read", "service": SERVICE, **fields}).encode() + b"\n"
+    await asyncio.sleep(0)
+    taken = _ask(readiness, clients, request, turns)
+    print(f"{taken / turns / CONNECTIONS * 1e6:.2f} µs a request, the client's part included")
+    listener.close()
+    platform.close()
+    audit.close()
+    await vault.close()
+    journal.close()
+
+
+def _ask(readiness: Readiness, clients: list[socket.socket], request: bytes, turns: int) -> float:
+    began = time.perf_counter()
+    for _ in range(turns):
+        for client in clients:
+            client.send(request)
+        readiness.select(0)
+        for client in clients:
+            answer = client.recv(_RECEIVED)
+            if not answer.startswith(_SUCCESS):
+                raise SystemExit(f"not an answer to count: {answer!r}")
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
