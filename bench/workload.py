@@ -96,7 +96,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
         caller = Caller(Attested(identity, ()), policy_file, nobody, nobody)
         session = Session(peer, caller, pipeline, nobody, turn.looks)
         loop = asyncio.get_running_loop()
-        Connection(loop, readiness, turn, channel, session, limits, 300.0, lambda _: None)
+        Connection(loop, readiness, turn, channel, session, limits, 300.0, 300.0, lambda _: None)
     request = json.dumps({"type": "REQUEST", "action": "read", "service": SERVICE, **fields}).encode() + b"\n"
     await asyncio.sleep(0)
     taken = _ask(readiness, clients, request, turns)
