@@ -20,6 +20,7 @@ from typing import Any
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attestation import Attested
+from keychain_auth.daemon.builds_file import BuildsFile
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.connection import Connection
 from keychain_auth.daemon.gate import Session
@@ -80,6 +81,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
     journal, limits, policy_file = Journal(), Limits(), PolicyFile(policy)
     turn = Turn(audit, journal, policy_file.refresh)
     readiness.serve_by(turn.serve)
+    builds = BuildsFile(os.path.join(folder, "builds.json"))
     nobody: Any = None  # stands for what only refusals need
     pipeline = Pipeline(vault, turn, nobody, journal, limits)
     platform = LinuxPlatform()
@@ -93,7 +95,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
         peer = channel.peer()
         peer.facts(patient=True)
         identity = Identity(Program(_PATH, _HASH), Grade.USER, peer.pid, peer.uid)
-        caller = Caller(Attested(identity, ()), policy_file, nobody, nobody)
+        caller = Caller(Attested(identity, ()), policy_file, nobody, builds)
         session = Session(peer, caller, pipeline, nobody, turn.looks)
         loop = asyncio.get_running_loop()
         Connection(loop, readiness, turn, channel, session, limits, 300.0, 300.0, lambda _: None)
@@ -102,6 +104,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
     taken = _ask(readiness, clients, request, turns)
     print(f"{taken / turns / CONNECTIONS * 1e6:.2f} µs a request, the client's part included")
     listener.close()
+    builds.close()
     platform.close()
     audit.close()
     await vault.close()
