@@ -106,7 +106,6 @@ def serve() -> Iterator[Serve]:
         async def main() -> None:
             loop = asyncio.get_running_loop()
             turn: Any = PlainTurn()
-            readiness = Readiness(loop, turn.run)
             listener: Any = Queue(channels)
             journal: Any = None
             server = Server(loop, readiness, turn, listener, gate, limits, journal, **options)
@@ -115,9 +114,10 @@ def serve() -> Iterator[Serve]:
                 while not condition(gate):
                     await asyncio.sleep(0)
             await server.stop(0)
-            readiness.close()
 
-        asyncio.run(main())
+        readiness = Readiness()
+        with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
+            runner.run(main())
 
     yield run
     for channel in made:
