@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from lab import Lab, Sample, source
 from report import Row, number
+
+from support.signing import Publisher
 
 _SECONDS = 3.0  # of one measurement; a short run takes its own, shorter time
 _GOAL_MS = 50.0  # what a flood may add to p99
@@ -85,13 +88,14 @@ class Floods:
         self._request = lab.request({"action": "read", "targets": ["a"]})
         self._script = lab.world.write("honest.py", _HONEST_SCRIPT)
         self._crowd = lab.world.build_client("crowd", source=source("crowd.c"))
-        lab.register(self._script, "--script", "--interpreter", _PYTHON)
+        lab.register(self._script, "--script", "--allow-declared", "--interpreter", _PYTHON)
         self.all: tuple[tuple[str, Callable[[], AbstractContextManager[None]]], ...] = (
             ("80 connections, 2 GiB", lambda: self._sparse(1, 2048, 80)),
             ("10 programs of 900 MiB", lambda: self._sparse(10, 900, 8)),
             ("1,000 silent connections", lambda: self._strangers("silent", 20, 50)),
             ("64 strangers that ask", lambda: self._strangers("asking", 4, 16)),
             ("20 scripts of 900 MiB", self._scripts),
+            ("forged signatures, 64 trusted keys", self._forged),
         )
 
     # --- the honest --------------------------------------------------------------------------------
@@ -134,6 +138,33 @@ class Floods:
                 path = self._lab.world.write(f"evil{number}.py", _EVIL_SCRIPT.replace("NUMBER", str(number)))
                 crowds.enter_context(self._spawned([_PYTHON, path, self._lab.daemon.socket]))
             yield
+
+    @contextmanager
+    def _forged(self) -> Iterator[None]:
+        """Small programs that end as signed ones do. Their files seem to change all the time: nothing is remembered."""
+        world, policy = self._lab.world, self._lab.world.read_policy()
+        signers = [Publisher().signer(f"signer{number}") for number in range(64)]
+        world.write_policy({**policy, "trusted_signers": signers})
+        crowd, stranger = source("crowd.c"), Publisher()
+        paths = [stranger.build(world, f"forged{number}", f"v{number}", source=crowd) for number in range(4)]
+        ended = threading.Event()
+
+        def touch() -> None:
+            while not ended.wait(0.5):
+                for path in paths:
+                    os.chmod(path, 0o700)
+
+        toucher = threading.Thread(target=touch)
+        toucher.start()
+        try:
+            with ExitStack() as crowds:
+                for path in paths:
+                    crowds.enter_context(self._strangers("asking", 1, 8, path))
+                yield
+        finally:
+            ended.set()
+            toucher.join()
+            world.write_policy({**world.read_policy(), "trusted_signers": []})
 
     @contextmanager
     def _spawned(self, words: list[str]) -> Iterator[None]:

@@ -40,9 +40,10 @@ class Publisher:
         *,
         digest: bool = False,
         change: Callable[[bytes], bytes] = bytes,
+        source: str = programs.TALKER,
     ) -> str:
         """A signed talker in the world's bin folder; ``change`` is what somebody does to the file afterwards."""
-        with open(programs.compiled(programs.TALKER, variant), "rb") as file:
+        with open(programs.compiled(source, variant), "rb") as file:
             content = change(self.sign(file.read(), build, digest=digest))
         return programs.install(world.write(f"tmp/{name}", content), world.path("bin", name), world.user)
 
