@@ -36,6 +36,12 @@ class KeychainAuthError(RuntimeError):
         self.hint = hint
 
 
+class LaunchRefused(KeychainAuthError):
+    """The daemon does not let this script be launched. The message says why."""
+
+    exit_code = EXIT_DENIED
+
+
 # --- what a client can meet -------------------------------------------------------------------
 
 

@@ -74,6 +74,18 @@ class Signature(msgspec.Struct, frozen=True, gc=False):
     build: int | None = None
 
 
+class Launch(msgspec.Struct, frozen=True, gc=False):
+    """What a launched script may import beside its interpreter's own library.
+
+    ``imports`` are the folders that are put on its path, in this order; ``prefix`` is its virtual environment, "" for
+    none. ``trees`` are folders and files, with a digest over all that is in them, for what others than root can change.
+    """
+
+    prefix: str = ""
+    imports: tuple[str, ...] = ()
+    trees: tuple[Program, ...] = ()
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who is asking, as far as the kernel and the files vouch for it.
 
@@ -85,7 +97,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
     ``libraries`` are the files beside the program whose code it has mapped and that this user could replace.
     ``executable_memory``: it has memory that holds code of no file (what a just-in-time compiler makes).
-    ``foreign_mounts``: it sees other mounts than the daemon.
+    ``foreign_mounts``: it sees other mounts than the daemon. ``launch``: how a launched script was started.
     """
 
     program: Program
@@ -97,6 +109,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     executable_memory: bool = False
     foreign_mounts: bool = False
     signature: Signature | None = None
+    launch: Launch | None = None
 
     @property
     def subject(self) -> Program:
@@ -110,8 +123,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     For a script, ``program`` is the script and ``interpreter`` what must run it. ``minimum_grade`` is how surely it
     must be known. ``allowed_targets`` is None (no limit) or a tuple of prefixes. ``libraries``, ``executable_memory``
     and ``foreign_mounts`` allow what ``Identity`` says under the same names; ``strict`` asks for the looks of strict
-    mode. ``signer`` is the public key whose signature this entry takes in place of the hash; ``no_rollback`` refuses
-    what has a lower build number than was seen. ``automatic``: no line of config.json, but what a trusted signer gives.
+    mode; ``launch`` is what a launched script may import. ``signer`` is the public key whose signature this entry takes
+    in place of the hash; ``no_rollback`` refuses what has a lower build number than was seen. ``automatic``: no line of
+    config.json, but what a trusted signer gives.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then).
@@ -132,6 +146,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     signer: bytes | None = None
     no_rollback: bool = False
     automatic: bool = False
+    launch: Launch = Launch()
     withheld: dict[str, Grade] = {}
 
 

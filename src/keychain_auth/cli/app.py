@@ -27,6 +27,7 @@ _COMMANDS = {
     "register": ("registry", "register"),
     "upgrade": ("registry", "upgrade"),
     "unregister": ("registry", "unregister"),
+    "launch": ("launching", "launch_script"),
     "list": ("registry", "list_entries"),
     "check": ("check", "check"),
     "authorize": ("grants", "authorize"),

@@ -1,8 +1,9 @@
-"""The entry of the command ``keychain-auth``: a fast way for ``get``, and the way to everything else.
+"""The entry of the command ``keychain-auth``: a fast way for ``get`` and ``launch``, and the way to everything else.
 
-Contract: ``get SERVICE TARGET`` imports nothing but the standard library's light parts, because scripts call it in
-loops. Whatever is not plainly that (``--help``, a missing word, any other command) is left to ``app``, which is loaded
-by name, so that nothing here depends on it.
+Contract: ``get SERVICE TARGET`` and ``launch SCRIPT`` import nothing but the standard library's light parts, because
+scripts call the one in loops, and the other is part of a program's start. Whatever is not plainly
+that (``--help``, a missing word, any other command) is left to ``app``, which is loaded by name, so that nothing here
+depends on it.
 
 Exit codes are those of the protocol, section "Administration".
 """
@@ -24,6 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     require_streams()
     try:
+        started = plain_launch(words)
+        if started is not None:
+            from keychain_auth.cli.launch import launch  # noqa: PLC0415 - other commands do not need it
+
+            launch(*started)
         plain = plain_get(words)
         if plain is None:
             return _everything_else(words)
@@ -59,6 +65,25 @@ def plain_get(words: list[str]) -> tuple[str, str, str | None, bool] | None:
     if len(names) != 2:
         return None
     return names[0], names[1], socket, as_json
+
+
+def plain_launch(words: list[str]) -> tuple[str, list[str], str | None] | None:
+    """Script, its arguments and socket of ``launch [-s PATH] [--] SCRIPT …``; None if it is anything else.
+
+    Whatever follows the script is the script's own, options included.
+    """
+    if not words or words[0] != "launch":
+        return None
+    rest = words[1:]
+    socket: str | None = None
+    if len(rest) > 1 and rest[0] in ("-s", "--socket"):
+        socket = rest[1]
+        rest = rest[2:]
+    if rest[:1] == ["--"]:
+        rest = rest[1:]
+    elif rest and rest[0].startswith("-"):
+        return None
+    return (rest[0], rest[1:], socket) if rest else None
 
 
 def _everything_else(words: list[str]) -> int:

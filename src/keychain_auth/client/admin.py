@@ -48,13 +48,49 @@ def ask(
     KeychainAuthError with the daemon's words.
     """
     line = _line({"command": command, **fields})
-    path = discovery.admin_socket_path(discovery.find_socket_path(socket))
-    deadline = time.monotonic() + timeout
-    connection = _connect(path, deadline, timeout)
-    try:
-        return _result(_exchange(connection, line, deadline, timeout))
-    finally:
-        connection.close()
+    with Conversation(socket=socket, timeout=timeout) as conversation:
+        return conversation.exchange(line)
+
+
+class Conversation:
+    """Several commands on one connection. ``timeout``: seconds for all of them together. Raises as ``ask``.
+
+    ``above``: the number of its descriptor is greater than that.
+    """
+
+    def __init__(
+        self, *, socket: str | os.PathLike[str] | None = None, timeout: float = DEFAULT_TIMEOUT, above: int = -1
+    ) -> None:
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        path = discovery.admin_socket_path(discovery.find_socket_path(socket))
+        self._connection = _connect(path, self._deadline, timeout)
+        stream = self._connection.socket
+        if stream.fileno() <= above:
+            import fcntl  # noqa: PLC0415 - rarely needed
+
+            moved = sockets.socket(fileno=fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, above + 1))
+            moved.setblocking(False)
+            stream.close()
+            self._connection.socket = moved
+
+    def __enter__(self) -> Conversation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def fileno(self) -> int:
+        """The connection's descriptor."""
+        return self._connection.socket.fileno()
+
+    def ask(self, command: str, **fields: object) -> Any:
+        """The daemon's result for ``command``."""
+        return self.exchange(_line({"command": command, **fields}))
+
+    def exchange(self, line: bytes) -> Any:
+        """The same for a line that is made already."""
+        return _result(_exchange(self._connection, line, self._deadline, self._timeout))
 
 
 def _line(message: dict[str, object]) -> bytes:

@@ -28,6 +28,8 @@ from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.launches import Launches
+from keychain_auth.daemon.launching import LaunchCommands, load_preludes
 from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
@@ -103,7 +105,8 @@ class App:
         readiness.serve_by(turn.serve)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
         self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
-        attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict)
+        launches = Launches()
+        attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
         pipeline = Pipeline(self._vault, turn, self._refusals, self._journal, limits)
@@ -111,6 +114,11 @@ class App:
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
         commands.add(VaultCommands(self._vault, commands).table)
+        launching = LaunchCommands(
+            self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
+            load_preludes(), limits.verify_seconds,
+        )  # fmt: skip
+        commands.add(launching.table)
         admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)

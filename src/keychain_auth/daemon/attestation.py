@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from keychain_auth.daemon.hasher import Hasher
+from keychain_auth.daemon.launches import Launched, Launches
 from keychain_auth.daemon.room import RoomFull, WaitingRoom
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity import attest
@@ -43,9 +44,14 @@ class Attested(NamedTuple):
 
 class Attestor:
     """Turns a peer into an identity. ``looks``: threads for looks at a process, which are short unless it wants to be
-    waited for. ``strict``: the looks of strict mode for every program, whatever its entry says."""
+    waited for. ``strict``: the looks of strict mode for every program, whatever its entry says. ``launches``: the
+    scripts that were looked at before they ran."""
 
-    def __init__(self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits, *, strict: bool) -> None:
+    def __init__(
+        self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits, *, strict: bool,
+        launches: Launches | None = None,
+    ) -> None:  # fmt: skip
+        self._launches = Launches() if launches is None else launches
         self._strict = strict
         self._host = host
         self._hasher = hasher
@@ -76,6 +82,9 @@ class Attestor:
         facts = await self._facts(peer, until)
         if (refusal := attest.judge(facts, self._host)) is not None:
             return msgspec.structs.replace(refusal, path=facts.executable.path)
+        launched = self._launches.find(peer.pid, facts.exec_id)
+        if launched is not None:
+            return await self._launched(peer, facts, launched, policy, until)
         if is_interpreter(facts.executable.path):
             return await self._script(peer, facts, policy, until)
         return await self._native(peer, facts, policy, until)
@@ -136,6 +145,24 @@ class Attestor:
             return None
         strict_facts = await self._look(peer, peer.strict_facts, until)
         return attest.judge_strict(strict_facts) or await self._second_look(peer, facts, until)
+
+    async def _launched(
+        self, peer: Peer, facts: PeerFacts, launched: Launched, policy: Policy, until: float
+    ) -> Attested | Refusal:
+        """A script that this daemon saw before its first instruction: what was looked at then still holds."""
+        libraries = frozenset[Program]()
+        if facts.code.files:
+            entry = policy.by_program.get((launched.script.path, launched.script.sha256))
+            libraries = await self._libraries(peer, facts, entry, until)
+            if (refusal := await self._second_look(peer, facts, until)) is not None:
+                return refusal
+        identity = attest.launched(
+            facts, launched.interpreter, launched.script, launched.launch, self._host, libraries=libraries
+        )
+        found = match(policy, identity)
+        if isinstance(found, Denial) and found.reason == NOT_REGISTERED:
+            return Attested(identity, await self._look(peer, peer.command_line, until))
+        return await self._strictly(peer, facts, found, until) or Attested(identity, ())
 
     async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""

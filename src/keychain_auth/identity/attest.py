@@ -27,7 +27,7 @@ from __future__ import annotations
 import msgspec
 
 from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts, StrictFacts
-from keychain_auth.model import Grade, Identity, Program, Signature
+from keychain_auth.model import Grade, Identity, Launch, Program, Signature
 
 USER_NOT_ALLOWED = "user_not_allowed"
 IDENTITY_NOT_VERIFIED = "identity_not_verified"
@@ -174,6 +174,23 @@ def declared(facts: PeerFacts, sha256: str, script: ScriptFacts, host: HostFacts
         facts.uid,
         Program(script.path, script.sha256),
         foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
+    )
+
+
+def launched(
+    facts: PeerFacts, interpreter: Program, script: Program, launch: Launch, host: HostFacts, *,
+    libraries: frozenset[Program],
+) -> Identity:  # fmt: skip
+    """The identity of a script that was looked at before its first instruction. An interpreter may make code."""
+    return Identity(
+        interpreter,
+        Grade.LAUNCHED,
+        facts.pid,
+        facts.uid,
+        script,
+        libraries=libraries,
+        foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
+        launch=launch,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from keychain_auth.identity.facts import FileKey, HostFacts, MappedFile, PeerFacts, ScriptFacts, StrictFacts
+from keychain_auth.identity.launch import FrontFacts, StoppedFacts
 from keychain_auth.model import Signature
 
 Pace = Callable[[], None]
@@ -110,6 +111,48 @@ class Peer(Protocol):
         """Let go of the process."""
 
 
+class Front(Protocol):
+    """A process that is about to become a launched script. See ``platform.linux.launch`` for the order of the calls."""
+
+    pid: int
+
+    def facts(self) -> FrontFacts:
+        """What it is now. Raises OSError when it is gone."""
+
+    def open_file(self, path: str) -> Script:
+        """The file at ``path``, opened and not yet read; for a worker thread. Raises OSError."""
+
+    def open_script(self, number: int) -> tuple[int, tuple[int, int]]:
+        """A readable descriptor of the sealed memory file that is its descriptor ``number``, and (device, inode).
+
+        Raises OSError, and PeerGone if it is anything else.
+        """
+
+    def seize(self) -> None:
+        """Trace it from now on, in this thread. Raises OSError, PeerGone."""
+
+    def wait_for_exec(self) -> None:
+        """Return when it stands before its first instruction. Raises PeerGone."""
+
+    def expire(self) -> None:
+        """Kill it, if it still lets us wait for its exec. From any thread."""
+
+    def stopped_facts(self, script_fd: int, known: Digest) -> StoppedFacts:
+        """What the exec made of it. ``known`` is the interpreter's digest. Raises OSError, PeerGone."""
+
+    def let_go(self) -> None:
+        """Let the stopped process run. Raises OSError."""
+
+    def kill(self) -> None:
+        """End it, if it has not ended by itself."""
+
+    def share_pidfd(self) -> int:
+        """A descriptor that can be read once the process has ended, for who closes it."""
+
+    def close(self) -> None:
+        """Let go of it; not to be called before the thread that traces it is done. May be called twice."""
+
+
 class Channel(Protocol):
     """One connection, non-blocking."""
 
@@ -180,6 +223,12 @@ class Platform(Protocol):
 
     def listen(self, path: str) -> Listener:
         """Bind ``path``. Raises DaemonAlreadyRunning, OSError, UnsafeFile."""
+
+    def front(self, pid: int) -> Front:
+        """The process ``pid``, which is known to live, to be launched. Raises PeerGone."""
+
+    def launch_forbidden(self) -> str:
+        """Why no script can be launched on this machine, "" if it can."""
 
     def rules(self) -> dict[str, str]:
         """Which rules of identity are in force on this machine, for ``status``."""

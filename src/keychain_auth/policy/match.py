@@ -5,9 +5,10 @@ for the program (``signers``). For a script the
 subject is the script, and the interpreter must match as well. An interpreter without a declared script matches nothing,
 whatever config.json says.
 
-Then the entry must be content with how surely the program is known, and with what else was seen of it: its grade, the
-libraries that it loaded, code in anonymous memory, mounts of its own. If it is not, the program is registered, so it is
-not queued for approval: the denial's reason is ``identity_not_verified``, and says what would have to change.
+Then the entry must be content with how surely the program is known, and with what else was seen of it: its grade, what
+it was launched with, the libraries that it loaded, code in anonymous memory, mounts of its own. If it is not, the
+program is registered, so it is not queued for approval: the denial's reason is ``identity_not_verified``, and says what
+would have to change.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def _unsure(entry: Entry, identity: Identity, grade: Grade) -> Denial | None:
     """Why the entry is not content with what is known of the process; None if it is."""
     if not grade.reaches(entry.minimum_grade):
         return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, grade, entry)
+    if identity.launch not in (None, entry.launch):
+        return Denial(NOT_SURE_ENOUGH, "launch", "what the entry says now", "launched before the entry changed", entry)
     for library in sorted(identity.libraries - entry.libraries, key=lambda library: library.path):
         return Denial(NOT_SURE_ENOUGH, "libraries", "only code that the entry lists", library.path, entry)
     if identity.executable_memory and not entry.executable_memory:

@@ -16,7 +16,7 @@ import msgspec
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.identity.signature import parse_public_key
-from keychain_auth.model import Entry, Grade, Program
+from keychain_auth.model import Entry, Grade, Launch, Program
 from keychain_auth.policy.locate import line_of, repeated_key
 
 PROTOCOL_VERSION = "1"
@@ -38,6 +38,14 @@ class ProgramDocument(msgspec.Struct, forbid_unknown_fields=True):
     hash: str
 
 
+class LaunchDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """What a launched script may import, as it stands in the file."""
+
+    prefix: str = ""
+    imports: list[str] = []
+    trees: list[ProgramDocument] = []
+
+
 class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One element of ``registered_binaries`` as it stands in the file."""
 
@@ -56,6 +64,7 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     strict: bool = False
     signer: str | None = None
     no_rollback: bool = False
+    launch: LaunchDocument | None = None
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -188,6 +197,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         strict=document.strict,
         signer=_signer(text, field, document),
         no_rollback=document.no_rollback,
+        launch=_launch(text, field, document.launch),
     )
 
 
@@ -199,6 +209,19 @@ def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:
     if document.interpreter is not None:
         _refuse(text, f"{field}.signer", "a script cannot be signed")
     return _public_key(text, f"{field}.signer", document.signer)
+
+
+def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Launch:
+    if document is None:
+        return Launch()
+    field = f"{entry_field}.launch"
+    for name in ("prefix", "imports"):
+        value = getattr(document, name)
+        for path in value if isinstance(value, list) else (value or "/",):
+            if not path.startswith("/") or "\0" in path:
+                _refuse(text, f"{field}.{name}", "a path is absolute")
+    trees = (_program(text, f"{field}.trees[{number}]", tree) for number, tree in enumerate(document.trees))
+    return Launch(document.prefix, tuple(document.imports), tuple(trees))
 
 
 def _check_name(text: str, field: str, word: str, longest: int) -> None:

@@ -19,7 +19,9 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
+from typing import NamedTuple
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -27,12 +29,25 @@ _NLM_F_REQUEST = 1
 _NLMSG_ERROR = 2
 _UDIAG_SHOW_PEER = 4
 _UNIX_DIAG_PEER = 2
+_UDIAG_SHOW_ICONS = 8
+_UNIX_DIAG_ICONS = 3
+_ESTABLISHED, _LISTENS = 1, 10
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _REQUEST = struct.Struct("=BBHIIIII")  # unix_diag_req: family, protocol, pad, states, inode, show, cookie
 _MESSAGE_BYTES = 16  # unix_diag_msg, before the attributes
 _ATTRIBUTE = struct.Struct("=HH")
 _ANY_COOKIE = 0xFFFFFFFF
+
+
+class UnixSocket(NamedTuple):
+    """``peer`` is the inode of the other end, 0 if nobody has accepted it yet or it is closed. ``waiting``: of one that
+    listens, the inodes of those whose connections nobody has accepted yet."""
+
+    connected: bool
+    listening: bool
+    peer: int
+    waiting: tuple[int, ...]
 
 
 class TooManyDescriptors(Exception):
@@ -55,20 +70,39 @@ class SocketDiagnosis:
         """Close the netlink socket."""
         self._netlink.close()
 
+    def describe(self, inode: int) -> UnixSocket | None:
+        """What the Unix socket ``inode`` is; None if it is no Unix socket of this network namespace."""
+        try:
+            answer = self._asked(inode, _UDIAG_SHOW_PEER | _UDIAG_SHOW_ICONS)
+        except FileNotFoundError:
+            return None
+        state = answer[_HEADER.size + 2]
+        waiting = _attribute(answer, _UNIX_DIAG_ICONS)
+        return UnixSocket(
+            state == _ESTABLISHED,
+            state == _LISTENS,
+            _number(_attribute(answer, _UNIX_DIAG_PEER)),
+            struct.unpack(f"={len(waiting) // 4}I", waiting),
+        )
+
     def peer_inode(self, inode: int) -> int:
         """The inode of the socket connected to our socket ``inode``; 0 if the peer is closed.
 
         Raises OSError: ENOENT when our socket lives in another network namespace (the client's decides that), or the
         kernel was built without unix_diag.
         """
-        request = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, _UDIAG_SHOW_PEER, _ANY_COOKIE, _ANY_COOKIE)
+        return _number(_attribute(self._asked(inode, _UDIAG_SHOW_PEER), _UNIX_DIAG_PEER))
+
+    def _asked(self, inode: int, show: int) -> bytes:
+        """The answer about the socket ``inode``. Raises OSError."""
+        request = _REQUEST.pack(socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode, show, _ANY_COOKIE, _ANY_COOKIE)
         with self._lock:
             answer = self._ask(request)
         length, kind, *_ = _HEADER.unpack_from(answer)
         if kind == _NLMSG_ERROR:
             code = -struct.unpack_from("=i", answer, _HEADER.size)[0]
             raise OSError(code, os.strerror(code))
-        return _peer_attribute(answer[:length])
+        return answer[:length]
 
     def _ask(self, request: bytes) -> bytes:
         self._sequence = self._sequence % 0x7FFFFFFF + 1
@@ -76,19 +110,23 @@ class SocketDiagnosis:
         header = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._sequence, 0)
         self._netlink.send(header + request)
         while True:
-            answer = self._netlink.recv(4096)
+            answer = self._netlink.recv(32768)
             if _HEADER.unpack_from(answer)[3] == self._sequence:
                 return answer
 
 
-def _peer_attribute(answer: bytes) -> int:
+def _attribute(answer: bytes, wanted: int) -> bytes:
     position = _HEADER.size + _MESSAGE_BYTES
     while position + _ATTRIBUTE.size <= len(answer):
         length, kind = _ATTRIBUTE.unpack_from(answer, position)
-        if kind == _UNIX_DIAG_PEER:
-            return int(struct.unpack_from("=I", answer, position + _ATTRIBUTE.size)[0])
+        if kind == wanted:
+            return answer[position + _ATTRIBUTE.size : position + length]
         position += max(_ATTRIBUTE.size, (length + 3) & ~3)
-    return 0
+    return b""
+
+
+def _number(attribute: bytes) -> int:
+    return int.from_bytes(attribute, sys.byteorder)
 
 
 def holding(process_folder: int, inode: int, most: int) -> tuple[bool, bool]:

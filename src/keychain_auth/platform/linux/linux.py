@@ -8,6 +8,7 @@ from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.linux.channel import has_passrights
+from keychain_auth.platform.linux.launch import Front, forbidden_by
 from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.peer import Host
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
@@ -42,6 +43,14 @@ class LinuxPlatform:
         """By epoll."""
         return Readiness()
 
+    def front(self, pid: int) -> Front:
+        """See ``Platform.front``."""
+        return Front(pid, self._shared)
+
+    def launch_forbidden(self) -> str:
+        """What Yama says, if the kernel has it."""
+        return forbidden_by()
+
     def rules(self) -> dict[str, str]:
         """Rule to how it is enforced here, in the order of docs/threat-model.md."""
         return {
@@ -58,6 +67,7 @@ class LinuxPlatform:
             "seccomp": "no more filters than the daemon",
             "mappings": "code of the program, of files of root, and what the entry allows",
             "tracer": f"TracerPid 0 at the look; {_yama()}",
+            "launch": forbidden_by() or "ptrace: looked at before the first instruction",
             "message": "SCM_CREDENTIALS pid and executable, each message",
             "passed descriptors": "refused at the sender" if has_passrights() else "dropped, and the connection ends",
             "strict": "where the entry or the settings ask: changed code, traced threads, other holders",

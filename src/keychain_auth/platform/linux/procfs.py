@@ -22,20 +22,28 @@ _ARGUMENTS_BYTES = 128 * 1024
 
 
 class Status(NamedTuple):
-    """``tracer`` is the pid that traces it, 0 for none; ``seccomp_filters`` 0 where the kernel does not say."""
+    """``tracer`` is the pid that traces it, 0 for none; ``seccomp_filters`` 0 where the kernel does not say;
+    ``ignored`` has bit N-1 set for each ignored signal N."""
 
     tracer: int
     seccomp_filters: int
+    threads: int = 1
+    ignored: int = 0
 
 
 def parse_status(text: bytes) -> Status:
     """The fields that are looked at. The name of a process is escaped there, so it cannot forge a line."""
-    return Status(_number(text, b"\nTracerPid:"), _number(text, b"\nSeccomp_filters:"))
+    return Status(
+        _number(text, b"\nTracerPid:"),
+        _number(text, b"\nSeccomp_filters:"),
+        _number(text, b"\nThreads:"),
+        _number(text, b"\nSigIgn:", 16),
+    )
 
 
-def _number(text: bytes, field: bytes) -> int:
+def _number(text: bytes, field: bytes, base: int = 10) -> int:
     at = text.find(field)
-    return int(text[at + len(field) : text.index(b"\n", at + 1)]) if at >= 0 else 0
+    return int(text[at + len(field) : text.index(b"\n", at + 1)], base) if at >= 0 else 0
 
 
 class Process:
@@ -97,6 +105,21 @@ class Process:
         if len(raw) >= _ARGUMENTS_BYTES:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         return tuple(word.decode("utf-8", "surrogateescape") for word in raw.removesuffix(b"\0").split(b"\0"))
+
+    def read_all(self, name: str, limit: int) -> bytes:
+        """A file of the folder, whole. Raises OSError (E2BIG) beyond ``limit`` bytes."""
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
+        try:
+            pieces = []
+            size = 0
+            while piece := os.read(fd, 64 * 1024):
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+            return b"".join(pieces)
+        finally:
+            os.close(fd)
 
     def _read(self, name: str, limit: int) -> bytes:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)

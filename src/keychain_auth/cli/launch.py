@@ -1,0 +1,103 @@
+"""``keychain-auth launch``: becomes a registered script under the daemon's eyes.
+
+This process asks the daemon what to execute, puts the script into a memory file that nobody can change, leaves behind
+what a script must not inherit (variables, descriptors, the right to core files), lets the daemon trace it, and executes
+the interpreter itself. So terminal, job control, signals and the exit code are the script's own.
+
+The daemon believes nothing of this: it looks at the result before the first instruction (``identity.launch``).
+
+Only the standard library's light parts: this is on the fast path.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+
+from keychain_auth.client import admin
+from keychain_auth.errors import KeychainAuthError, NotFound
+from keychain_auth.policy.environment import allowed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+_SCRIPT_FD = 3  # as policy.launching has it
+_YAMA = "/proc/sys/kernel/yama/ptrace_scope"
+_PR_SET_PTRACER = 0x59616D61
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> NoReturn:
+    """Become the registered ``script``. Returns only by an error: KeychainAuthError, OSError."""
+    path = os.path.realpath(script)
+    content = _read(path, script)
+    with admin.Conversation(socket=socket, above=_SCRIPT_FD) as daemon:
+        plan = daemon.ask("launch", target=path)
+        _leave_behind(daemon.fileno(), content=plan["prelude"].encode() + content)
+        _let_be_traced(plan["daemon"])
+        environment = _environment(plan["variables"])
+        daemon.ask("launch-ready", target=path)
+        _become(plan, arguments, environment)
+
+
+def _read(path: str, typed: str) -> bytes:
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFound(f"{typed} does not exist") from None
+
+
+def _leave_behind(connection: int, *, content: bytes) -> None:
+    """Close whatever is open but the standard streams and the connection; then put ``content`` on descriptor 3."""
+    os.closerange(_SCRIPT_FD, connection)
+    os.closerange(connection + 1, _highest())
+    memory = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(memory, view) :]
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    if memory == _SCRIPT_FD:
+        os.set_inheritable(memory, True)
+    else:
+        os.dup2(memory, _SCRIPT_FD, inheritable=True)
+        os.close(memory)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Python ignores these from its start on; the script shall not (signal(7): an exec keeps what is ignored).
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _let_be_traced(daemon: int) -> None:
+    """Where Yama lets only a parent trace: allow this one process (PR_SET_PTRACER)."""
+    if not os.path.exists(_YAMA):
+        return
+    import ctypes  # noqa: PLC0415 - some milliseconds, that other kernels need not pay
+
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PTRACER, daemon, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        if number != errno.EINVAL:  # Yama is not in force
+            raise OSError(number, f"prctl: {os.strerror(number)}")
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    environment = {name: os.environ[name] for name in allowed(os.environ)}
+    environment.update(variables)
+    return environment
+
+
+def _become(plan: dict[str, Any], arguments: Sequence[str], environment: dict[str, str]) -> NoReturn:
+    try:
+        os.execve(plan["program"], [*plan["argv"], *arguments], environment)  # noqa: S606 - the point
+    except OSError as error:
+        raise KeychainAuthError(f"cannot execute {plan['program']}: {error.strerror}") from None
+
+
+def _highest() -> int:
+    """One above the highest descriptor that can be open."""
+    return max(map(int, os.listdir("/proc/self/fd"))) + 1

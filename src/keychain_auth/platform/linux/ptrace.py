@@ -1,0 +1,75 @@
+"""ptrace(2), as far as it takes to stop one process at the end of its next exec.
+
+Contract: all calls about one process come from the thread that seized it, because the kernel knows a tracer by its
+thread. A process whose tracer ends, thread or program, is let go by the kernel and runs on untraced (ptrace(2)).
+
+PTRACE_SEIZE, not ATTACH: it sends no signal, so the process, its terminal and its parent see nothing of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_SEIZE = 0x4206
+_CONT = 7
+_DETACH = 17
+_LISTEN = 0x4208
+_O_TRACEEXEC = 0x10
+_EVENT_EXEC = 4
+_EVENT_STOP = 128
+_WALL = 0x40000000  # also those that clone(2) made without SIGCHLD
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ptrace = _libc.ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+_STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
+
+
+class Ended(Exception):
+    """The process ended. The text says how."""
+
+
+def seize(pid: int) -> None:
+    """Become the tracer of ``pid``, without stopping it. Raises OSError (EPERM: it may not be)."""
+    _call(_SEIZE, pid, _O_TRACEEXEC)
+
+
+def detach(pid: int) -> None:
+    """Let the stopped ``pid`` go. Raises OSError."""
+    _call(_DETACH, pid, 0)
+
+
+def wait_for_exec(pid: int) -> None:
+    """Return when ``pid`` stands at the end of an exec. Signals reach it as usual meanwhile. Raises Ended.
+
+    It may wait for ever: who wants a deadline kills the process.
+    """
+    while True:
+        try:
+            _, status = os.waitpid(pid, _WALL)
+        except ChildProcessError:
+            raise Ended("it is no longer the process that was seized") from None
+        if os.WIFEXITED(status):
+            raise Ended(f"it ended with exit code {os.WEXITSTATUS(status)}")
+        if os.WIFSIGNALED(status):
+            raise Ended(f"it was ended by signal {os.WTERMSIG(status)}")
+        event, number = status >> 16, os.WSTOPSIG(status)
+        if event == _EVENT_EXEC:
+            return
+        try:
+            if event == _EVENT_STOP and number in _STOPS:
+                _call(_LISTEN, pid, 0)  # it is stopped as by Ctrl-Z, and stays so until it is continued
+            else:
+                _call(_CONT, pid, 0 if event else number)
+        except ProcessLookupError:  # it was killed just now: the next wait says so
+            continue
+
+
+def _call(request: int, pid: int, data: int) -> None:
+    if _ptrace(request, pid, None, data) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
