@@ -178,6 +178,7 @@ def test_check_of_a_script(world: World) -> None:
     world.cli_json("register", "--script", path)
     world.cli_json("authorize", path, "aws")
     assert world.cli_json("check", path, "aws")["entry"]["interpreter"] == world.installation.interpreter
-    assert "grade launched at best; at least launched is asked for" in world.cli("check", path).stdout
+    said = world.cli("check", path).stdout
+    assert f"grade launched when it is started by keychain-auth launch {path}; at least launched is asked for" in said
     script(world, text="#!/bin/sh\n")
     assert world.cli("check", path).returncode == 3

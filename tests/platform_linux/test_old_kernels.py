@@ -63,7 +63,7 @@ def test_status_says_which_rules_are_in_force(world: World) -> None:
     rules = world.cli_json("status")["identity"]
     assert list(rules) == [
         "peer", "namespaces", "filesystems", "executable", "registered path", "descriptor", "seccomp", "mappings",
-        "tracer", "message", "passed descriptors", "strict",
+        "tracer", "launch", "message", "passed descriptors", "strict",
     ]  # fmt: skip
     shown = world.cli("status").stdout
     for rule, how in rules.items():

@@ -81,7 +81,7 @@ def test_who_is_registered_but_not_sure_enough_is_not_queued() -> None:
     denial = match(parse_policy(policy), script("/home/u/app.py", B, PYTHON))
     assert isinstance(denial, Denial)
     assert denial.reason == "identity_not_verified"
-    assert mend(denial) == "keychain-auth register --script /home/u/app.py --allow-declared"
+    assert mend(denial) == "keychain-auth launch /home/u/app.py"
 
 
 @pytest.mark.parametrize("minimum", list(Grade))

@@ -112,7 +112,7 @@ def _identity(known: Policy, name: str, nearest: Entry | None) -> Identity:
     if nearest is None or nearest.interpreter is None:
         return Identity(program, location.grade_of(name), pid=0, uid=os.geteuid(), signature=file.signature)
     interpreter = look_at(nearest.interpreter.path).program
-    # The best that a script can be: launched. Started otherwise, it is declared.
+    # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
 
 
@@ -154,8 +154,8 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
     if entry.interpreter is not None:
         output.say(f"  a script, run by {entry.interpreter.path}")
     if answer["grade"] is not None:
-        when = " at best" if entry.interpreter is not None else ""
-        output.say(f"  grade {answer['grade']}{when}; at least {entry.minimum_grade} is asked for")
+        how = f" when it is started by keychain-auth launch {shlex.quote(answer['path'])}" if entry.interpreter else ""
+        output.say(f"  grade {answer['grade']}{how}; at least {entry.minimum_grade} is asked for")
     for action, judged in answer.get("actions", {}).items():
         if judged["allowed"]:
             output.say(f"  may {action} {answer['service']}")

@@ -145,10 +145,8 @@ class LaunchCommands:
     async def _start(self, attempt: _Attempt, digest: Digest) -> None:
         loop = asyncio.get_running_loop()
         seized: asyncio.Future[None] = loop.create_future()
-        late = loop.call_later(_SECONDS, attempt.front.expire)
 
         def done(refusal: Refusal | None, launched: Launched | None) -> None:
-            late.cancel()
             self._under_way -= 1
             self._finish(attempt, refusal, launched)
 
@@ -158,7 +156,6 @@ class LaunchCommands:
         try:
             await seized
         except (OSError, PeerGone):
-            late.cancel()
             attempt.attended = False
             raise
 
@@ -236,7 +233,7 @@ class _Attempt:
         refusal: Refusal | None = Refusal(IDENTITY_NOT_VERIFIED, "a fault of the daemon's own")
         launched = None
         try:
-            self.front.wait_for_exec()
+            self.front.wait_for_exec(_SECONDS)
             refusal, launched = self._judge(digest, loop)
             if refusal is None:
                 self.front.let_go()

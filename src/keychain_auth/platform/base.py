@@ -131,11 +131,8 @@ class Front(Protocol):
     def seize(self) -> None:
         """Trace it from now on, in this thread. Raises OSError, PeerGone."""
 
-    def wait_for_exec(self) -> None:
-        """Return when it stands before its first instruction. Raises PeerGone."""
-
-    def expire(self) -> None:
-        """Kill it, if it still lets us wait for its exec. From any thread."""
+    def wait_for_exec(self, seconds: float) -> None:
+        """Return when it stands before its first instruction, within ``seconds``. Raises PeerGone."""
 
     def stopped_facts(self, script_fd: int, known: Digest) -> StoppedFacts:
         """What the exec made of it. ``known`` is the interpreter's digest. Raises OSError, PeerGone."""

@@ -35,8 +35,9 @@ def mend(denial: Denial, service: str = "") -> str:
         "allowed_read_services": f"keychain-auth authorize {path} {service} --read",
         "allowed_write_services": f"keychain-auth authorize {path} {service} --write",
         "can_search": f"keychain-auth authorize {path} {service} --search",
-        "minimum_grade": _mend_grade(denial, path, register),
-        "services": _mend_grade(denial, path, register),
+        "minimum_grade": _mend_grade(denial, path),
+        "services": _mend_grade(denial, path),
+        "launch": f"keychain-auth launch {path}",
         "libraries": f"{register} --library {quote(denial.found)}",
         "executable_memory": f"{register} --executable-memory",
         "foreign_mounts": f"{register} --foreign-mounts",
@@ -44,10 +45,10 @@ def mend(denial: Denial, service: str = "") -> str:
     }.get(denial.field, "")
 
 
-def _mend_grade(denial: Denial, path: str, register: str) -> str:
+def _mend_grade(denial: Denial, path: str) -> str:
     """How a program gets a surer grade. What cannot be had by a command of ours is said in the documents."""
     if denial.entry is not None and denial.entry.interpreter is not None and denial.wanted.endswith(Grade.LAUNCHED):
-        return f"{register} --allow-declared"
+        return f"keychain-auth launch {path}"
     return ""
 
 

@@ -15,7 +15,6 @@ import os
 import resource
 import select
 import signal
-import threading
 
 from keychain_auth.identity.facts import Code, ScriptFacts
 from keychain_auth.identity.launch import FrontFacts, StoppedFacts
@@ -54,8 +53,6 @@ class Front:
         """Raises PeerGone."""
         self.pid = pid
         self._host = host
-        self._lock = threading.Lock()
-        self._expected = False  # is an exec awaited, so that the process may be killed for being late?
         try:
             self.pidfd = os.pidfd_open(pid)
         except OSError as error:
@@ -118,25 +115,15 @@ class Front:
     def seize(self) -> None:
         """Trace it from now on, in this thread. Raises OSError, PeerGone."""
         ptrace.seize(self.pid)
-        self._expected = True
         if has_ended(self.pidfd):
             raise PeerGone("the process has ended")
 
-    def wait_for_exec(self) -> None:
+    def wait_for_exec(self, seconds: float) -> None:
         """Return when it stands before its first instruction. Raises PeerGone."""
         try:
-            ptrace.wait_for_exec(self.pid)
+            ptrace.wait_for_exec(self.pid, seconds)
         except ptrace.Ended as ended:
             raise PeerGone(f"it never started the interpreter: {ended}") from None
-        finally:
-            with self._lock:
-                self._expected = False
-
-    def expire(self) -> None:
-        """Kill it, if it still lets us wait for its exec."""
-        with self._lock:
-            if self._expected:
-                self.kill()
 
     def stopped_facts(self, script_fd: int, known: Digest) -> StoppedFacts:
         """What the exec made of it. ``known`` is the interpreter's digest; another file is not even opened, for it may

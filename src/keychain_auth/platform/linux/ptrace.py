@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 
 _SEIZE = 0x4206
 _CONT = 7
@@ -21,6 +22,8 @@ _EVENT_EXEC = 4
 _EVENT_STOP = 128
 _WALL = 0x40000000  # also those that clone(2) made without SIGCHLD
 
+_BRIEFLY, _SOON, _LATER = 0.02, 0.0002, 0.002  # seconds
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.restype = ctypes.c_long
@@ -30,7 +33,7 @@ _STOPS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTT
 
 
 class Ended(Exception):
-    """The process ended. The text says how."""
+    """There will be no exec to look at. The text says why."""
 
 
 def seize(pid: int) -> None:
@@ -43,16 +46,24 @@ def detach(pid: int) -> None:
     _call(_DETACH, pid, 0)
 
 
-def wait_for_exec(pid: int) -> None:
+def wait_for_exec(pid: int, seconds: float) -> None:
     """Return when ``pid`` stands at the end of an exec. Signals reach it as usual meanwhile. Raises Ended.
 
-    It may wait for ever: who wants a deadline kills the process.
+    It asks again and again, from 5,000 times a second down to 500: a waitpid(2) that blocks is never woken when another
+    thread of the process executes and takes over its number (the kernel compares the numbers after it exchanged them).
     """
+    began = time.monotonic()
     while True:
         try:
-            _, status = os.waitpid(pid, _WALL)
+            stopped, status = os.waitpid(pid, _WALL | os.WNOHANG)
         except ChildProcessError:
             raise Ended("it is no longer the process that was seized") from None
+        if not stopped:
+            waited = time.monotonic() - began
+            if waited > seconds:
+                raise Ended(f"not within {seconds:g} seconds")
+            time.sleep(_SOON if waited < _BRIEFLY else _LATER)
+            continue
         if os.WIFEXITED(status):
             raise Ended(f"it ended with exit code {os.WEXITSTATUS(status)}")
         if os.WIFSIGNALED(status):
