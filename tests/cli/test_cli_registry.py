@@ -209,8 +209,9 @@ def test_list(world: World) -> None:
     assert (first["path"], first["allowed_read_services"], first["allowed_targets"]) == (program, ["aws"], ["prod:"])
     assert (second["path"], second["interpreter"]) == (path, world.installation.interpreter)
     header, *rows = world.cli("list").stdout.splitlines()
-    assert header.split() == ["PROGRAM", "READ", "WRITE", "SEARCH", "TARGETS", "GRADE", "INTERPRETER"]
-    assert rows[0].split() == [program, "aws", "-", "no", "prod:", "user", "-"]
+    assert header.split() == ["PROGRAM", "READ", "WRITE", "SEARCH", "TARGETS", "GRADE", "ASKED", "FOR", "INTERPRETER"]
+    assert rows[0].split() == [program, "aws", "-", "no", "prod:", "user", "user", "-"]
+    assert (first["grade"], second["grade"]) == ("user", "launched")
 
 
 # --- config.json ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import msgspec
 
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
-from keychain_auth.cli.location import warnings_about
+from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
@@ -127,7 +127,7 @@ def list_entries(as_json: bool) -> None:
     """Show the known programs and what they may do."""
     places = find_places()
     known = policy.read(places)
-    entries = [describe_entry(entry) for entry in known.by_program.values()]
+    entries = [{**describe_entry(entry), "grade": _grade_now(entry)} for entry in known.by_program.values()]
     signers = describe_signers(known)
     if as_json:
         output.print_json({"policy": places.policy, "entries": entries, "trusted_signers": signers})
@@ -143,13 +143,27 @@ def list_entries(as_json: bool) -> None:
             words(entry["allowed_write_services"]),
             "yes" if entry["can_search"] else "no",
             "any" if entry["allowed_targets"] is None else words(entry["allowed_targets"]),
+            entry["grade"] or "(missing)",
             entry["minimum_grade"],
             entry["interpreter"] or "-",
         )
         for entry in entries
     ]
-    output.table(("program", "read", "write", "search", "targets", "grade", "interpreter"), rows)
+    output.table(("program", "read", "write", "search", "targets", "grade", "asked for", "interpreter"), rows)
     _tell_signers(signers)
+
+
+def _grade_now(entry: Entry) -> str | None:
+    """The grade that the program has by where its file lies, without reading it; None if there is no such file.
+
+    A script's is what it is at best. Whether a signature holds, ``check`` finds out.
+    """
+    if entry.interpreter is not None:
+        return Grade.LAUNCHED.value
+    try:
+        return grade_of(entry.program.path).value
+    except OSError:
+        return None
 
 
 def _tell_signers(signers: list[dict[str, str]]) -> None:

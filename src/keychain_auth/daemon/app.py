@@ -147,7 +147,6 @@ class App:
         self._looks.close()
         self._refusals.summarise(all_of_them=True)
         self._builds.close()
-        self._refusals.summarise(all_of_them=True)
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
         await self._vault.close()
