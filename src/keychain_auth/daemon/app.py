@@ -143,6 +143,7 @@ class App:
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
         await housekeeping.stop()
         await pending.close(_STOP_SECONDS)
+        self._gate.close()
         self._hasher.close()
         self._looks.close()
         self._refusals.summarise(all_of_them=True)

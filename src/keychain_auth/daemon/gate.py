@@ -22,6 +22,7 @@ from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.daemon.refusals import Refusals, refusal_record
+from keychain_auth.daemon.strangers import Strangers
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
@@ -53,23 +54,30 @@ class Gate:
         self._pipeline = pipeline
         self._turn = turn
         self._refusals = refusals
+        self._strangers = Strangers()
         self.counts: Counter[str] = Counter()
 
     async def admit(self, channel: Channel) -> Handler:
         """The session of a fresh connection. Raises nothing that the peer could cause."""
         self._policy_file.refresh()
+        pid, uid = channel.peer_credentials()
+        if (known := self._strangers.recall(pid, self._policy_file.generation)) is not None:
+            return await self._stranger(known.caller, known.denial)
         try:
             peer = channel.peer()
         except PeerGone as gone:
-            pid, uid = channel.peer_credentials()
             return self._refuse(Refusal(IDENTITY_NOT_VERIFIED, str(gone)), pid, uid)
         handler: Handler | None = None
         try:
             handler = await self._verified(peer)
         finally:
-            if not isinstance(handler, Session):
+            if not isinstance(handler, Session | Unknown):
                 peer.close()
         return handler
+
+    def close(self) -> None:
+        """Let go of what is remembered."""
+        self._strangers.close()
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Record a connection that is refused before anybody looked who it is."""
@@ -77,13 +85,18 @@ class Gate:
         self._refuse(Refusal(reason, "too many connections"), pid, uid)
 
     async def _verified(self, peer: Peer) -> Handler:
+        generation = self._policy_file.generation
         attested = await self._attestor.attest(peer, self._policy_file.policy)
         if isinstance(attested, Refusal):
             return self._refuse(attested, peer.pid, peer.uid)
         caller = Caller(attested, self._policy_file, self._pending, self._builds)
         entry = caller.entry()
         if isinstance(entry, Denial):
-            return await self._stranger(caller, entry)
+            refused = await self._stranger(caller, entry)
+            if entry.entry is not None or entry.reason != NOT_REGISTERED:
+                return refused
+            self._strangers.remember(peer, caller, entry, generation)
+            return Unknown(entry.reason)
         try:
             await caller.remember_build(entry)
             self._turn.record(caller.record("connect", "GRANTED", detail=caller.signed_by(entry)))
@@ -100,7 +113,7 @@ class Gate:
         self._record(caller.record("connect", "ERROR", reason=INTERNAL_ERROR, detail=why), _subject(caller), why)
         return RefusedSession(INTERNAL_ERROR)
 
-    async def _stranger(self, caller: Caller, denial: Denial) -> Handler:
+    async def _stranger(self, caller: Caller, denial: Denial) -> RefusedSession:
         why = explain(denial)
         record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
         self._record(record, _subject(caller), why, mend(denial))
@@ -199,6 +212,10 @@ class RefusedSession:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class Unknown(RefusedSession):
+    """The session of a program without an entry. Its process stays known for a moment (see ``strangers``)."""
 
 
 def distrust(pid: int, sender: int | None, is_unchanged: Callable[[], bool | None]) -> str:
