@@ -17,7 +17,9 @@ import time
 from lab import ROOT, Lab, World, choose_settings, machine
 from report import Report, Skip
 
-PARTS = ("reads", "connects", "prefixes", "writes", "neighbours", "memory", "processes", "secret_service", "flood")
+PARTS = (
+    "reads", "connects", "identity", "prefixes", "writes", "neighbours", "memory", "processes", "secret_service", "flood",
+)  # fmt: skip
 
 
 def main() -> int:
