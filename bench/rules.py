@@ -1,4 +1,4 @@
-"""What each rule of identity costs, one at a time, inside one process: run by ``identity.py`` as the user of the daemon.
+"""What each rule of identity costs, one at a time, in one process: run by ``identity.py`` as the user of the daemon.
 
 Usage: rules.py SOCKET ROUNDS CALLS PROGRAM      PROGRAM connects to SOCKET and stays; prints one JSON object: rule to
 microseconds of processor time a call, one figure for each round.
