@@ -232,6 +232,13 @@ class AnswerExceedsLimit(KeychainError):
     reason = "answer_too_large"
 
 
+class CollectionLocked(KeychainError):
+    """A collection of the desktop's keyring is locked, and only a person can open it."""
+
+    reason = "keychain_locked"
+    exit_code = EXIT_LOCKED
+
+
 class VaultError(KeychainError):
     """The vault does not open; it is never replaced by an empty one."""
 

@@ -50,12 +50,13 @@ class Desktop:
     def __init__(self, world: World) -> None:
         self.world = world
         socket = world.path("run/bus")
-        self.env = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={socket}"}
+        self.address = f"unix:path={socket}"
+        self.env = {"DBUS_SESSION_BUS_ADDRESS": self.address}
         # A configuration of its own: it knows no services to start, so nothing comes back behind a test's back.
         config = world.write("bus.conf", _CONFIGURATION.format(socket=socket))
         self.bus = world.spawn(["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"])
         self.bus.out.find(lambda line: line.startswith(b"unix:"))
-        self._connection = _Connection(self.env["DBUS_SESSION_BUS_ADDRESS"])
+        self._connection = _Connection(self.address)
         self.keyring: Process | None = None
         self.start_keyring()
 

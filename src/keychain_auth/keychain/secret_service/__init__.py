@@ -1,0 +1,1 @@
+"""The Secret Service of the desktop as a keychain (extra ``secret-service``)."""

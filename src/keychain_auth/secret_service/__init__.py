@@ -1,0 +1,5 @@
+"""The Secret Service of a desktop (freedesktop.org, Secret Service API 0.2) as a client sees it.
+
+Whatever of this package keeps something there comes through here. The only room that imports jeepney, and only when a
+``Service`` is made.
+"""
