@@ -9,6 +9,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from importlib import util
 from typing import Any
@@ -29,7 +30,7 @@ _PACKAGES = {
     "secret-tool": "libsecret-tools",
 }
 _CONFIGURATION = """<busconfig>
-<type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
+<type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>{services}
 <policy context="default">
 <allow user="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
 </policy>
@@ -47,13 +48,15 @@ def missing() -> str:
 class Desktop:
     """``env`` is what a process needs to be in this session. The collection ``login`` is there, and open."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, services: str = "") -> None:
+        """``services``: a folder with D-Bus service files, for services that the bus starts when they are called."""
         self.world = world
         socket = world.path("run/bus")
         self.address = f"unix:path={socket}"
         self.env = {"DBUS_SESSION_BUS_ADDRESS": self.address}
         # A configuration of its own: it knows no services to start, so nothing comes back behind a test's back.
-        config = world.write("bus.conf", _CONFIGURATION.format(socket=socket))
+        folder = f"<servicedir>{services}</servicedir>" if services else ""
+        config = world.write("bus.conf", _CONFIGURATION.format(socket=socket, services=folder))
         self.bus = world.spawn(["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"])
         self.bus.out.find(lambda line: line.startswith(b"unix:"))
         self._connection = _Connection(self.address)
@@ -74,6 +77,12 @@ class Desktop:
         self.keyring.feed(password.encode())
         self.keyring.end_input()
         until(lambda: self.is_locked() is False, "gnome-keyring is on the bus, its login collection open")
+
+    def start_empty_keyring(self) -> None:
+        """Start gnome-keyring as on a machine where nobody has logged in to a desktop: without a collection."""
+        shutil.rmtree(self.world.path(".local/share/keyrings"), ignore_errors=True)
+        self.keyring = self.world.spawn(["gnome-keyring-daemon", "--components=secrets", "--foreground"], env=self.env)
+        until(lambda: self._connection.has_owner(BUS_NAME), "gnome-keyring is on the bus")
 
     def stop_keyring(self) -> None:
         """End it, as a crash would."""
@@ -118,6 +127,61 @@ class Desktop:
             return None
         return bool(value[0][1])
 
+    # --- what passes over the bus -----------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def monitored(self) -> Iterator[list[Any]]:
+        """The messages that pass over the bus meanwhile, once the block has ended."""
+        monitor = _Connection(self.address)
+        monitor.become_monitor()
+        messages: list[Any] = []
+        try:
+            yield messages
+            self._connection.has_owner("end.of.the.block")  # passes over the bus after all that was before it
+            messages += monitor.received_until("end.of.the.block")
+        finally:
+            monitor.close()
+
+    @contextlib.contextmanager
+    def impostor(self) -> Iterator[None]:
+        """Somebody else has the name of the Secret Service, and answers every call with an empty message."""
+        connection = _Connection(self.address)
+        connection.own(BUS_NAME)
+        thread = threading.Thread(target=connection.answer_nothing, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            connection.hang_up()
+            thread.join(10)
+            connection.close()
+
+    def items(self, collection: str = "login") -> list[dict[str, str]]:
+        """The attributes of every item."""
+        properties = "org.freedesktop.DBus.Properties"
+        [(_, paths)] = self._connection.call(_path(collection), properties, "Get", "ss", (_COLLECTION, "Items"))
+        found = []
+        for path in paths:
+            [(_, attributes)] = self._connection.call(
+                path, properties, "Get", "ss", ("org.freedesktop.Secret.Item", "Attributes")
+            )
+            found.append(dict(attributes))
+        return found
+
+    def plain_create(self, value: str, attributes: dict[str, str]) -> None:
+        """Store as the simplest of clients does: unencrypted over the bus."""
+        item = "org.freedesktop.Secret.Item"
+        body = (
+            {f"{item}.Label": ("s", "plain"), f"{item}.Attributes": ("a{ss}", attributes)},
+            self._connection.secret(value),
+            False,
+        )
+        self._connection.call(_path("login"), _COLLECTION, "CreateItem", "a{sv}(oayays)b", body)
+
+    def call_service(self) -> None:
+        """Call it as most clients do: the bus starts it if it can."""
+        self._connection.send(_ROOT, "org.freedesktop.DBus.Peer", "Ping")
+
     # --- programs in the session --------------------------------------------------------------------
 
     def run(self, *words: str, input: str = "", check: bool = True) -> str:  # noqa: A002 - as subprocess.run
@@ -131,7 +195,7 @@ class Desktop:
 
     def store(self, value: str, *attributes: str, label: str = "a secret", collection: str = "") -> None:
         """As ``secret-tool store`` does."""
-        where = [f"--collection={collection}"] if collection else []
+        where = [f"--collection={_path(collection)}"] if collection else []
         self.run("secret-tool", "store", f"--label={label}", *where, *attributes, input=value)
 
     def lookup(self, *attributes: str) -> str:
@@ -151,11 +215,18 @@ class _Connection:
     def close(self) -> None:
         self._bus.close()
 
+    def send(self, path: str, interface: str, method: str) -> None:
+        """Call without waiting; the bus may start the service for this."""
+        from jeepney import DBusAddress, new_method_call
+
+        self._bus.send(new_method_call(DBusAddress(path, BUS_NAME, interface), method))
+
     def call(self, path: str, interface: str, method: str, signature: str, body: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The answer's body. Raises LookupError with the name of the error."""
-        from jeepney import DBusAddress, MessageType, new_method_call
+        """The answer's body. Raises LookupError. The bus starts nobody for this."""
+        from jeepney import DBusAddress, MessageFlag, MessageType, new_method_call
 
         message = new_method_call(DBusAddress(path, BUS_NAME, interface), method, signature, body)
+        message.header.flags |= MessageFlag.no_auto_start
         reply = self._bus.send_and_get_reply(message, timeout=10)
         if reply.header.message_type is MessageType.error:
             raise LookupError(reply.body)
@@ -166,6 +237,40 @@ class _Connection:
         if not self._session:
             self._session = self.call(_ROOT, _SERVICE, "OpenSession", "sv", ("plain", ("s", "")))[1]
         return (self._session, b"", text.encode(), "text/plain")
+
+    def own(self, name: str) -> None:
+        """Take a name."""
+        self._bus.bus_proxy.RequestName(name, 4)
+
+    def answer_nothing(self) -> None:
+        """Answer every call with an empty message, until ``hang_up``."""
+        from jeepney import MessageType, new_method_return
+
+        with contextlib.suppress(OSError):
+            while True:
+                message = self._bus.receive()
+                if message.header.message_type is MessageType.method_call:
+                    self._bus.send(new_method_return(message))
+
+    def hang_up(self) -> None:
+        """End what waits for messages here."""
+        self._bus.sock.shutdown(2)
+
+    def become_monitor(self) -> None:
+        """From now on this connection only sees what others send (D-Bus specification, BecomeMonitor)."""
+        from jeepney.bus_messages import Monitoring
+        from jeepney.io.blocking import Proxy
+
+        Proxy(Monitoring(), self._bus).BecomeMonitor([])
+
+    def received_until(self, text: str) -> list[Any]:
+        """The messages up to the one that asks the bus about ``text``."""
+        found = []
+        while True:
+            message = self._bus.receive(timeout=10)
+            if message.body and message.body[0] == text:
+                return found
+            found.append(message)
 
     def has_owner(self, name: str) -> bool:
         """Is somebody on the bus under this name?"""

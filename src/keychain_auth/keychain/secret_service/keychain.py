@@ -14,6 +14,7 @@ left, so that no connection and no name is kept for nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -96,13 +97,18 @@ class SecretServiceKeychain:
         self._worker.shutdown(wait=False)
 
     async def _look(self, work: Callable[[], T]) -> T:
-        job = self._submitted(work)
+        """In time, or not at all: what has not begun by then never begins, and what has begun ends by itself."""
+        deadline = time.monotonic() + self._seconds
+        job = self._submitted(partial(self._store.within, deadline, work))
+        done = asyncio.wrap_future(job)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await asyncio.wrap_future(job)  # cancels the job if it has not begun
-        except TimeoutError:
-            pass
-        raise KeychainError("the Secret Service is busy: others have waited longer, and it did not get to this in time")
+            await asyncio.wait({done}, timeout=self._seconds)
+            if job.cancel() and not done.done():
+                raise KeychainError("the Secret Service is busy with what was asked before")
+        except BaseException:
+            done.cancel()
+            raise
+        return await done
 
     async def _change(self, work: Callable[[], None]) -> None:
         """It is on record by now: it is made even if nobody waits for it any more."""

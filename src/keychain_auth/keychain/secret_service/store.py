@@ -51,8 +51,17 @@ class SecretStore:
         self._address = address
         self._opened: Open | None = None
         self._closed = False
+        self._deadline: float | None = None
         self.state = "not asked yet"
         self.problem = ""
+
+    def within(self, deadline: float, work: Callable[[], T]) -> T:
+        """``work``, one of the operations below, by ``deadline`` (``time.monotonic``): waiting for its turn counts."""
+        self._deadline = deadline
+        try:
+            return work()
+        finally:
+            self._deadline = None
 
     # --- operations -------------------------------------------------------------------------------
 
@@ -120,7 +129,7 @@ class SecretStore:
         """``work`` on an open collection, tried once more if it shows that the connection was of no use."""
         if self._closed:
             raise KeychainError("this keychain is closed", hint="keychain-auth start")
-        deadline = time.monotonic() + self._seconds
+        deadline = self._deadline or time.monotonic() + self._seconds
         problem: KeychainError
         while True:
             fresh = self._opened is None
