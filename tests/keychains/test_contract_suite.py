@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.budget import ANSWER_BYTES, Budget
 from keychain_auth.keychain.names import require_names
 from keychain_auth.model import Item
 from keychain_auth.testing import KeychainContract, Store
@@ -22,6 +23,7 @@ class InMemory:
     """A keychain as simple as can be, and right."""
 
     def __init__(self) -> None:
+        self.answer_bytes = ANSWER_BYTES
         self.items: dict[Key, Item] = {}
         self.closed = False
 
@@ -40,9 +42,15 @@ class InMemory:
     async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         self._open()
         found = [self.items.get(self.key(service, target)) for target in targets]
-        return [item for item in found if item is not None and self._fits(item, attributes)]
+        return self.bounded([item for item in found if item is not None and self._fits(item, attributes)])
+
+    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        return None
 
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        return self.bounded(self._under(service, prefixes, attributes))
+
+    def _under(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         self._open()
         found = [
             item
@@ -51,9 +59,15 @@ class InMemory:
         ]
         return self.order([item for item in found if self._fits(item, attributes)])
 
+    def bounded(self, items: list[Item]) -> list[Item]:
+        budget = Budget(self.answer_bytes)
+        for item in items if len(items) > 1 else ():
+            budget.take(len(item.value or ""), item.target, item.attributes)
+        return items
+
     async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        found = await self.read_prefix(service, prefixes or ("",), attributes)
-        return [Item(item.target, None, item.attributes) for item in found]
+        found = self._under(service, prefixes or ("",), attributes)
+        return self.bounded([Item(item.target, None, item.attributes) for item in found])
 
     async def write(
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
@@ -170,6 +184,11 @@ class AnyAttribute(InMemory):
         return not attributes or bool(attributes.items() & (item.attributes or {}).items())
 
 
+class Boundless(InMemory):
+    def bounded(self, items: list[Item]) -> list[Item]:
+        return items
+
+
 class ClosedIsEmpty(InMemory):
     def _open(self) -> None:
         if self.closed:
@@ -193,6 +212,7 @@ C = KeychainContract
         (EmptyIsMissing, C.test_a_value_comes_back_as_it_was, ("",)),
         (NotTogether, C.test_writers_at_the_same_time_leave_whole_batches, ()),
         (AnyAttribute, C.test_every_attribute_asked_for_must_be_equal, ()),
+        (Boundless, C.test_an_answer_that_grows_too_large_is_none, ()),
         (ClosedIsEmpty, C.test_a_closed_keychain_fails_and_looks_not_empty, ()),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from keychain_auth.errors import KeychainError
+from keychain_auth.errors import AnswerExceedsLimit, KeychainError
 from keychain_auth.model import Item
 from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent, attempt
 from keychain_auth.testing.store import Store
@@ -164,6 +164,20 @@ class KeychainContract:
         assert found == [item.target for item in lab.prefix(prefix)]
         assert all(name.startswith(prefix) for name in found)
         assert len(found) == (0 if prefix in ("A", "\u00e9") else 1)
+
+    def test_an_answer_that_grows_too_large_is_none(self, lab: Lab) -> None:
+        bounded: Any = lab.keychain
+        bounded.answer_bytes = 1000
+        lab.write({"a": "x" * 500, "b": "x" * 498, "c": "x" * 2000})
+        assert len(lab.read("a", "b")) == 2
+        assert [len(item.value or "") for item in lab.read("c")] == [2000]  # one alone is never too much
+        for look in (partial(lab.read, "a", "c"), partial(lab.prefix, "")):
+            with pytest.raises(AnswerExceedsLimit):
+                look()
+        assert len(lab.search()) == 3
+        bounded.answer_bytes = 2
+        with pytest.raises(AnswerExceedsLimit):
+            lab.search()
 
     # --- attributes -------------------------------------------------------------------------------
 

@@ -44,9 +44,21 @@ class SecretServiceKeychain:
         self._idle: asyncio.TimerHandle | None = None
         self._closed = False
 
+    @property
+    def answer_bytes(self) -> int:
+        """What one answer may gather (``budget``)."""
+        return self._store.answer_bytes
+
+    @answer_bytes.setter
+    def answer_bytes(self, most: int) -> None:
+        self._store.answer_bytes = most
+
     async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
         return await self._look(partial(self._store.read, service, targets, attributes))
+
+    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """See Keychain. It always takes waiting."""
 
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""

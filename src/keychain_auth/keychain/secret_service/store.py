@@ -14,10 +14,12 @@ Raises KeychainError, and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from keychain_auth.errors import CollectionLocked, KeychainError
+from keychain_auth.keychain.budget import ANSWER_BYTES, Budget
 from keychain_auth.keychain.names import encoded, require_names
 from keychain_auth.keychain.secret_service.batch import Batch, Undoable
 from keychain_auth.keychain.secret_service.names import Names
@@ -29,6 +31,7 @@ from keychain_auth.secret_service.service import Gone, Locked, NoSuchObject, Sec
 T = TypeVar("T")
 
 _NO_ANSWER = (ValueError, TypeError, LookupError)  # an answer whose parts are others than the specification says
+_AT_ONCE = 32  # secrets in one answer of the service
 _START = "log in to the desktop, or start its keyring (gnome-keyring, KWallet, KeePassXC)"
 
 
@@ -52,6 +55,7 @@ class SecretStore:
         self._opened: Open | None = None
         self._closed = False
         self._deadline: float | None = None
+        self.answer_bytes = ANSWER_BYTES
         self.state = "not asked yet"
         self.problem = ""
 
@@ -80,10 +84,12 @@ class SecretStore:
         require_names(service, prefixes, attributes)
 
         def look(at: Open) -> list[Item]:
+            budget = Budget(self.answer_bytes)
             found = []
             for target in self._under(at, service, prefixes or ("",)):
                 own = at.names.attributes(self._newest(at, at.names.paths(service, target)))
                 if attributes.items() <= own.items():
+                    budget.take(0, target, own)
                     found.append(Item(target, None, own or None))
             return found
 
@@ -213,15 +219,24 @@ class SecretStore:
         fitting = {
             target: path for target, path in chosen.items() if attributes.items() <= at.names.attributes(path).items()
         }
-        secrets = at.service.secrets(list(fitting.values()))
-        missing = [path for path in fitting.values() if path not in secrets]
-        if missing and at.service.facts(missing):
-            raise Locked  # it is there, and was not given
-        return [
-            Item(target, _text(service, target, secrets[path]), at.names.attributes(path) or None)
-            for target, path in fitting.items()
-            if path in secrets
-        ]
+        budget = Budget(self.answer_bytes)
+        items = []
+        for target, secret in self._secrets(at, fitting):
+            own = at.names.attributes(fitting[target]) or None
+            if len(fitting) > 1:
+                budget.take(len(secret.value), target, own)
+            items.append(Item(target, _text(service, target, secret), own))
+        return items
+
+    def _secrets(self, at: Open, paths: Mapping[str, str]) -> Iterator[tuple[str, Secret]]:
+        """Target and secret of those of ``paths`` that are still there, some at a time."""
+        waiting = iter(paths.items())
+        while some := dict(islice(waiting, _AT_ONCE)):
+            secrets = at.service.secrets(list(some.values()))
+            missing = [path for path in some.values() if path not in secrets]
+            if missing and at.service.facts(missing):
+                raise Locked  # it is there, and was not given
+            yield from ((target, secrets[path]) for target, path in some.items() if path in secrets)
 
     def _newest(self, at: Open, paths: Sequence[str]) -> str:
         """The item that counts. gnome-keyring sends no signal for a new value: so several are looked at anew."""
