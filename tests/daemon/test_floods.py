@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from daemon.requests import PENDING, denied, failed, read, results
+from keychain_auth import files
 from support.world import World
 
 SPARSE = 900 * 1024 * 1024  # below the limit, so it is read: the better part of a second of one processor
@@ -119,3 +120,15 @@ def test_who_asks_nothing_on_the_admin_socket_is_not_waited_for(world: World) ->
     silent = world.talker(socket=daemon.admin_socket)
     assert silent.eof()
     assert silent.answers() == []
+
+
+def test_strangers_that_wait_to_be_queued_give_way(world: World) -> None:
+    """The queue is another command's to lock, and whoever waits for it must not keep the places of others."""
+    program = world.granted("talker", "aws")
+    world.write_settings("[limits]\nconnections = 8\n")
+    world.start()
+    with files.locked(os.path.join(world.config_dir, "pending.json")):
+        crowd = [world.talker(world.build_client(f"stranger{number}", f"v{number}")) for number in range(4)]
+        for one in crowd:
+            one.order("many 4")
+        assert world.talker(program).ask(read("a")) == results()

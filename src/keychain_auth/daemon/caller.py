@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pwd
 import shlex
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry
 from keychain_auth.policy.match import match
-from keychain_auth.policy.pending import pending_entry
+from keychain_auth.policy.pending import PendingEntry, pending_entry
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
 _TEMPLATES = 64
@@ -73,10 +74,15 @@ class Caller:
 
     async def queue(self) -> None:
         """Put the program into the pending queue; returns when it is there."""
+        await self._pending.add(self._pending_entry())
+
+    def is_queued(self) -> bool:
+        """Whether it is in the queue already, so that ``queue`` would have nothing to do."""
+        return self._pending.has(self._pending_entry())
+
+    def _pending_entry(self) -> PendingEntry:
         command_line = shlex.join(self._command_line)
-        await self._pending.add(
-            pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
-        )
+        return pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
 
     def granted(self, action: str, service: str, targets: Sequence[str]) -> bytes:
         """The encoded record of something that was granted. Raises AuditError."""
@@ -108,6 +114,7 @@ class Caller:
         )
 
 
+@functools.lru_cache(maxsize=64)
 def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

@@ -9,9 +9,11 @@ could read why.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.attestation import Attestor
@@ -26,7 +28,7 @@ from keychain_auth.daemon.strangers import Strangers
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
-from keychain_auth.model import Denial
+from keychain_auth.model import Denial, Program
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.match import NOT_REGISTERED
@@ -55,6 +57,7 @@ class Gate:
         self._turn = turn
         self._refusals = refusals
         self._strangers = Strangers()
+        self._queueing: dict[tuple[Program, Program | None], asyncio.Future[None]] = {}
         self.counts: Counter[str] = Counter()
 
     async def admit(self, channel: Channel) -> Handler:
@@ -62,7 +65,7 @@ class Gate:
         self._policy_file.refresh()
         pid, uid = channel.peer_credentials()
         if (known := self._strangers.recall(pid, self._policy_file.generation)) is not None:
-            return await self._stranger(known.caller, known.denial)
+            return self._stranger(known.caller, known.denial)
         try:
             peer = channel.peer()
         except PeerGone as gone:
@@ -71,7 +74,7 @@ class Gate:
         try:
             handler = await self._verified(peer)
         finally:
-            if not isinstance(handler, Session | Unknown):
+            if not (isinstance(handler, Session) or self._strangers.holds(peer)):
                 peer.close()
         return handler
 
@@ -92,11 +95,10 @@ class Gate:
         caller = Caller(attested, self._policy_file, self._pending, self._builds)
         entry = caller.entry()
         if isinstance(entry, Denial):
-            refused = await self._stranger(caller, entry)
-            if entry.entry is not None or entry.reason != NOT_REGISTERED:
-                return refused
-            self._strangers.remember(peer, caller, entry, generation)
-            return Unknown(entry.reason)
+            refused = self._stranger(caller, entry)
+            if entry.entry is None and entry.reason == NOT_REGISTERED:
+                self._strangers.remember(peer, caller, entry, generation)
+            return refused
         try:
             await caller.remember_build(entry)
             self._turn.record(caller.record("connect", "GRANTED", detail=caller.signed_by(entry)))
@@ -113,13 +115,22 @@ class Gate:
         self._record(caller.record("connect", "ERROR", reason=INTERNAL_ERROR, detail=why), _subject(caller), why)
         return RefusedSession(INTERNAL_ERROR)
 
-    async def _stranger(self, caller: Caller, denial: Denial) -> RefusedSession:
+    def _stranger(self, caller: Caller, denial: Denial) -> RefusedSession:
+        """Told once it is queued. It does not wait for that in here: it must be able to give way to others."""
         why = explain(denial)
         record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
         self._record(record, _subject(caller), why, mend(denial))
-        if denial.reason == NOT_REGISTERED:
-            await caller.queue()
-        return RefusedSession(denial.reason)
+        return RefusedSession(denial.reason, self._queue(caller) if denial.reason == NOT_REGISTERED else None)
+
+    def _queue(self, caller: Caller) -> asyncio.Future[None] | None:
+        """What ends when the program is in the pending queue; None if it is there already."""
+        if caller.is_queued():
+            return None
+        key = caller.identity.program, caller.identity.script
+        if (queueing := self._queueing.get(key)) is None:
+            queueing = self._queueing[key] = asyncio.ensure_future(caller.queue())
+            queueing.add_done_callback(lambda _: self._queueing.pop(key))
+        return queueing
 
     def _refuse(self, refusal: Refusal, pid: int, uid: int) -> Handler:
         self._record(refusal_record("connect", refusal, pid, uid), refusal.path, refusal.why)
@@ -187,19 +198,27 @@ class Session:
 
 
 class RefusedSession:
-    """A connection that was refused: whatever it asks first, the answer is the reason, and it is the last."""
+    """A connection that was refused: whatever it asks first, the answer is the reason, and it is the last.
+
+    ``ready``: what must be done before it is told.
+    """
 
     admitted = False
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, ready: asyncio.Future[None] | None = None) -> None:
         self._reply = Reply(encode_reason(reason), last=True)
+        self._ready = ready
 
     def distrust(self, sender: int | None) -> str:
         """Anybody may hear the refusal."""
         return ""
 
-    def respond(self, line: bytes) -> Reply:
+    def respond(self, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
         """The reason."""
+        return self._reply if self._ready is None or self._ready.done() else self._once_ready(self._ready)
+
+    async def _once_ready(self, ready: asyncio.Future[None]) -> Reply:
+        await asyncio.shield(ready)
         return self._reply
 
     def impostor(self, why: str) -> Reply:
@@ -212,10 +231,6 @@ class RefusedSession:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-class Unknown(RefusedSession):
-    """The session of a program without an entry. Its process stays known for a moment (see ``strangers``)."""
 
 
 def distrust(pid: int, sender: int | None, is_unchanged: Callable[[], bool | None]) -> str:

@@ -58,15 +58,20 @@ class PendingFile:
 
     async def add(self, entry: PendingEntry) -> None:
         """Queue ``entry``; returns when it is in the file (or could not be written, which the journal says)."""
-        now = asyncio.get_running_loop().time()
-        seen = self._written.get(entry.key)
-        if seen is not None and now - seen < _RENEW_SECONDS and self._unchanged():
+        if self.has(entry):
             return
         self._fresh[entry.key] = entry
         while entry.key in self._fresh:
             if self._writing is None:
                 self._writing = asyncio.ensure_future(self._write())
             await asyncio.shield(self._writing)
+
+    def has(self, entry: PendingEntry) -> bool:
+        """Whether ``entry`` is in the file, and its time there is young enough."""
+        seen = self._written.get(entry.key)
+        if seen is None or asyncio.get_running_loop().time() - seen >= _RENEW_SECONDS:
+            return False
+        return self._unchanged()
 
     async def close(self, seconds: float) -> None:
         """Wait for the write that is under way, at most ``seconds``."""

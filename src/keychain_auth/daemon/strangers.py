@@ -58,6 +58,11 @@ class Strangers:
         if self._sweep is None:
             self._sweep = loop.call_later(self._seconds, self._forget_old)
 
+    def holds(self, peer: Peer) -> bool:
+        """Whether ``peer`` is this object's to close."""
+        stranger = self._by_pid.get(peer.pid)
+        return stranger is not None and stranger.peer is peer
+
     def close(self) -> None:
         """Forget all of them."""
         if self._sweep is not None:
