@@ -264,6 +264,10 @@ class WrongPassphrase(KeychainAuthError):
     exit_code = EXIT_DENIED
 
 
+class TooManyGuesses(KeychainAuthError):
+    """More passphrases are being tried at once than anybody needs."""
+
+
 class PassphraseNeeded(KeychainAuthError):
     """This command is only for who knows the passphrase."""
 

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from keychain_auth.cli.app import commands
-from keychain_auth.daemon.settings import AuditSettings, HistorySettings, Settings
+from keychain_auth.daemon.settings import AuditSettings, HistorySettings, LockSettings, Settings
 from keychain_auth.errors import NOT_RUNNING_MESSAGE
 from keychain_auth.policy.parse import parse_policy
 from keychain_auth.wire.codec import decode_request, encode_reason
@@ -168,7 +168,7 @@ def test_reasons_and_their_status_are_those_of_the_code() -> None:
 
 def test_each_reason_has_a_way_out() -> None:
     advised = {row[0].strip("`") for row in rows(OPERATIONS) if len(row) == 2}
-    assert (DENIED_REASONS | ERROR_REASONS) - advised == {"keychain_locked"}  # reserved: nobody is told it
+    assert not (DENIED_REASONS | ERROR_REASONS) - advised
 
 
 def test_limits_are_those_of_the_code() -> None:
@@ -184,6 +184,7 @@ def test_the_settings_shown_are_all_settings_with_their_defaults() -> None:
     assert set(document["limits"]) == names(Limits)
     assert set(document["audit"]) == names(AuditSettings)
     assert set(document["history"]) == names(HistorySettings)
+    assert set(document["lock"]) == names(LockSettings)
     for other in others:
         msgspec.toml.decode(other, type=Settings)
 

@@ -113,7 +113,7 @@ def test_a_lost_vault_without_any_key_file_is_no_first_start(tmp_path: Path) -> 
 
 def test_a_missing_vault_is_not_made_for_a_passphrase(tmp_path: Path) -> None:
     with pytest.raises(VaultError, match="is missing"):
-        open_vault(str(tmp_path), [words()], create=False)
+        open_vault(str(tmp_path), [words()], makers=[])
     assert not (tmp_path / "vault.db").exists()
 
 

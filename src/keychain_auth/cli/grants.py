@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from keychain_auth.cli import output, policy
-from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.registry import words
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import NotFound
@@ -35,6 +35,7 @@ from keychain_auth.policy import edit
     default=None,
     help="Refuse a build with a lower number than was seen. For programs registered with --signer.",
 )
+@passphrase_option
 @json_option
 def authorize(
     path: str,
@@ -82,6 +83,7 @@ def authorize(
 @click.command()
 @click.argument("path")
 @click.argument("service", required=False)
+@passphrase_option
 @json_option
 def revoke(path: str, service: str | None, as_json: bool) -> None:
     """Take SERVICE from the program PATH; without SERVICE, everything.

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from keychain_auth.cli import output
-from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import admin
 
 
@@ -21,6 +21,7 @@ from keychain_auth.client import admin
 @click.argument("target")
 @click.option("--forget", is_flag=True, help="Remove the earlier values for good; the present one stays.")
 @socket_option
+@passphrase_option
 @json_option
 def history(service: str, target: str, forget: bool, socket: str | None, as_json: bool) -> None:
     """Show when a secret got its present and its earlier values, and from which program.
@@ -60,6 +61,7 @@ def history(service: str, target: str, forget: bool, socket: str | None, as_json
 @click.argument("target")
 @click.argument("number", type=click.IntRange(min=1), default=1)
 @socket_option
+@passphrase_option
 @json_option
 def restore_value(service: str, target: str, number: int, socket: str | None, as_json: bool) -> None:
     """Make an earlier value of a secret the present one, with its attributes.

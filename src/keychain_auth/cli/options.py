@@ -6,6 +6,7 @@ import unicodedata
 
 import click
 
+from keychain_auth.client import passphrase
 from keychain_auth.errors import UsageError
 from keychain_auth.wire.client import LONGEST_SERVICE, LONGEST_TARGET
 
@@ -16,6 +17,20 @@ socket_option = click.option(
     help="The daemon's socket. Otherwise $KEYCHAIN_AUTH_SOCKET, then the default of this user.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for programs.")
+
+
+def _use_passphrase_descriptor(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    passphrase.use_descriptor(value)
+
+
+passphrase_option = click.option(
+    "--passphrase-fd",
+    metavar="FD",
+    type=int,
+    expose_value=False,
+    callback=_use_passphrase_descriptor,
+    help="Read the passphrase from the first line of this open descriptor, not from the terminal.",
+)
 
 
 def checked_service(name: str) -> str:

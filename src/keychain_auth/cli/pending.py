@@ -17,7 +17,7 @@ import msgspec
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.grants import grants_of, tell_grants
-from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.programs import look_at
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.places import Places, find_places
@@ -68,6 +68,7 @@ def list_pending(as_json: bool) -> None:
 @click.option("--targets", metavar="PREFIX", multiple=True, help="Only targets that begin with PREFIX.")
 @demand_options
 @path_option
+@passphrase_option
 @json_option
 def approve(
     hash_: str,

@@ -16,7 +16,7 @@ import msgspec
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.location import grade_of, warnings_about
-from keychain_auth.cli.options import json_option
+from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
@@ -36,6 +36,7 @@ from keychain_auth.policy.pending import stamp
     "--interpreter", metavar="PATH", help="What runs the script. Otherwise its first line (#!) or its suffix says it."
 )
 @demand_options
+@passphrase_option
 @json_option
 def register(path: str, script: bool, interpreter: str | None, as_json: bool, **options: Any) -> None:
     """Make the program PATH known, with no permission at all.
@@ -84,6 +85,7 @@ def _register_script(places: Places, path: str, given: str | None, wanted: edit.
 
 @click.command()
 @click.argument("path")
+@passphrase_option
 @json_option
 def upgrade(path: str, as_json: bool) -> None:
     """Give the known program PATH its new hash; its grants stay.
@@ -106,6 +108,7 @@ def upgrade(path: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("path")
+@passphrase_option
 @json_option
 def unregister(path: str, as_json: bool) -> None:
     """Forget the program PATH and everything that it may do. It need not exist any more."""

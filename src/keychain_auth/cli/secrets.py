@@ -16,7 +16,7 @@ import click
 
 from keychain_auth.cli import output
 from keychain_auth.cli.fetch import fetch
-from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import printable
 from keychain_auth.client import admin
 from keychain_auth.errors import UsageError
@@ -28,6 +28,7 @@ _LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below,
 @click.argument("service")
 @click.argument("target")
 @socket_option
+@passphrase_option
 @json_option
 def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
     """Store a secret. The value is asked for, or is read from stdin.
@@ -47,6 +48,7 @@ def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> 
 @click.argument("service")
 @click.argument("target")
 @socket_option
+@passphrase_option
 @json_option
 def get_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
     """Print the value of a secret.
@@ -61,6 +63,7 @@ def get_secret(service: str, target: str, socket: str | None, as_json: bool) -> 
 @click.argument("service", required=False)
 @click.option("--prefix", metavar="PREFIX", default="", help="Only targets that begin with PREFIX.")
 @socket_option
+@passphrase_option
 @json_option
 def list_secrets(service: str | None, prefix: str, socket: str | None, as_json: bool) -> None:
     """Show the names of the stored secrets, never a value."""
@@ -83,6 +86,7 @@ def list_secrets(service: str | None, prefix: str, socket: str | None, as_json: 
 @click.argument("service")
 @click.argument("target")
 @socket_option
+@passphrase_option
 @json_option
 def remove_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
     """Remove a secret. Exit code 6 if there is none of that name."""

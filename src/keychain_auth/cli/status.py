@@ -42,9 +42,10 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
     return {
         "daemon": f"running, pid {answer['pid']}, version {answer['version']}, for {_time(answer['uptime_seconds'])}",
         "socket": f"{answer['socket']}, {answer['connections']} connected",
-        "policy": f"{policy['state']}, {policy['entries']} programs, {policy['path']}",
+        "policy": f"{policy['state']}, {'sealed, ' * policy['sealed']}{policy['entries']} programs, {policy['path']}",
         "pending": pending,
         "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
+        "protection": answer["protection"],
         "audit": f"{answer['audit']['seq']} lines, {answer['audit']['path']}",
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import output
-from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, KeychainAuthError
@@ -25,6 +25,7 @@ def vault() -> None:
 
 @vault.command("check")
 @socket_option
+@passphrase_option
 @json_option
 def check(socket: str | None, as_json: bool) -> int:
     """Look at every page, every value and every earlier value of the vault, while the daemon serves.

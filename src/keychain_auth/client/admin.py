@@ -44,8 +44,11 @@ def ask(
 
     ``socket``: path of the agent socket, as everywhere; the admin socket is its neighbour. ``timeout``: seconds.
 
-    Raises DaemonNotRunning, UntrustedDaemon, ConnectionLost, RequestTimeout, InvalidRequest, RequestRejected, or
-    KeychainAuthError with the daemon's words.
+    Where a passphrase is set and the command needs it, a person is asked for it on the terminal, or it comes from the
+    descriptor that ``passphrase.use_descriptor`` named.
+
+    Raises DaemonNotRunning, UntrustedDaemon, ConnectionLost, RequestTimeout, InvalidRequest, RequestRejected,
+    PassphraseNeeded if nobody can be asked, or KeychainAuthError with the daemon's words.
     """
     line = _line({"command": command, **fields})
     with Conversation(socket=socket, timeout=timeout) as conversation:
@@ -90,6 +93,17 @@ class Conversation:
 
     def exchange(self, line: bytes) -> Any:
         """The same for a line that is made already."""
+        try:
+            return self._exchange(line)
+        except errors.PassphraseNeeded:
+            from keychain_auth.client import passphrase  # noqa: PLC0415 - only where a passphrase is set
+
+            words = passphrase.present()
+        self._deadline = time.monotonic() + self._timeout  # a person has as long as it takes
+        self._exchange(_line({"command": "authenticate", "passphrase": words}))
+        return self._exchange(line)
+
+    def _exchange(self, line: bytes) -> Any:
         return _result(_exchange(self._connection, line, self._deadline, self._timeout))
 
 
@@ -171,7 +185,8 @@ def _result(line: bytes) -> Any:
 
 def _refusal(answer: dict[str, Any]) -> errors.KeychainAuthError:
     message, hint, code = answer.get("error"), answer.get("hint"), answer.get("exit_code")
-    error = errors.KeychainAuthError(str(message), hint=hint if isinstance(hint, str) else "")
+    kind = errors.PassphraseNeeded if answer.get("reason") == "passphrase_needed" else errors.KeychainAuthError
+    error = kind(str(message), hint=hint if isinstance(hint, str) else "")
     error.exit_code = code if isinstance(code, int) and 0 < code < 128 else errors.EXIT_FAILED
     return error
 

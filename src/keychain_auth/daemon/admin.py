@@ -3,26 +3,29 @@
 A request is ``{"command": NAME, …}``, an answer ``{"ok": true, "result": …}`` or ``{"ok": false, "error": TEXT,
 "hint": TEXT, "exit_code": N}``. Who may use it: a process of the same user, in the daemon's own namespaces.
 
-What it does not promise: protection from other programs of the same user. In this mode (key file) such a program can
-open the vault's key file itself; docs/threat-model.md says so. Everything done here is in the audit log.
+With a passphrase set, a connection gives it first (the command ``authenticate``); only what gives nothing out, and what
+asks for the passphrase itself, goes without.
+
+What it does not promise: protection from other programs of the same user without a passphrase. With a key file such a
+program can open the vault itself; docs/threat-model.md says so. Everything done here is in the audit log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.connection import Handler, Reply
 from keychain_auth.daemon.gate import RefusedSession, distrust
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.late_audit import LateAudit
 from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Overdue, Workers
@@ -33,6 +36,7 @@ from keychain_auth.errors import (
     KeychainAuthError,
     KeychainError,
     NotFound,
+    PassphraseNeeded,
     UsageError,
 )
 from keychain_auth.identity.attest import Refusal, judge_descriptor, judge_place, judge_user
@@ -52,8 +56,24 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     value: str | None = None
     prefix: str = ""
     number: int = 0
+    kind: str = ""
+    passphrase: str | None = None
+    new_passphrase: str | None = None
 
 
+class Proof:
+    """What is known about who uses a connection. ``given``: the passphrase; ``refused``: what it asked for before."""
+
+    __slots__ = ("given", "refused")
+
+    def __init__(self) -> None:
+        self.given = False
+        self.refused: AdminRequest | None = None
+
+
+PASSPHRASE_NEEDED = "passphrase_needed"  # noqa: S105 - a reason
+_RECORDED_CHARS = 1024
+_AUDITED_AS = {"get": "read", "set": "write", "rm": "delete", "list": "search"}
 _decode = msgspec.json.Decoder(AdminRequest).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -115,6 +135,18 @@ class AdminGate:
         """Record that a message on the admin socket was not acted on."""
         self._record("admin_request", Refusal(CALLER_CHANGED, why, path), peer.pid, peer.uid)
 
+    def unproven(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        """Record that somebody wanted what only the passphrase gives, and did not give it."""
+        action, service, target = _audited_as(request.command), request.service, request.target
+        self._refusals.record(
+            AuditRecord(
+                action=f"admin_{action}", pid=peer.pid, uid=peer.uid, binary_path=path, binary_hash=None,
+                service=service[:_RECORDED_CHARS], targets=(target[:_RECORDED_CHARS],), result="DENIED",
+                reason=PASSPHRASE_NEEDED,
+            ),
+            "refused", socket="admin", reason=PASSPHRASE_NEEDED, action=action, pid=peer.pid, uid=peer.uid, path=path,
+        )  # fmt: skip
+
     def _record(self, action: str, refusal: Refusal, pid: int, uid: int) -> None:
         self._refusals.record(
             refusal_record(action, refusal, pid, uid),
@@ -132,6 +164,7 @@ class AdminSession:
         self._peer = peer
         self._path = path
         self._commands = commands
+        self._proof = Proof()
 
     def distrust(self, sender: int | None) -> str:
         """As on the agent socket."""
@@ -139,7 +172,7 @@ class AdminSession:
 
     async def respond(self, line: bytes) -> Reply:
         """Run one command."""
-        return Reply(await self._commands.run(line, self._peer, self._path))
+        return Reply(await self._commands.run(line, self._peer, self._path, self._proof))
 
     def impostor(self, why: str) -> Reply:
         """Another process uses the connection: the end."""
@@ -151,7 +184,9 @@ class AdminSession:
         return Reply(_failure(UsageError("the request is too long")), last=True)
 
     def close(self) -> None:
-        """Let go of the process."""
+        """Let go of the process. One that was asked for the passphrase and never gave it is on record."""
+        if self._proof.refused is not None and not self._proof.given:
+            self._gate.unproven(self._proof.refused, self._peer, self._path)
         self._peer.close()
 
 
@@ -165,7 +200,7 @@ class AdminCommands:
     def __init__(
         self,
         keychain: Keychain,
-        audit: AuditLog,
+        audit: LateAudit,
         turn: Turn,
         journal: Journal,
         limits: Limits,
@@ -180,6 +215,9 @@ class AdminCommands:
         self._status = status
         self._verify = verify
         self._verifying = asyncio.Lock()
+        self._open_to_all = frozenset(("status", "audit-verify"))
+        self.guarded: Callable[[], bool] = lambda: False
+        """Whether a passphrase is set: then a connection gives it (``authenticate``) before all other commands."""
         self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
             "status": self._tell_status,
             "audit-verify": self._verify_audit,
@@ -189,11 +227,16 @@ class AdminCommands:
             "rm": self._remove,
         }
 
-    def add(self, table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]]) -> None:
-        """Further commands, from where they are at home."""
+    def add(
+        self,
+        table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]],
+        open_to_all: Collection[str] = (),
+    ) -> None:
+        """Further commands, from where they are at home. ``open_to_all``: those of them that need no passphrase."""
         self._table = {**self._table, **table}
+        self._open_to_all |= frozenset(open_to_all)
 
-    async def run(self, line: bytes, peer: Peer, path: str) -> bytes:
+    async def run(self, line: bytes, peer: Peer, path: str, proof: Proof) -> bytes:
         """One command line to its answer line."""
         try:
             try:
@@ -206,11 +249,17 @@ class AdminCommands:
                     "this daemon does not know the command: is it older than the command line?",
                     hint="restart the daemon: keychain-auth start",
                 ) from None
+            if request.command not in self._open_to_all and not proof.given and self.guarded():
+                proof.refused = request
+                raise PassphraseNeeded(f"{request.command} needs the passphrase", hint="keychain-auth --help")
             result = await command(request, peer, path)
+            if request.command == "authenticate":
+                proof.given = True
         except (KeychainError, AuditError) as error:
             self._journal.error("an admin command failed", pid=peer.pid, why=error)
             with contextlib.suppress(AuditError):
-                self.record(peer, path, request.command, request.service, (request.target,), "ERROR")
+                action, reason = _audited_as(request.command), error.reason or ""
+                self.record(peer, path, action, request.service, (request.target,), "ERROR", reason)
             return _failure(error)
         except KeychainAuthError as error:
             return _failure(error)
@@ -272,7 +321,14 @@ class AdminCommands:
             raise UsageError(str(problem)) from None
 
     def record(
-        self, peer: Peer, path: str, action: str, service: str, targets: Any, result: Result = "GRANTED"
+        self,
+        peer: Peer,
+        path: str,
+        action: str,
+        service: str,
+        targets: Any,
+        result: Result = "GRANTED",
+        reason: str = "",
     ) -> None:
         """Put an admin command on record, at once. Raises AuditError."""
         record = AuditRecord(
@@ -284,11 +340,18 @@ class AdminCommands:
             service=service,
             targets=targets,
             result=result,
-            reason="",
+            reason=reason,
         )
         self._turn.record_now(record)
 
 
+def _audited_as(command: str) -> str:
+    return _AUDITED_AS.get(command, command.replace("-", "_"))
+
+
 def _failure(error: KeychainAuthError) -> bytes:
     code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code or EXIT_FAILED
-    return _encode({"ok": False, "error": str(error), "hint": error.hint, "exit_code": code}) + b"\n"
+    answer = {"ok": False, "error": str(error), "hint": error.hint, "exit_code": code}
+    if isinstance(error, PassphraseNeeded):
+        answer["reason"] = PASSPHRASE_NEEDED
+    return _encode(answer) + b"\n"

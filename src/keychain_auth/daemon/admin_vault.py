@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.daemon.safe import Safe
 from keychain_auth.errors import NotFound
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
@@ -23,8 +24,8 @@ Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 class VaultCommands:
     """The commands that need this keychain to be a vault; ``table`` is for ``AdminCommands.add``."""
 
-    def __init__(self, vault: Vault, commands: AdminCommands) -> None:
-        self._vault = vault
+    def __init__(self, safe: Safe, commands: AdminCommands) -> None:
+        self._safe = safe
         self._record = commands.record
         self._checking = asyncio.Lock()
         self.table: Mapping[str, Command] = {
@@ -33,6 +34,11 @@ class VaultCommands:
             "forget": self._forget,
             "vault-check": self._check,
         }
+
+    @property
+    def _vault(self) -> Vault:
+        """The open vault. Raises VaultLocked."""
+        return self._safe.vault
 
     async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
         versions = self._vault.history(request.service, request.target)

@@ -21,6 +21,7 @@ from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
+from keychain_auth.daemon.admin_lock import OPEN_TO_ALL, LockCommands
 from keychain_auth.daemon.admin_vault import VaultCommands
 from keychain_auth.daemon.attestation import Attestor
 from keychain_auth.daemon.builds_file import BuildsFile
@@ -28,23 +29,27 @@ from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.late_audit import LateAudit
 from keychain_auth.daemon.launches import Launches
 from keychain_auth.daemon.launching import LaunchCommands, load_preludes
 from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
-from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.policy_file import UNSEALED, PolicyFile
+from keychain_auth.daemon.policy_seal import PolicySeal
+from keychain_auth.daemon.protection import Protection
 from keychain_auth.daemon.refusals import Refusals
+from keychain_auth.daemon.safe import Safe
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
-from keychain_auth.keychain.vault.opening import open_vault
+from keychain_auth.keychain.vault import Vault
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
 from keychain_auth.platform.linux.linux import LinuxPlatform
-from keychain_auth.protectors.keyfile import KeyFile
+from keychain_auth.protectors.strength import what_they_stop
 
 _STOP_SECONDS = 5.0
 _LOOKS = 4  # threads for looks at processes
@@ -76,18 +81,19 @@ class App:
             self._admin_listener = self._platform.listen(places.admin_socket)
             undo.callback(self._admin_listener.close)
             buffer, self._key_locked = key_memory()
-            self._vault = open_vault(
+            self._audit = LateAudit(self._open_audit)
+            self._protection = Protection(places, self._settings.lock)
+            self._safe = Safe(
                 places.vault,
-                [KeyFile(places.vault_key)],
+                self._protection.unattended,
                 memoryview(buffer)[:32],
+                self._settings.lock,
                 history=self._settings.history.values,
             )
-            self._vault.answer_bytes = self._settings.limits.answer_bytes
-            undo.callback(self._close_vault)
-            audit = self._settings.audit
-            self._audit = AuditLog.open(
-                places.audit_log, self._vault.audit_key(), max_bytes=audit.max_bytes, keep=audit.keep
-            )
+            undo.callback(self._close_safe)
+            self._seal = PolicySeal(self._safe, self._policy_file)
+            self._safe.on_open, self._safe.on_lock = self._opened, self._locked
+            self._safe.open_at_start(self._protection.first())
             undo.pop_all()
 
     def run(self) -> None:
@@ -109,16 +115,15 @@ class App:
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
-        pipeline = Pipeline(self._vault, turn, self._refusals, self._journal, limits)
+        pipeline = Pipeline(self._safe, turn, self._refusals, self._journal, limits, self._safe.require_open)
         self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
-        commands = AdminCommands(self._vault, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
-        commands.add(VaultCommands(self._vault, commands).table)
         launching = LaunchCommands(
             self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
             load_preludes(), limits.verify_seconds,
         )  # fmt: skip
-        commands.add(launching.table)
+        commands = self._commands(turn)
+        commands.add(launching.table, launching.table)
         admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
@@ -127,13 +132,11 @@ class App:
             loop.add_signal_handler(number, stop.set)
 
         self._record("daemon_start", f"version {__version__}, pid {os.getpid()}")
-        for finding in self._audit.findings:
-            self._journal.error("the audit log was not in order", why=finding)
-        if not self._key_locked:
-            self._journal.warning("the key's memory cannot be locked", why="RLIMIT_MEMLOCK is too small")
+        self._tell_what_is_wrong()
         self._server.start()
         admin.start()
         housekeeping.start()
+        self._safe.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
@@ -150,9 +153,24 @@ class App:
         self._builds.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
-        await self._vault.close()
+        await self._safe.close()
         self._platform.close()
         self._journal.info("stopped")
+
+    def _tell_what_is_wrong(self) -> None:
+        if not self._safe.is_open:
+            self._journal.warning("locked", why=self._safe.why_locked, mend="keychain-auth unlock")
+        if not self._key_locked:
+            self._journal.warning("the key's memory cannot be locked", why="RLIMIT_MEMLOCK is too small")
+
+    def _commands(self, turn: Turn) -> AdminCommands:
+        """What the admin socket can do."""
+        limits = self._settings.limits
+        commands = AdminCommands(self._safe, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
+        commands.guarded = lambda: self._safe.guarded
+        commands.add(VaultCommands(self._safe, commands).table)
+        commands.add(LockCommands(self._safe, self._protection, self._seal, commands).table, OPEN_TO_ALL)
+        return commands
 
     def status(self) -> dict[str, Any]:
         """The daemon's state for ``keychain-auth status``. Holds no secret."""
@@ -168,22 +186,42 @@ class App:
                 "path": self._places.policy,
                 "entries": len(policy.policy.by_program),
                 "state": "last good" if policy.problem else "in force",
+                "sealed": policy.sealed,
                 "problem": policy.problem,
                 "trusted_signers": len(policy.policy.signers),
             },
             "pending": self._count_pending(),
-            "keychain": self._vault.health(),
-            "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain},
+            "keychain": self._safe.health(),
+            "protection": what_they_stop(self._safe.slot_kinds()),
+            "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
             "identity": self._platform.rules(),
             "counts": dict(self._gate.counts),
             "key_memory_locked": self._key_locked,
         }
 
     def _verify_audit(self, head: tuple[int, str]) -> Report:
-        return verify(self._places.audit_log, self._vault.audit_key(), live_head=head)
+        return verify(self._places.audit_log, self._audit.key, live_head=head)
 
-    def _close_vault(self) -> None:
-        asyncio.run(self._vault.close())
+    def _open_audit(self, key: bytes) -> AuditLog:
+        audit = self._settings.audit
+        return AuditLog.open(self._places.audit_log, key, max_bytes=audit.max_bytes, keep=audit.keep)
+
+    def _opened(self, vault: Vault) -> None:
+        """The vault was opened, and nobody uses it yet: whatever rests on it comes first."""
+        vault.answer_bytes = self._settings.limits.answer_bytes
+        if self._audit.open(vault.audit_key()):
+            for finding in self._audit.findings:
+                self._journal.error("the audit log was not in order", why=finding)
+        self._seal.opened(vault)
+        gc.collect()
+        gc.freeze()
+
+    def _locked(self, why: str) -> None:
+        self._journal.info("locked", why=why)
+        self._record("lock", why)
+
+    def _close_safe(self) -> None:
+        asyncio.run(self._safe.close())
 
     def _count_pending(self) -> int | None:
         try:
@@ -204,7 +242,7 @@ class App:
         if policy_file.problem:
             why = policy_file.problem
             self._journal.error("config.json is not obeyed, the last good policy stays", path=policy_file.path, why=why)
-            self._record("policy_malformed", why, failed=True)
+            self._record("policy_unsealed" if why == UNSEALED else "policy_malformed", why, failed=True)
         else:
             entries = len(policy_file.policy.by_program)
             self._journal.info("policy in force", path=policy_file.path, entries=entries)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.late_audit import LateAudit
 from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.errors import AuditError
@@ -17,7 +17,7 @@ _SYNC_APART_SECONDS = 0.05
 class Housekeeping:
     """Two small loops: fsync of the audit log soon after what must not be lost, and a look around each second."""
 
-    def __init__(self, audit: AuditLog, policy_file: PolicyFile, refusals: Refusals, journal: Journal) -> None:
+    def __init__(self, audit: LateAudit, policy_file: PolicyFile, refusals: Refusals, journal: Journal) -> None:
         self._audit = audit
         self._policy_file = policy_file
         self._refusals = refusals

@@ -13,7 +13,7 @@ Contract:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from keychain_auth.audit.record import AuditRecord, Result
@@ -22,7 +22,7 @@ from keychain_auth.daemon.connection import Reply
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.turn import Turn
-from keychain_auth.errors import AuditError, KeychainError
+from keychain_auth.errors import AuditError, KeychainError, VaultLocked
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.model import Denial, Entry, Item, Request
 from keychain_auth.policy.decide import decide, search_prefixes
@@ -31,6 +31,7 @@ from keychain_auth.wire import codec
 from keychain_auth.wire.messages import (
     AUDIT_UNAVAILABLE,
     INTERNAL_ERROR,
+    KEYCHAIN_LOCKED,
     MALFORMED_REQUEST,
     PENDING_APPROVAL,
     Limits,
@@ -44,8 +45,18 @@ _CHANGES = frozenset(("write", "delete"))
 class Pipeline:
     """Answers the requests of callers whose identity is known."""
 
-    def __init__(self, keychain: Keychain, turn: Turn, refusals: Refusals, journal: Journal, limits: Limits) -> None:
+    def __init__(
+        self,
+        keychain: Keychain,
+        turn: Turn,
+        refusals: Refusals,
+        journal: Journal,
+        limits: Limits,
+        require_open: Callable[[], None],
+    ) -> None:
+        """``require_open`` raises VaultLocked while nothing can be read or changed."""
         self._keychain = keychain
+        self._require_open = require_open
         self._turn = turn
         self._refusals = refusals
         self._journal = journal
@@ -84,6 +95,8 @@ class Pipeline:
     async def _carry_out(self, caller: Caller, request: Request, entry: Entry) -> Reply:
         """What was granted, whatever it is: look, audit, change, answer."""
         try:
+            if request.action != "check":
+                self._require_open()
             found = await self._look(request, entry)
             record = caller.granted(request.action, request.service, _touched(request, found))
             if request.action in _CHANGES:
@@ -158,7 +171,21 @@ class Pipeline:
     def _unable(self, caller: Caller, request: Request, error: AuditError | KeychainError) -> Reply:
         if isinstance(error, AuditError):
             return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
+        if isinstance(error, VaultLocked):
+            return self._locked(caller, request, str(error))
         return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
+
+    def _locked(self, caller: Caller, request: Request, why: str) -> Reply:
+        """A refusal like others: whoever asks a locked vault again and again is counted."""
+        self._refusals.record(
+            _refusal(caller, request, "ERROR", KEYCHAIN_LOCKED, why),
+            "locked",
+            reason=KEYCHAIN_LOCKED,
+            pid=caller.identity.pid,
+            path=caller.identity.subject.path,
+            why=why,
+        )
+        return Reply(codec.encode_reason(KEYCHAIN_LOCKED))
 
     def _failed(self, caller: Caller, request: Request, reason: str, why: str) -> Reply:
         """Each failure has its record: it may say that a change which is on record was not made."""

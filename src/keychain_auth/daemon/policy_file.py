@@ -6,6 +6,9 @@ stopped). A file that becomes malformed, unreadable or unsafe while the daemon r
 policy stays, and ``problem`` says so until the file is good again. A file that is removed is an empty policy: nobody
 is registered.
 
+With a *seal* (a passphrase is set) only the document that a person accepted is obeyed: the vault keeps its text. An
+edit that nobody accepted, a removed file too, changes nothing, and ``problem`` says so. Formatting does not count.
+
 Changes are made under a lock, from the newest content, checked by the same parser, and replace the file atomically: two
 commands at once both count.
 """
@@ -39,9 +42,14 @@ def load(path: str) -> Policy:
     return parse_policy(content)
 
 
-def change(path: str, edit_document: Callable[[edit.Document], tuple[edit.Document, T]]) -> T:
+def change(
+    path: str,
+    edit_document: Callable[[edit.Document], tuple[edit.Document, T]],
+    before_writing: Callable[[edit.Document, str], None] = lambda document, text: None,
+) -> T:
     """Replace the document in the file by what ``edit_document`` makes of it; returns its second value.
 
+    ``before_writing`` gets the old document and the new text, and can still refuse by raising.
     Raises PolicyFormatError for a file that is malformed already (it is not touched), UnsafeFile, OSError.
     """
     files.make_private_dir(os.path.dirname(path))
@@ -57,8 +65,12 @@ def change(path: str, edit_document: Callable[[edit.Document], tuple[edit.Docume
         if changed != document or not os.path.exists(path):
             text = json.dumps(changed, indent=2, ensure_ascii=False) + "\n"
             parse_policy(text.encode())
+            before_writing(document, text)
             files.replace(path, text.encode())
     return result
+
+
+UNSEALED = "it was changed, and nobody sealed the change (keychain-auth policy seal)"
 
 
 class PolicyFile:
@@ -72,7 +84,24 @@ class PolicyFile:
         self.on_change: Callable[[PolicyFile], None] = lambda policy_file: None
         self._version: Version | None = None
         self._settled = False  # false: a later edit could look the same, so read again
+        self._accepted: object = None  # the JSON value that is obeyed, while there is a seal
+        self.sealed = False
         self.policy = load(path)
+
+    def seal(self, text: str | None) -> None:
+        """From now on obey only the document ``text``; None: the file, as it is.
+
+        Puts that policy in force, and looks at the file. Raises PolicyFormatError: then nothing changes.
+        """
+        if text is not None:
+            policy = parse_policy(text.encode())
+            _, self._accepted = parse_document(text.encode())
+            if policy != self.policy:
+                self.policy = policy
+                self.generation += 1
+        self.sealed = text is not None
+        self._version, self._settled = None, False
+        self.refresh()
 
     def refresh(self) -> None:
         """Put the newest good content in force; ``on_change`` is called if the policy or ``problem`` changed."""
@@ -93,8 +122,11 @@ class PolicyFile:
     def _read(self) -> bool:
         before = self.problem
         try:
-            policy = load(self.path)
+            policy = self._load()
         except PolicyFormatError as error:
+            self.problem = str(error)
+            return self.problem != before
+        except UnsealedEdit as error:
             self.problem = str(error)
             return self.problem != before
         except (UnsafeFile, OSError) as error:
@@ -107,6 +139,23 @@ class PolicyFile:
         self.policy = policy
         self.generation += 1
         return True
+
+    def _load(self) -> Policy:
+        """The policy that the file says now. Raises PolicyFormatError, UnsafeFile (an edit that nobody sealed too)."""
+        if not self.sealed:
+            return load(self.path)
+        try:
+            content = files.read_private(self.path)
+        except FileNotFoundError:
+            raise UnsealedEdit(UNSEALED) from None
+        policy = parse_policy(content)
+        if parse_document(content)[1] != self._accepted:
+            raise UnsealedEdit(UNSEALED)
+        return policy
+
+
+class UnsealedEdit(UnsafeFile):
+    """The file is not what a person accepted."""
 
 
 def require_good(path: str) -> Policy:

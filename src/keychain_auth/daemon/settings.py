@@ -13,6 +13,11 @@ keep = 10
 
 [history]
 values = 3                       # earlier values kept of each secret; 0: none
+
+[lock]
+idle_seconds = 0.0               # lock the vault after this time without use; 0: never
+absolute_seconds = 0.0           # lock it after this time, used or not; 0: never
+passphrase_seconds = 0.5         # what one attempt at a passphrase costs, where the passphrase is set
 """
 
 from __future__ import annotations
@@ -42,6 +47,14 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: int = 3
 
 
+class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the vault locks itself, in seconds (0: never), and what one attempt at a new passphrase shall cost."""
+
+    idle_seconds: float = 0.0
+    absolute_seconds: float = 0.0
+    passphrase_seconds: float = 0.5
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of daemon.toml."""
 
@@ -51,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()
+    lock: LockSettings = LockSettings()
 
 
 def load_settings(path: str) -> Settings:
@@ -75,3 +89,6 @@ def _require_positive(settings: Settings) -> None:
             raise ValueError(f"{name} must be greater than 0, and not {number}")
     if settings.history.values < 0:
         raise ValueError("history.values must be 0 or greater")
+    for name, number in msgspec.structs.asdict(settings.lock).items():
+        if not 0 <= number < 1e9:
+            raise ValueError(f"lock.{name} must be 0 or greater")

@@ -18,9 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.late_audit import LateAudit
 from keychain_auth.errors import AuditError
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import AUDIT_UNAVAILABLE
@@ -46,7 +46,7 @@ class Turn:
     empty when the first of them acts, so no look is older than the bytes that it vouches for.
     """
 
-    def __init__(self, audit: AuditLog, journal: Journal, refresh_policy: Callable[[], None]) -> None:
+    def __init__(self, audit: LateAudit, journal: Journal, refresh_policy: Callable[[], None]) -> None:
         self._audit = audit
         self._journal = journal
         self._refresh_policy = refresh_policy

@@ -47,14 +47,15 @@ def open_vault(
     *,
     history: int = KEEP,
     claim: int | None = None,
-    create: bool = True,
+    makers: Sequence[Protector] | None = None,
 ) -> Vault:
-    """The vault in ``folder``, created if nothing of one is there (and ``create``); nobody else can open it meanwhile.
+    """The vault in ``folder``, created if nothing of one is there; nobody else can open it meanwhile.
 
     ``protectors`` are tried in turn. ``key_buffer`` (32 writable bytes, in memory that is never swapped) receives
     the vault key; ``Vault.close`` wipes it. ``history``: how many earlier values of a target stay; with 0 those that
     there are go. ``claim``: what ``claim_vault`` gave; it stays the caller's. A vault of an older format is brought to
-    ours. Takes about 5 µs for each secret, and as long as the protector does; not for the event loop.
+    ours. ``makers``: whose slots a new vault gets; without it those of ``protectors``, with none of them no vault is
+    made. Takes about 5 µs for each secret, and as long as the protector does; not for the event loop.
 
     Raises VaultInUse, VaultLocked if only a person can open it, WrongPassphrase, VaultKeyMissing, VaultDamaged or
     another VaultError, or UnsafeFile.
@@ -71,10 +72,10 @@ def open_vault(
         undo.callback(wipe, key)
         with _explained(path):
             step = creation.missing(path, protectors)
-            if step == "create" and not create:
+            if step == "create" and not (protectors if makers is None else makers):
                 raise VaultError(f"{path} is missing", hint=creation.way_out(path))
             if step == "create":
-                creation.create(path, protectors)
+                creation.create(path, protectors if makers is None else makers)
             elif step == "finish":
                 _finish(path, protectors, key)
             _check_files(path)

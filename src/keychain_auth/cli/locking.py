@@ -1,0 +1,167 @@
+"""Open and locked: ``unlock``, ``lock``, ``unlocked``. And which keys there are: ``protect``, ``rekey``.
+
+Contract: a passphrase comes from the person's terminal or a descriptor, never from stdin, an argument or a variable
+(``client.passphrase``). A recovery code is printed once, to stdout, and is kept nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from keychain_auth.cli import output
+from keychain_auth.cli.options import json_option, passphrase_option, socket_option
+from keychain_auth.cli.report import complain
+from keychain_auth.client import admin, passphrase
+from keychain_auth.errors import EXIT_LOCKED
+
+_SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
+_KINDS = ("keyfile", "passphrase", "recovery")
+_MEANS = {
+    "keyfile": "vault.key",
+    "passphrase": "what you know",
+    "recovery": "the code on paper",
+}
+
+
+@click.command()
+@socket_option
+@passphrase_option
+@json_option
+def unlock(socket: str | None, as_json: bool) -> None:
+    """Open the locked vault with the passphrase, or with the recovery code.
+
+    It is asked for on this terminal. A vault that a key file opens needs neither.
+    """
+    slots: dict[str, Any] = admin.ask("slots", socket=socket)
+    answer = {}
+    if not slots["open"] and any(slot["kind"] in ("passphrase", "recovery") for slot in slots["slots"]):
+        answer["passphrase"] = passphrase.present("Passphrase or recovery code: ")
+    opened = admin.ask("unlock", socket=socket, timeout=_SLOW, **answer)
+    policy = admin.ask("status", socket=socket)["policy"]
+    if as_json:
+        output.print_json({"outcome": "unlocked" if opened else "unchanged", "policy_problem": policy["problem"]})
+        return
+    output.say("unlocked" if opened else "it was unlocked already")
+    if policy["problem"]:
+        complain(f"{policy['path']} is not obeyed: {policy['problem']}")
+
+
+@click.command()
+@socket_option
+@json_option
+def lock(socket: str | None, as_json: bool) -> None:
+    """Lock the vault and wipe its keys from memory. Programs get keychain_locked until it is unlocked."""
+    locked = admin.ask("lock", socket=socket, timeout=_SLOW)
+    if as_json:
+        output.print_json({"outcome": "locked" if locked else "unchanged"})
+    else:
+        output.say("locked" if locked else "it was locked already")
+
+
+@click.command()
+@socket_option
+def unlocked(socket: str | None) -> int:
+    """Say nothing; the exit code says whether the vault is open: 0 open, 5 locked, 4 no daemon."""
+    return 0 if admin.ask("unlocked", socket=socket) else EXIT_LOCKED
+
+
+@click.group()
+def protect() -> None:
+    """Show, add and remove what opens the vault: its key slots."""
+
+
+@protect.command("list")
+@socket_option
+@json_option
+def protect_list(socket: str | None, as_json: bool) -> None:
+    """Show the key slots, and what they stop."""
+    answer: dict[str, Any] = admin.ask("slots", socket=socket)
+    if as_json:
+        output.print_json(answer)
+        return
+    output.table(
+        ("slot", "kind", "what it is"),
+        [(slot["number"], slot["kind"], _MEANS.get(slot["kind"], "")) for slot in answer["slots"]],
+    )
+    output.say(answer["stops"])
+
+
+@protect.command("add")
+@click.argument("kind", type=click.Choice(_KINDS))
+@click.option("--new-passphrase-fd", metavar="FD", type=int, help="Read the new passphrase from this descriptor.")
+@socket_option
+@passphrase_option
+@json_option
+def protect_add(kind: str, new_passphrase_fd: int | None, socket: str | None, as_json: bool) -> None:
+    """Add a way to open the vault.
+
+    With a first passphrase the policy is sealed too: from then on a change of config.json counts only once somebody
+    who knows the passphrase has accepted it, and commands that show or change secrets ask for it.
+    """
+    words = {}
+    if kind == "passphrase":
+        words["new_passphrase"] = passphrase.new(new_passphrase_fd)
+    elif new_passphrase_fd is not None:
+        raise click.UsageError("--new-passphrase-fd goes with passphrase.")
+    answer: dict[str, Any] = admin.ask("protect-add", socket=socket, timeout=_SLOW, kind=kind, **words)
+    if as_json:
+        output.print_json({"outcome": "added", **answer})
+        return
+    output.say(f"added slot {answer['number']}, {kind}")
+    _tell_code(answer["code"])
+    if kind == "passphrase":
+        output.say(
+            "The key file still opens the vault for every program that runs as you, as long as its slot is there.",
+            "Next: keychain-auth protect add recovery; keychain-auth protect list",
+        )
+
+
+@protect.command("remove")
+@click.argument("number", type=int)
+@socket_option
+@passphrase_option
+@json_option
+def protect_remove(number: int, socket: str | None, as_json: bool) -> None:
+    """Remove the key slot NUMBER, as `protect list` shows it. The last one stays.
+
+    Who has an older copy of the vault and that slot's key can still open it, and so later copies: `rekey` ends that.
+    """
+    answer: dict[str, Any] = admin.ask("protect-remove", socket=socket, timeout=_SLOW, number=number)
+    if as_json:
+        output.print_json({"outcome": "removed", **answer})
+        return
+    output.say(
+        f"removed slot {number}, {answer['kind']}", "Next, if somebody else may have had it: keychain-auth rekey"
+    )
+
+
+@click.command()
+@socket_option
+@passphrase_option
+@json_option
+def rekey(socket: str | None, as_json: bool) -> None:
+    """Give the vault a new key, and write every secret anew under it, in one step.
+
+    Needed when somebody may have had the old one: an old copy of the vault, and of a slot that was removed. Slots keep
+    their own keys; a recovery code is replaced by a new one, which is printed.
+    """
+    kinds = [slot["kind"] for slot in admin.ask("slots", socket=socket)["slots"]]
+    words = {"passphrase": passphrase.present()} if "passphrase" in kinds else {}
+    answer: dict[str, Any] = admin.ask("rekey", socket=socket, timeout=_SLOW * 10, **words)
+    if as_json:
+        output.print_json({"outcome": "rekeyed", **answer})
+        return
+    output.say("rekeyed")
+    _tell_code(answer["code"])
+
+
+def _tell_code(code: str | None) -> None:
+    if code is not None:
+        output.say(
+            "Recovery code. It is shown this once; write it down, and keep it away from this machine:",
+            "",
+            f"  {code}",
+            "",
+        )

@@ -1,0 +1,162 @@
+"""Locking, key slots and the policy's seal, over the admin socket.
+
+Contract: as in ``admin``: what is done is on record before it is answered. No passphrase and no recovery code reaches a
+record, a log, or an error; a new recovery code is in the one answer that gives it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from keychain_auth.crypto.envelope import Protector
+from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.daemon.policy_seal import PolicySeal
+from keychain_auth.daemon.protection import Protection
+from keychain_auth.daemon.safe import Safe
+from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
+from keychain_auth.keychain.vault import Keys
+from keychain_auth.platform.base import Peer
+from keychain_auth.protectors import passphrase, recovery
+from keychain_auth.protectors.passphrase import Passphrase
+from keychain_auth.protectors.recovery import RecoveryCode
+from keychain_auth.protectors.strength import what_they_stop
+
+Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
+
+OPEN_TO_ALL = frozenset(("unlocked", "unlock", "lock", "authenticate", "slots", "policy-accepted"))
+"""Commands that need no passphrase first: they give nothing out, or take it themselves."""
+
+
+class LockCommands:
+    """``table`` is for ``AdminCommands.add``."""
+
+    def __init__(self, safe: Safe, protection: Protection, seal: PolicySeal, commands: AdminCommands) -> None:
+        self._safe = safe
+        self._protection = protection
+        self._seal = seal
+        self._record = commands.record
+        self.table: Mapping[str, Command] = {
+            "unlocked": self._unlocked,
+            "unlock": self._unlock,
+            "lock": self._lock,
+            "authenticate": self._authenticate,
+            "slots": self._slots,
+            "protect-add": self._protect_add,
+            "protect-remove": self._protect_remove,
+            "rekey": self._rekey,
+            "policy-accepted": self._policy_accepted,
+            "policy-seal": self._policy_seal,
+        }
+
+    # --- open and locked ----------------------------------------------------------------------
+
+    async def _unlocked(self, request: AdminRequest, peer: Peer, path: str) -> bool:
+        return self._safe.is_open
+
+    async def _unlock(self, request: AdminRequest, peer: Peer, path: str) -> bool:
+        """False if it was open already."""
+        if self._safe.is_open:
+            return False
+        answers = self._answers(request) if request.passphrase is not None else []
+        try:
+            await self._safe.unlock(answers)
+        except (WrongPassphrase, VaultLocked) as error:
+            reason = "wrong_passphrase" if isinstance(error, WrongPassphrase) else "keychain_locked"
+            self._record(peer, path, "unlock", "", (), "DENIED", reason)
+            raise
+        finally:
+            _forget(answers)
+        self._record(peer, path, "unlock", "", ())
+        return True
+
+    async def _lock(self, request: AdminRequest, peer: Peer, path: str) -> bool:
+        """False if it was locked already."""
+        self._record(peer, path, "lock", "", ())
+        return await self._safe.lock("by keychain-auth lock")
+
+    async def _authenticate(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        """That the rest of this connection belongs to who knows the passphrase: see ``AdminCommands.run``."""
+        answers = self._answers(request)
+        try:
+            await self._safe.prove(answers)
+        except WrongPassphrase:
+            self._record(peer, path, "authenticate", "", (), "DENIED", "wrong_passphrase")
+            raise
+        finally:
+            _forget(answers)
+        self._record(peer, path, "authenticate", "", ())
+
+    def _answers(self, request: AdminRequest) -> list[Protector]:
+        if request.passphrase is None:
+            raise UsageError("a passphrase is needed")
+        return self._protection.answers(request.passphrase)
+
+    # --- slots --------------------------------------------------------------------------------
+
+    async def _slots(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        kinds = self._safe.slot_kinds()
+        numbers = [slot.number for slot in self._safe.vault.slots] if self._safe.is_open else range(1, len(kinds) + 1)
+        return {
+            "open": self._safe.is_open,
+            "slots": [{"number": number, "kind": kind} for number, kind in zip(numbers, kinds, strict=True)],
+            "stops": what_they_stop(kinds),
+        }
+
+    async def _protect_add(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        vault = self._safe.vault
+        protector = self._protection.new(request.kind, request.new_passphrase)
+        first = request.kind == passphrase.KIND and not self._safe.guarded
+        if first:
+            await self._seal.prepare()
+        self._record(peer, path, "protect_add", "", (request.kind,))
+        number = await Keys(vault).add(protector)
+        if first:
+            self._seal.close()
+        code = protector.text() if isinstance(protector, RecoveryCode) else None
+        _forget([protector])
+        return {"number": number, "kind": request.kind, "code": code}
+
+    async def _protect_remove(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        vault = self._safe.vault
+        self._record(peer, path, "protect_remove", "", (str(request.number),))
+        was_guarded = self._safe.guarded
+        slot = await Keys(vault).remove(request.number)
+        if was_guarded and not self._safe.guarded:
+            await self._seal.drop()
+        if slot.kind not in (passphrase.KIND, recovery.KIND) and slot.kind not in self._safe.slot_kinds():
+            self._protection.of(slot.kind).withdraw()
+        return {"number": slot.number, "kind": slot.kind}
+
+    async def _rekey(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        """Every slot goes on with the key that it has; a recovery slot gets a new code, for ours is on paper only."""
+        vault = self._safe.vault
+        answers = self._answers(request) if request.passphrase is not None else []
+        makers: Sequence[Protector] = [RecoveryCode()] if recovery.KIND in self._safe.slot_kinds() else []
+        if sum(slot.kind == recovery.KIND for slot in vault.slots) > 1:
+            raise UsageError("there are several recovery codes: remove all but one", hint="keychain-auth protect list")
+        self._record(peer, path, "rekey", "", ())
+        try:
+            await Keys(vault).rekey([*self._protection.unattended(), *answers], makers)
+            return {"code": next((maker.text() for maker in makers if isinstance(maker, RecoveryCode)), None)}
+        finally:
+            _forget([*answers, *makers])
+
+    # --- the policy ---------------------------------------------------------------------------
+
+    async def _policy_accepted(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        text = self._seal.accepted()
+        return {"sealed": text is not None, "text": text}
+
+    async def _policy_seal(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        if request.value is None:
+            raise UsageError("the text of the policy is needed")
+        self._record(peer, path, "policy_seal", "", ())
+        await self._seal.accept(request.value)
+
+
+def _forget(protectors: Sequence[Protector]) -> None:
+    """Overwrite what a person answered."""
+    for protector in protectors:
+        if isinstance(protector, Passphrase | RecoveryCode):
+            protector.forget()

@@ -1,0 +1,59 @@
+"""Which protectors there are on this machine, and which one serves which kind of slot.
+
+Contract: nothing here decides who may use one. What opens a slot without a person is tried at start, and by an
+``unlock`` without an answer; what a person answered may be a passphrase or a recovery code, whichever fits.
+"""
+
+from __future__ import annotations
+
+from keychain_auth.crypto.envelope import Protector
+from keychain_auth.daemon.places import Places
+from keychain_auth.daemon.settings import LockSettings
+from keychain_auth.errors import UsageError
+from keychain_auth.protectors import keyfile, passphrase, recovery
+from keychain_auth.protectors.keyfile import KeyFile
+from keychain_auth.protectors.passphrase import Passphrase
+from keychain_auth.protectors.recovery import RecoveryCode
+
+KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND)
+"""What ``protect add`` takes."""
+
+
+class Protection:
+    """The protectors of this daemon's vault."""
+
+    def __init__(self, places: Places, settings: LockSettings) -> None:
+        self._places = places
+        self._settings = settings
+
+    def first(self) -> list[Protector]:
+        """What a new vault is opened by."""
+        return [KeyFile(self._places.vault_key)]
+
+    def unattended(self) -> list[Protector]:
+        """What can open a slot without a person, in the order in which it is tried."""
+        return [KeyFile(self._places.vault_key)]
+
+    def answers(self, words: str) -> list[Protector]:
+        """What ``words`` can be the answer to. Raises UsageError if to nothing."""
+        code = recovery.parse(words)
+        return [*([code] if code is not None else []), Passphrase(words)]
+
+    def new(self, kind: str, words: str | None) -> Protector:
+        """What makes a new slot of ``kind``; ``words`` are a new passphrase. Raises UsageError."""
+        if kind == passphrase.KIND:
+            if words is None:
+                raise UsageError("a new passphrase is needed", hint="keychain-auth protect add passphrase")
+            return Passphrase(words, self._settings.passphrase_seconds)
+        if words is not None:
+            raise UsageError(f"a slot of kind {kind} has no passphrase")
+        if kind == recovery.KIND:
+            return RecoveryCode()
+        return self.of(kind)
+
+    def of(self, kind: str) -> Protector:
+        """The protector that opens slots of ``kind`` without a person. Raises UsageError if there is none here."""
+        found = next((protector for protector in self.unattended() if protector.kind == kind), None)
+        if found is None:
+            raise UsageError(f"a key slot is one of: {', '.join(KINDS)}", hint="keychain-auth protect add --help")
+        return found
