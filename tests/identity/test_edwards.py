@@ -105,6 +105,15 @@ def test_a_second_s_for_the_same_message_is_refused() -> None:
         assert ours(key, other, b"m") is openssl(key, other, b"m") is False
 
 
+def test_s_is_below_the_order_not_at_it() -> None:
+    """k is given here, so that S = 0 can be made to fit: then S = L would fit as well."""
+    key = edwards._decode(times_base(7))
+    assert key is not None
+    r = edwards._encode(edwards._combine(0, 5, edwards._negative(key)))
+    assert edwards.holds(key, r + bytes(32), 5)
+    assert not edwards.holds(key, r + ORDER.to_bytes(32, "little"), 5)
+
+
 def test_small_points_beside_r_and_key_are_judged_as_openssl_does() -> None:
     """Verification with the cofactor would accept all of these; OpenSSL, without it, those where k cancels it."""
     accepted = 0
@@ -141,6 +150,7 @@ def test_a_key_of_small_order_signs_anything_for_openssl_and_nothing_for_us() ->
     "number", [P, P + 1, 2**255 - 1, 1 | 1 << 255, P - 1 | 1 << 255, 2, 7], ids=lambda number: hex(number)[:10]
 )
 def test_other_spellings_and_what_is_no_point_are_no_keys(number: int) -> None:
+    assert edwards._decode(number.to_bytes(32, "little")) is None
     assert decode_key(number.to_bytes(32, "little")) is None
 
 

@@ -82,6 +82,25 @@ def test_a_file_is_hashed_whole_whatever_it_claims() -> None:
 def test_a_file_that_grew_beyond_the_limit_is_given_up() -> None:
     with pytest.raises(FileTooLarge):
         examined(b"x" * 10_001, (), size=50)
+    assert examined(b"x" * 10_000, (), size=50)
+
+
+def test_what_no_key_could_sign_is_not_signed() -> None:
+    unknown = b"\x02" + signature.block(7, KEY.public)[1:] + signature.trailer(bytes(64))
+    assert examined(signature.trailer(bytes(64)), ()).is_signed
+    for content in (b"x", unknown, bytes(68)):
+        assert not examined(content, ()).is_signed
+
+
+def test_each_key_is_a_piece_of_work_of_its_own() -> None:
+    """The equations are Python: a stranger's must not hold up the others one after the other."""
+    keys = [SigningKey.generate().public for _ in range(5)]
+    rests: list[None] = []
+    with tempfile.TemporaryFile() as file:
+        file.write(b"program" + signature.trailer(bytes(32) + bytes(32)))
+        file.flush()
+        examine(file.fileno(), 7 + 68, keys, 1000, lambda: rests.append(None))
+    assert len(rests) == 3 + len(keys)
 
 
 def test_a_file_that_is_another_in_the_second_pass_has_no_signature() -> None:

@@ -79,6 +79,16 @@ def test_the_grade_is_signed_as_long_as_the_signer_is_trusted() -> None:
     assert refused(policy_of(registered, signers=()), signed()).field == "minimum_grade"
 
 
+def test_a_signature_does_not_make_a_file_one_that_only_root_can_replace() -> None:
+    demanding = {"services": [{"service": "own", "minimum_grade": "system"}]}
+    of_root = msgspec.structs.replace(signed(), grade=Grade.SYSTEM)
+    assert granted(policy_of(**demanding), signed()).withheld == {"own": Grade.SYSTEM}
+    assert granted(policy_of(**demanding), of_root).read_services == {"own"}
+    registered = policy_of({**RICH, "hash": NEW, "minimum_grade": "system"})
+    assert refused(registered, signed()).found == "signed"
+    assert granted(registered, of_root)
+
+
 def test_foreign_code_in_a_signed_program_is_not_signed() -> None:
     loaded = msgspec.structs.replace(signed(), libraries=frozenset({Program("/tmp/evil.so", "")}))
     denial = refused(policy_of(), loaded)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import msgspec
 
-from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.model import Denial, Entry, Identity, Program
 from keychain_auth.policy.builds import NOTHING_SEEN, Builds
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.parse import Policy
-from keychain_auth.policy.signers import grade_of, outdated, signer_of, vouched
+from keychain_auth.policy.signers import grade_of, outdated, reaches, signer_of, vouched
 
 NOT_REGISTERED = "unregistered_binary_pending_approval"
 NOT_SURE_ENOUGH = "identity_not_verified"
@@ -32,8 +32,7 @@ def match(policy: Policy, identity: Identity, builds: Builds = NOTHING_SEEN) -> 
         return entry
     build = None if identity.signature is None else identity.signature.build
     refusal = outdated(entry, signer_of(policy, identity), build, builds)
-    grade = grade_of(policy, identity)
-    return refusal or _unsure(entry, identity, grade) or _without_withheld(policy, entry, grade)
+    return refusal or _unsure(policy, entry, identity) or _without_withheld(policy, entry, identity)
 
 
 def registered_entry(policy: Policy, identity: Identity) -> Entry | Denial:
@@ -56,10 +55,10 @@ def registered_entry(policy: Policy, identity: Identity) -> Entry | Denial:
     return entry
 
 
-def _unsure(entry: Entry, identity: Identity, grade: Grade) -> Denial | None:
+def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:
     """Why the entry is not content with what is known of the process; None if it is."""
-    if not grade.reaches(entry.minimum_grade):
-        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, grade, entry)
+    if not reaches(policy, identity, entry.minimum_grade):
+        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, grade_of(policy, identity), entry)
     if identity.launch not in (None, entry.launch):
         return Denial(NOT_SURE_ENOUGH, "launch", "what the entry says now", "launched before the entry changed", entry)
     for library in sorted(identity.libraries - entry.libraries, key=lambda library: library.path):
@@ -71,13 +70,13 @@ def _unsure(entry: Entry, identity: Identity, grade: Grade) -> Denial | None:
     return None
 
 
-def _without_withheld(policy: Policy, entry: Entry, grade: Grade) -> Entry:
+def _without_withheld(policy: Policy, entry: Entry, identity: Identity) -> Entry:
     """The entry less the services that ask for a surer grade than this caller's."""
     named = entry.read_services | entry.write_services
     withheld = {
         service: minimum
         for service, minimum in policy.service_grades.items()
-        if service in named and not grade.reaches(minimum)
+        if service in named and not reaches(policy, identity, minimum)
     }
     if not withheld:
         return entry

@@ -39,6 +39,16 @@ def grade_of(policy: Policy, identity: Identity) -> Grade:
     return identity.grade if identity.libraries or signer_of(policy, identity) is None else Grade.SIGNED
 
 
+def reaches(policy: Policy, identity: Identity, minimum: Grade) -> bool:
+    """Is the program known surely enough?
+
+    A demand for ``system`` is about who can replace the file: a signature cannot stand in for that, though it is the
+    surer grade for every other demand.
+    """
+    grade = identity.grade if minimum is Grade.SYSTEM else grade_of(policy, identity)
+    return grade.reaches(minimum)
+
+
 def vouched(policy: Policy, identity: Identity, signer: bytes) -> Entry:
     """The entry of a signed program that no entry names by its hash."""
     for entry in policy.by_path.get(identity.program.path, ()):
