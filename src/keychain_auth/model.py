@@ -98,6 +98,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     ``libraries`` are the files beside the program whose code it has mapped and that this user could replace.
     ``executable_memory``: it has memory that holds code of no file (what a just-in-time compiler makes).
     ``foreign_mounts``: it sees other mounts than the daemon. ``launch``: how a launched script was started.
+    ``retired``: its file was removed from its path since the daemon verified it there.
     """
 
     program: Program
@@ -110,6 +111,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     foreign_mounts: bool = False
     signature: Signature | None = None
     launch: Launch | None = None
+    retired: bool = False
 
     @property
     def subject(self) -> Program:
@@ -126,6 +128,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     mode; ``launch`` is what a launched script may import. ``signer`` is the public key whose signature this entry takes
     in place of the hash; ``no_rollback`` refuses what has a lower build number than was seen. ``automatic``: no line of
     config.json, but what a trusted signer gives.
+
+    ``grace_seconds`` is for how long the version before stays accepted after an upgrade; ``until`` the moment when that
+    ends, in seconds since the epoch, in the entry as it counts for such a version.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then).
@@ -148,6 +153,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     automatic: bool = False
     launch: Launch = Launch()
     withheld: dict[str, Grade] = {}
+    grace_seconds: int = 0
+    until: float | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

@@ -44,7 +44,7 @@ def test_a_known_path_gets_the_new_hash_and_keeps_its_grants() -> None:
     assert (entry["allowed_read_services"], entry["can_search"]) == (["aws"], True)
     assert entry["allowed_targets"] == ["p:"]
     assert edit.register(changed, NEWER, NOW)[1] == "unchanged"
-    assert edit.upgrade(document, NEWER)[0] == changed
+    assert edit.upgrade(document, NEWER, now=NOW)[0] == changed
 
 
 def test_nothing_is_changed_in_place() -> None:
@@ -87,21 +87,21 @@ def test_a_script_and_a_program_of_one_path_are_not_mixed_up() -> None:
     )
     checked(document)
     with pytest.raises(UsageError):
-        edit.upgrade(document, NEWER)
+        edit.upgrade(document, NEWER, now=NOW)
 
 
 def test_two_versions_of_a_path_are_not_renewed_by_guessing() -> None:
     document = registered()
     document["registered_binaries"].append({**document["registered_binaries"][0], "hash": "d" * 64})
     with pytest.raises(UsageError):
-        edit.upgrade(document, NEWER)
-    assert edit.upgrade(document, TOOL)[1] == "unchanged"
+        edit.upgrade(document, NEWER, now=NOW)
+    assert edit.upgrade(document, TOOL, now=NOW)[1] == "unchanged"
 
 
 def test_an_unknown_path_is_not_found() -> None:
     document = edit.empty_document()
     with pytest.raises(NotFound):
-        edit.upgrade(document, TOOL)
+        edit.upgrade(document, TOOL, now=NOW)
     with pytest.raises(NotFound):
         edit.authorize(document, TOOL.path, "aws", read=True, write=True, search=True)
     with pytest.raises(NotFound):

@@ -15,6 +15,7 @@ from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy.edit import Document
+from keychain_auth.policy.grace import MOST_SECONDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +56,13 @@ _OPTIONS = (
         default=None,
         help="Refuse a build with a lower number than was seen. Needs --signer, and builds signed with a number.",
     ),
+    click.option(
+        "--grace",
+        "grace_seconds",
+        metavar="SECONDS",
+        type=click.IntRange(0, MOST_SECONDS),
+        help="After an upgrade, serve the version before for so long, where it runs already.",
+    ),
     click.option("--strict", is_flag=True, help="Look for changed code in memory and for others on its connection."),
 )
 
@@ -74,6 +82,7 @@ def demands(
     libraries: tuple[str, ...],
     executable_memory: bool,
     foreign_mounts: bool,
+    grace_seconds: int | None,
     strict: bool,
     signer: str | None,
     no_rollback: bool | None,
@@ -87,6 +96,8 @@ def demands(
     if libraries:
         files = [look_at(path).program for path in libraries]
         fields["libraries"] = [{"path": file.path, "hash": f"sha256:{file.sha256}"} for file in files]
+    if grace_seconds is not None:
+        fields["grace_seconds"] = grace_seconds
     flags = {"executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict}
     fields.update({name: True for name, wanted in flags.items() if wanted})
     return fields

@@ -21,6 +21,7 @@ from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
 from keychain_auth.cli.signers import warnings_about_signer
+from keychain_auth.cli.upgrading import upgrade_all
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Entry, Grade, Program
@@ -84,15 +85,24 @@ def _register_script(places: Places, path: str, given: str | None, wanted: edit.
 
 
 @click.command()
-@click.argument("path")
+@click.argument("path", required=False)
+@click.option("--all", "every", is_flag=True, help="Every program whose new file a package manager vouches for.")
 @passphrase_option
 @json_option
-def upgrade(path: str, as_json: bool) -> None:
+def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     """Give the known program PATH its new hash; its grants stay.
 
-    For a script, its interpreter is hashed anew as well. An unknown path is exit code 6.
+    For a script, its interpreter is hashed anew as well. An unknown path is exit code 6. With --all instead of PATH,
+    each program that changed is renewed if dpkg or rpm says that its package installed it so, and only root could have;
+    the others are listed with the reason.
     """
+    if every == (path is not None):
+        raise click.UsageError("either PATH or --all")
     places = find_places()
+    now = stamp(datetime.now(UTC))
+    if path is None:
+        upgrade_all(places, now, as_json)
+        return
     present = policy.read(places)
     known = policy.known_program(present, path)
     entry = present.by_path[known][0]
@@ -102,7 +112,7 @@ def upgrade(path: str, as_json: bool) -> None:
         interpreter = look_at(entry.interpreter.path)
     program = msgspec.structs.replace(file.program, path=known)
     runs = None if interpreter is None else interpreter.program
-    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs))
+    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs, now=now))
     _tell(outcome, program, runs, _entry(places, program), [], as_json)
 
 

@@ -21,6 +21,7 @@ import msgspec
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.launches import Launched, Launches
 from keychain_auth.daemon.room import RoomFull, WaitingRoom
+from keychain_auth.daemon.verified import Verified
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
@@ -57,6 +58,7 @@ class Attestor:
         self._hasher = hasher
         self._looks = looks
         self._seconds = limits.verify_seconds
+        self._verified = Verified()
         # Nobody knows yet whether these are strangers; a look takes no time, unless somebody keeps it waiting.
         self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process)
         self._strangers = WaitingRoom(limits.verifying, limits.verifying_per_process)
@@ -103,7 +105,10 @@ class Attestor:
             if (refusal := await self._second_look(peer, facts, until)) is not None:
                 return refusal
         identity = self._identity(facts, digest, libraries)
-        entry = match(policy, identity)
+        if not self._verified.holds(identity, facts):
+            return attest.REPLACED
+        entry = match(policy, identity, now=time.time())
+        self._verified.note(facts, identity, entry)
         if isinstance(entry, Denial) and entry.reason == NOT_REGISTERED:
             # In a thread: a command line lies in its process's own pages, which can be mapped from what never answers.
             return Attested(identity, await self._look(peer, peer.command_line, until))
@@ -114,14 +119,14 @@ class Attestor:
             facts,
             digest.sha256,
             self._host,
-            of_root=digest.of_root,
+            of_root=digest.of_root or self._verified.was_of_root(facts),
             libraries=libraries,
             signature=digest.signature,
         )
 
     def _entry(self, policy: Policy, facts: PeerFacts, digest: Digest) -> Entry | None:
         """The entry of a program of which it is not known yet what it has loaded."""
-        entry = registered_entry(policy, self._identity(facts, digest))
+        entry = registered_entry(policy, self._identity(facts, digest), now=time.time())
         return entry if isinstance(entry, Entry) else None
 
     async def _libraries(self, peer: Peer, facts: PeerFacts, entry: Entry | None, until: float) -> frozenset[Program]:
@@ -206,9 +211,10 @@ class Attestor:
 
     async def _facts(self, peer: Peer, until: float) -> PeerFacts:
         try:
-            return peer.facts()
+            facts = peer.facts()
         except NeedsThread:
-            return await self._look(peer, partial(peer.facts, patient=True), until)
+            facts = await self._look(peer, partial(peer.facts, patient=True), until)
+        return attest.retired(facts, self._verified.programs)
 
     async def _look(self, peer: Peer, look: Callable[[], T], until: float) -> T:
         """In a thread, because the process decides how long it takes. Raises Overdue, RoomFull."""

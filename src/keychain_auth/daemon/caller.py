@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pwd
 import shlex
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -53,10 +54,19 @@ class Caller:
     def entry(self) -> Entry | Denial:
         """The caller's entry in the policy in force, or why there is none."""
         policy_file = self._policy_file
-        if self._entry is None or self._generation != policy_file.generation:
-            self._entry = match(policy_file.policy, self.identity, self._builds.seen)
+        if self._entry is None or self._generation != policy_file.generation or self._is_over():
+            # Once admitted it stays the program that was verified, whatever its hash in the policy is by now.
+            connected = isinstance(self._entry, Entry)
+            self._entry = match(
+                policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected
+            )
             self._generation = policy_file.generation
         return self._entry
+
+    def _is_over(self) -> bool:
+        """Has the moment come until which the version before is accepted?"""
+        entry = self._entry
+        return isinstance(entry, Entry) and entry.until is not None and time.time() >= entry.until
 
     async def remember_build(self, entry: Entry) -> None:
         """For an entry that refuses older builds: this one was seen. Raises OSError if that cannot be made durable."""

@@ -24,6 +24,8 @@ between two looks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts, StrictFacts
@@ -48,6 +50,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     path: str = ""
 
 
+REPLACED = Refusal(IDENTITY_NOT_VERIFIED, "its file was removed, and is not the one any more that was verified")
 _CHANGED = Refusal(CALLER_CHANGED, "it replaced its program while it was being verified")
 
 
@@ -75,12 +78,27 @@ def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
     executable = facts.executable
     if executable.filesystem not in host.filesystems:
         return Refusal(IDENTITY_NOT_VERIFIED, f"its executable lies on {executable.filesystem}")
-    if facts.at_path != (executable.key.device, executable.key.inode):
+    if not facts.retired and facts.at_path != (executable.key.device, executable.key.inode):
         return Refusal(
             IDENTITY_NOT_VERIFIED,
             f"the file at {executable.path} is not the one that runs: it was replaced since, or mounted over",
         )
     return judge_memory(facts, host) or judge_descriptor(facts)
+
+
+def retired(facts: PeerFacts, verified: Mapping[tuple[int, int], Program]) -> PeerFacts:
+    """The facts, under its old path if the running file was removed from there and had been verified there.
+
+    ``verified`` are programs by device and inode, which no other file can have while it runs. The kernel writes
+    " (deleted)" behind the name of a removed file; a name that really ends so is that of a file that stands there.
+    """
+    executable = facts.executable
+    place = executable.key.device, executable.key.inode
+    program = verified.get(place)
+    if program is None or facts.at_path == place or executable.path != f"{program.path} (deleted)":
+        return facts
+    named = msgspec.structs.replace(executable, path=program.path)
+    return msgspec.structs.replace(facts, executable=named, retired=True)
 
 
 def judge_memory(facts: PeerFacts, host: HostFacts) -> Refusal | None:
@@ -146,6 +164,7 @@ def native(
         libraries=libraries,
         executable_memory=facts.code.in_memory,
         foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
+        retired=facts.retired,
         signature=signature,
     )
 

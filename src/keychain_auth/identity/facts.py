@@ -85,6 +85,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``holds_socket``: the process itself has the peer end of this connection open.
     ``inheritable``: one of its descriptors for that end would survive an exec.
     ``seccomp_filters``: how many it runs under. ``tracer``: the pid that traces it, 0 for none.
+    ``retired``: the file was removed from ``executable.path``, where it was verified before (see ``attest.retired``).
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
@@ -100,6 +101,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     tracer: int
     code: Code
     steady: bool
+    retired: bool = False
 
 
 class ScriptFacts(msgspec.Struct, frozen=True, gc=False):

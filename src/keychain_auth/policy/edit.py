@@ -13,6 +13,7 @@ from typing import Any
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Program
+from keychain_auth.policy.grace import retire
 from keychain_auth.policy.parse import PROTOCOL_VERSION, parse_hash
 
 Document = dict[str, Any]
@@ -42,7 +43,7 @@ def register(
     known = _entries(changed, program.path)
     if known:
         before = copy.deepcopy(known)
-        _refresh(changed, program, interpreter)
+        _refresh(changed, program, interpreter, now)
         for existing in known:
             _demand(existing, _added(existing, demands or {}))
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
@@ -61,11 +62,13 @@ def register(
     return changed, "registered"
 
 
-def upgrade(document: Document, program: Program, interpreter: Program | None = None) -> tuple[Document, str]:
+def upgrade(
+    document: Document, program: Program, interpreter: Program | None = None, *, now: str
+) -> tuple[Document, str]:
     """Give a known path its new hash, grants kept. Raises NotFound for an unknown path."""
     changed = copy.deepcopy(document)
     before = copy.deepcopy(_known(changed, program.path))
-    _refresh(changed, program, interpreter)
+    _refresh(changed, program, interpreter, now)
     return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
 
 
@@ -170,7 +173,35 @@ def _demand(entry: Document, demands: Document | None) -> None:
         )
 
 
-def _refresh(document: Document, program: Program, interpreter: Program | None) -> None:
+def refresh_files(document: Document, path: str, hashes: dict[str, str], now: str) -> Document:
+    """Give the entry of ``path``, its interpreter and its libraries the new ``hashes`` (bare hex by path), grants kept.
+
+    Raises NotFound for an unknown path, UsageError where several entries have it.
+    """
+    if not hashes:
+        return document
+    changed = copy.deepcopy(document)
+    entries = _known(changed, path)
+    if len(entries) > 1:
+        raise UsageError(f"{path} has {len(entries)} entries, and which one to renew is doubtful")
+    [entry] = entries
+    if path in hashes:
+        _replace(entry, hashes[path], now)
+    for part in (entry.get("interpreter"), *entry.get("libraries", [])):
+        if part and part["path"] in hashes:
+            part["hash"] = f"sha256:{hashes[part['path']]}"
+    return changed
+
+
+def _replace(entry: Document, sha256: str, now: str) -> None:
+    """A new hash for the entry's own file, in place."""
+    old = parse_hash(entry["hash"])
+    if old is not None and old != sha256:
+        retire(entry, old, sha256, now)
+        entry["hash"] = f"sha256:{sha256}"
+
+
+def _refresh(document: Document, program: Program, interpreter: Program | None, now: str) -> None:
     entries = _known(document, program.path)
     if any(bool(entry.get("interpreter")) != (interpreter is not None) for entry in entries):
         kind = "a program of its own" if interpreter is None else "a script"
@@ -186,8 +217,7 @@ def _refresh(document: Document, program: Program, interpreter: Program | None) 
             f"{program.path} has {len(entries)} entries, and which one to renew is doubtful",
             hint=f"keychain-auth unregister {program.path}",
         )
-    if parse_hash(entries[0]["hash"]) != program.sha256:
-        entries[0]["hash"] = f"sha256:{program.sha256}"
+    _replace(entries[0], program.sha256, now)
     if interpreter is not None:
         entries[0]["interpreter"] = {"path": interpreter.path, "hash": f"sha256:{interpreter.sha256}"}
 

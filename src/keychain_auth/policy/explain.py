@@ -68,6 +68,7 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "executable_memory": entry.executable_memory,
         "foreign_mounts": entry.foreign_mounts,
         "strict": entry.strict,
+        "grace_seconds": entry.grace_seconds,
         "signer": None if entry.signer is None else key_text(entry.signer),
         "no_rollback": entry.no_rollback,
     }

@@ -17,6 +17,7 @@ import msgspec
 
 from keychain_auth.model import Denial, Entry, Identity, Program
 from keychain_auth.policy.builds import NOTHING_SEEN, Builds
+from keychain_auth.policy.grace import in_force
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.parse import Policy
 from keychain_auth.policy.signers import grade_of, outdated, reaches, signer_of, vouched
@@ -25,9 +26,20 @@ NOT_REGISTERED = "unregistered_binary_pending_approval"
 NOT_SURE_ENOUGH = "identity_not_verified"
 
 
-def match(policy: Policy, identity: Identity, builds: Builds = NOTHING_SEEN) -> Entry | Denial:
-    """The entry of ``identity``, or a Denial that says what did not fit. ``builds`` are the newest that were seen."""
-    entry = registered_entry(policy, identity)
+def match(
+    policy: Policy,
+    identity: Identity,
+    builds: Builds = NOTHING_SEEN,
+    *,
+    now: float | None = None,
+    connected: bool = False,
+) -> Entry | Denial:
+    """The entry of ``identity``, or a Denial that says what did not fit. ``builds`` are the newest that were seen.
+
+    ``now``, in seconds since the epoch, is for versions that were replaced; without it none is accepted.
+    ``connected``: the identity's connection was admitted before (by another policy, it may be).
+    """
+    entry = registered_entry(policy, identity, now=now, connected=connected)
     if isinstance(entry, Denial):
         return entry
     build = None if identity.signature is None else identity.signature.build
@@ -35,12 +47,21 @@ def match(policy: Policy, identity: Identity, builds: Builds = NOTHING_SEEN) -> 
     return refusal or _unsure(policy, entry, identity) or _without_withheld(policy, entry, identity)
 
 
-def registered_entry(policy: Policy, identity: Identity) -> Entry | Denial:
+def registered_entry(
+    policy: Policy, identity: Identity, *, now: float | None = None, connected: bool = False
+) -> Entry | Denial:
     """The entry that path and content lead to, whatever else it asks for."""
     subject = identity.subject
     if identity.script is None and is_interpreter(subject.path):
         return _denial("interpreter", "an interpreter running a registered script", f"{subject.path} alone")
     entry = policy.by_program.get((subject.path, subject.sha256))
+    if entry is None or identity.retired:
+        entry = _before(policy, identity, now, connected)
+        if entry is None and identity.retired:
+            nearest = next(iter(policy.by_path.get(subject.path, ())), None)
+            return Denial(
+                NOT_SURE_ENOUGH, "previous", "the file that stands at its path", "one that was removed", nearest
+            )
     if entry is None and (signer := signer_of(policy, identity)) is not None:
         return vouched(policy, identity, signer)
     if entry is None:
@@ -53,6 +74,14 @@ def registered_entry(policy: Policy, identity: Identity) -> Entry | Denial:
     if entry.interpreter != running:
         return _denial("interpreter", _name(running), _name(entry.interpreter), entry)
     return entry
+
+
+def _before(policy: Policy, identity: Identity, now: float | None, connected: bool) -> Entry | None:
+    """The entry of a version that was replaced and is still accepted (``grace``)."""
+    entry = policy.by_previous.get((identity.subject.path, identity.subject.sha256))
+    if entry is None or entry.until is None or now is None or not (identity.retired or connected):
+        return None
+    return entry if in_force(entry.until, now) else None
 
 
 def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:

@@ -17,6 +17,7 @@ import msgspec
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Entry, Grade, Launch, Program
+from keychain_auth.policy.grace import MOST_SECONDS, moment
 from keychain_auth.policy.locate import line_of, repeated_key
 
 PROTOCOL_VERSION = "1"
@@ -46,6 +47,13 @@ class LaunchDocument(msgspec.Struct, forbid_unknown_fields=True):
     trees: list[ProgramDocument] = []
 
 
+class PreviousDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """A hash that an entry had before, and until when it counts."""
+
+    hash: str
+    until: str
+
+
 class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One element of ``registered_binaries`` as it stands in the file."""
 
@@ -64,6 +72,8 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     strict: bool = False
     signer: str | None = None
     no_rollback: bool = False
+    grace_seconds: int = 0
+    previous: list[PreviousDocument] = []
     launch: LaunchDocument | None = None
 
 
@@ -96,7 +106,7 @@ class Policy(msgspec.Struct, frozen=True):
     ``by_program`` finds an entry by (path, sha256) of its subject; ``by_path`` finds those of a path whatever their
     hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` has the
     services of each trusted public key (32 bytes). ``service_grades`` are the services that ask for a minimum grade of
-    every program.
+    every program. ``by_previous`` has the entries whose program was replaced, by the hash that it had before.
     """
 
     by_program: dict[tuple[str, str], Entry]
@@ -104,6 +114,7 @@ class Policy(msgspec.Struct, frozen=True):
     interpreters: frozenset[str] = frozenset()
     signers: dict[bytes, frozenset[str]] = {}
     service_grades: dict[str, Grade] = {}
+    by_previous: dict[tuple[str, str], Entry] = {}
 
 
 EMPTY = Policy(by_program={}, by_path={})
@@ -117,6 +128,7 @@ def parse_policy(content: bytes) -> Policy:
         _refuse(text, "$.protocol_version", f'"{PROTOCOL_VERSION}" is the only version known here')
     by_program: dict[tuple[str, str], Entry] = {}
     by_path: dict[str, tuple[Entry, ...]] = {}
+    by_previous: dict[tuple[str, str], Entry] = {}
     for number, entry_document in enumerate(config.registered_binaries):
         entry = _compile(text, f"$.registered_binaries[{number}]", entry_document)
         key = (entry.program.path, entry.program.sha256)
@@ -126,6 +138,7 @@ def parse_policy(content: bytes) -> Policy:
             _refuse(text, f"$.registered_binaries[{number}].signer", "a second entry for the same path and signer")
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
+        by_previous.update(_previous(text, f"$.registered_binaries[{number}]", entry_document, entry))
     interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
     return Policy(
         by_program,
@@ -133,6 +146,7 @@ def parse_policy(content: bytes) -> Policy:
         interpreters,
         signers=_signers(text, config.trusted_signers),
         service_grades=_service_grades(text, config.services),
+        by_previous=by_previous,
     )
 
 
@@ -198,6 +212,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         signer=_signer(text, field, document),
         no_rollback=document.no_rollback,
         launch=_launch(text, field, document.launch),
+        grace_seconds=document.grace_seconds,
     )
 
 
@@ -222,6 +237,23 @@ def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Lau
                 _refuse(text, f"{field}.{name}", "a path is absolute")
     trees = (_program(text, f"{field}.trees[{number}]", tree) for number, tree in enumerate(document.trees))
     return Launch(document.prefix, tuple(document.imports), tuple(trees))
+
+
+def _previous(text: str, field: str, document: EntryDocument, entry: Entry) -> dict[tuple[str, str], Entry]:
+    """The entry as it counts for each version before, by path and hash."""
+    if not 0 <= document.grace_seconds <= MOST_SECONDS:
+        _refuse(text, f"{field}.grace_seconds", f"0 to {MOST_SECONDS} seconds (7 days)")
+    found = {}
+    for number, version in enumerate(document.previous):
+        sha256 = parse_hash(version.hash)
+        if sha256 is None:
+            _refuse(text, f"{field}.previous[{number}].hash", "a hash is sha256:<64 hex digits>, or the digits alone")
+        try:
+            until = moment(version.until)
+        except ValueError:
+            _refuse(text, f"{field}.previous[{number}].until", "a moment is written 2026-05-21T12:00:00Z")
+        found[entry.program.path, sha256] = msgspec.structs.replace(entry, until=until)
+    return found
 
 
 def _check_name(text: str, field: str, word: str, longest: int) -> None:
