@@ -60,15 +60,15 @@ def look(path: str, known: Collection[str]) -> Seen:
 
 def _renew(places: Places, planned: list[tuple[Entry, Plan]], now: str) -> list[tuple[Entry, Plan]]:
     """Write what is to be renewed, all in one change. What cannot be written is left, and says why."""
-    if not any(plan.outcome == "updated" for _, plan in planned):
+    if not any(wanted.outcome == "updated" for _, wanted in planned):
         return planned
 
     def renew(document: edit.Document) -> tuple[edit.Document, list[tuple[Entry, Plan]]]:
         done = []
-        for entry, plan in planned:
+        for entry, wanted in planned:
             try:
-                document = edit.refresh_files(document, entry.program.path, plan.hashes, now)
-                done.append((entry, plan))
+                document = edit.refresh_files(document, entry.program.path, wanted.hashes, now)
+                done.append((entry, wanted))
             except KeychainAuthError as error:
                 done.append((entry, Plan("left", why=str(error))))
         return document, done
@@ -76,15 +76,15 @@ def _renew(places: Places, planned: list[tuple[Entry, Plan]], now: str) -> list[
     return policy.change(places, renew)
 
 
-def _row(entry: Entry, plan: Plan) -> dict[str, Any]:
+def _row(entry: Entry, done: Plan) -> dict[str, Any]:
     path = entry.program.path
     return {
         "path": path,
-        "outcome": plan.outcome,
-        "hash": f"sha256:{plan.hashes.get(path, entry.program.sha256)}",
-        "packages": list(plan.packages),
-        "why": plan.why,
-        "mend": f"keychain-auth upgrade {shlex.quote(path)}" if plan.outcome == "left" and os.path.exists(path) else "",
+        "outcome": done.outcome,
+        "hash": f"sha256:{done.hashes.get(path, entry.program.sha256)}",
+        "packages": list(done.packages),
+        "why": done.why,
+        "mend": f"keychain-auth upgrade {shlex.quote(path)}" if done.outcome == "left" and os.path.exists(path) else "",
     }
 
 
