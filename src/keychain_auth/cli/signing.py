@@ -110,8 +110,10 @@ def sign(path: str, key_path: str, build: int | None, replace: bool, pure: bool,
         raise KeychainAuthError(f"{real} was signed, but does not verify: was it changed meanwhile?")
     if as_json:
         output.print_json({"outcome": "signed", **_facts(file)})
-    else:
-        output.say(f"signed {real}", *_lines(file))
+        return
+    output.say(f"signed {real}", *_lines(file))
+    for warning in _warnings(file):
+        complain(f"warning: {warning}")
 
 
 @click.command()
@@ -147,6 +149,8 @@ def verify(path: str, given: tuple[str, ...], as_json: bool) -> int:
         output.say(f"{file.program.path} is signed", *_lines(file))
         if trusted_for:
             output.say(f"  trusted for {', '.join(trusted_for)}")
+    for warning in _warnings(file) if file.signature is not None and not as_json else ():
+        complain(f"warning: {warning}")
     return EXIT_DONE if file.signature is not None else EXIT_FAILED
 
 
@@ -230,7 +234,17 @@ def _facts(file: File) -> dict[str, Any]:
         "public_key": None if signature is None else key_text(signature.key),
         "build": None if signature is None else signature.build,
         "over": None if signature is None else "digest" if file.examined.digested else "bytes",
+        "warnings": _warnings(file),
     }
+
+
+def _warnings(file: File) -> list[str]:
+    """Why a daemon will grant nothing by the signature, however good it is."""
+    if file.is_interpreter:
+        return [f"{file.program.path} runs other programs: no signature gives such a program anything"]
+    if not file.is_program:
+        return [f"{file.program.path} is no ELF program: what runs is its interpreter, which this does not sign"]
+    return []
 
 
 def _lines(file: File) -> list[str]:
