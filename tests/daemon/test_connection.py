@@ -19,31 +19,31 @@ class OpenTurn:
     """A turn without a log: answers leave at its end."""
 
     def __init__(self) -> None:
-        self._answers: list[tuple[Any, list[bytes]]] = []
-        self._received: list[tuple[Any, bytes, int | None]] = []
+        self.answers: list[tuple[Any, list[bytes]]] = []
+        self.received: list[tuple[Any, bytes, int | None]] = []
 
     def serve(self, ready: list[Callable[[], None]]) -> None:
         for receive in ready:
             receive()
         self.run(self._act)
 
-    def received(self, connection: Any, data: bytes, sender: int | None) -> None:
-        self._received.append((connection, data, sender))
-
     def _act(self) -> None:
-        received, self._received = self._received, []
-        for connection, data, sender in received:
-            connection.act(data, sender)
+        for connection, data, sender in self.received:
+            try:
+                connection.act(data, sender)
+            except Exception as fault:
+                connection.give_up(fault)
+        self.received.clear()
 
     def run(self, work: Callable[[], None]) -> None:
         work()
-        answers, self._answers = self._answers, []
-        for receiver, lines in answers:
+        for receiver, lines in self.answers:
             receiver.transmit(lines)
+        self.answers.clear()
 
     def answers_of(self, receiver: Any) -> list[bytes]:
-        self._answers.append((receiver, []))
-        return self._answers[-1][1]
+        self.answers.append((receiver, []))
+        return self.answers[-1][1]
 
 
 class PlainChannel:

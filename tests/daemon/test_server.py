@@ -86,6 +86,9 @@ class Gate:
 class PlainTurn:
     """Answers leave at once; these tests ask nothing."""
 
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
     def run(self, work: Callable[[], None]) -> None:
         work()
 

@@ -64,7 +64,7 @@ class Connection:
 
     def receive(self) -> None:
         self._scene.events.append(f"receive {self.name}")
-        self._scene.turn.received(self, self.received, 42)
+        self._scene.turn.received.append((self, self.received, 42))
 
     def act(self, data: bytes, sender: int | None) -> None:
         if self.breaks:
@@ -109,7 +109,8 @@ class NaiveTurn(Turn):
 
     def _act(self) -> None:
         remembered = dict(self.looks)
-        received, self._received = self._received, []
+        received = list(self.received)
+        self.received.clear()
         for participant, data, sender in received:
             participant.act(data, sender)
         self.looks.update(remembered)
@@ -144,7 +145,7 @@ def test_connections_of_one_process_are_refused_together() -> None:
 def test_a_message_of_another_process_is_refused_whatever_was_found_about_the_right_one() -> None:
     scene = Scene()
     impostor = scene.connection("impostor")
-    impostor.receive = lambda: scene.turn.received(impostor, b"request\n", 43)  # type: ignore[method-assign]
+    impostor.receive = lambda: scene.turn.received.append((impostor, b"request\n", 43))  # type: ignore[method-assign]
     scene.serve(scene.connection("a"), impostor)
     assert "answer a" in scene.events
     assert "refuse impostor" in scene.events

@@ -81,6 +81,8 @@ class Connection:
         self._distrust = handler.distrust
         self._respond = handler.respond
         self._receive = channel.receive
+        self._put = channel.send
+        self._received = turn.received.append
         self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
@@ -112,7 +114,7 @@ class Connection:
             self.close()
             return
         if data and not self._lingering:
-            self._turn.received(self, data, sender)
+            self._received((self, data, sender))
         elif self._lingering:
             if not data:
                 self.close()
@@ -124,6 +126,9 @@ class Connection:
         self._moved = time.monotonic()
         if why := self._distrust(sender):
             self._finish(self._handler.impostor(why))
+            return
+        if self._reading and not self._line_began and data.find(b"\n") == len(data) - 1 < self._limits.line_bytes:
+            self._answer_line(data[:-1])  # one whole line, and nothing before it: nearly always
             return
         try:
             lines = self._splitter.feed(data)
@@ -155,6 +160,22 @@ class Connection:
                 self._readiness.remove(self._fd)
 
     # --- answers ------------------------------------------------------------------------------
+
+    def _answer_line(self, line: bytes) -> None:
+        """As ``_answer_lines``, for one line on a connection where nothing waits. Part of a turn."""
+        self._asked = True
+        answer = self._respond(line)
+        if isinstance(answer, Reply):
+            self._last = answer.last
+            self._turn.answers.append((self, [answer.line]))
+            return
+        self._answering = True
+        reply = eager.run(self._loop, answer, self._answered)
+        answers = self._turn.answers_of(self)  # also when there is none yet: the end of the turn pauses the reading
+        if reply is not None:
+            self._answering = False
+            self._last = reply.last
+            answers.append(reply.line)
 
     def _answer_lines(self) -> None:
         """Answer queued lines, until one has to wait or the client has enough to take. Part of a turn."""
@@ -205,31 +226,28 @@ class Connection:
 
     def transmit(self, lines: list[bytes]) -> None:
         """The end of a turn: send its answers, and see how to go on."""
-        if lines:
-            self._send(lines[0] if len(lines) == 1 else b"".join(lines))
-        if not self._reading or self._lines or self._answering or self._unsent or self._last:
-            self._pause_or_resume()
-
-    def _send(self, data: bytes) -> None:
         if self._closed:
             return
-        if not self._unsent:
+        data = lines[0] if len(lines) == 1 else b"".join(lines)
+        if self._unsent:
+            self._unsent += data
+        elif data:
             try:
-                sent = self._channel.send(data)
+                sent = self._put(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
                 self.close()
                 return
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self._loop.add_writer(self._fd, self._writable)
-        self._unsent += data
+            if sent != len(data):
+                self._unsent += data[sent:]
+                self._loop.add_writer(self._fd, self._writable)
+        if not self._reading or self._lines or self._answering or self._unsent or self._last:
+            self._pause_or_resume()
 
     def _writable(self) -> None:
         try:
-            sent = self._channel.send(memoryview(self._unsent)[:_SENT_AT_ONCE])
+            sent = self._put(memoryview(self._unsent)[:_SENT_AT_ONCE])
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

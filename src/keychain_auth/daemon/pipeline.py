@@ -57,6 +57,7 @@ class Pipeline:
         """``require_open`` raises VaultLocked while nothing can be read or changed."""
         self._keychain = keychain
         self._require_open = require_open
+        self._read_now = keychain.read_now
         self._turn = turn
         self._refusals = refusals
         self._journal = journal
@@ -84,7 +85,8 @@ class Pipeline:
     def _read(self, caller: Caller, request: Request, entry: Entry) -> Reply | Coroutine[Any, Any, Reply]:
         """Most requests: what lies in memory is answered at once. A coroutine costs a tenth of the whole request."""
         try:
-            found = self._keychain.read_now(request.service, _once(request.targets), request.attributes)
+            targets = request.targets if len(request.targets) == 1 else _once(request.targets)
+            found = self._read_now(request.service, targets, request.attributes)
             if found is None:
                 return self._carry_out(caller, request, entry)
             self._turn.record(caller.granted("read", request.service, request.targets))
@@ -213,7 +215,7 @@ async def _nothing() -> list[Item]:
 
 def _once(targets: tuple[str, ...]) -> tuple[str, ...]:
     """Each once: a name repeated a thousand times must not make its value so."""
-    return targets if len(targets) == 1 else tuple(dict.fromkeys(targets))
+    return tuple(dict.fromkeys(targets))
 
 
 def _touched(request: Request, found: list[Item]) -> Sequence[str]:

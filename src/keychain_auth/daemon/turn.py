@@ -42,6 +42,9 @@ class Participant(Protocol):
 class Turn:
     """Gathers the input, the records and the answers of one turn.
 
+    ``received``: who got what, and the pid that the kernel says it came from; they act when all have received.
+    ``answers``: what is transmitted at the end of the turn, by participant. Both lists stay the same ones for ever, so
+    that participants can keep their ``append``: a call of ours for each would be 2 % of a request.
     ``looks`` holds what looks at processes found in this turn, by process: connections of one process share it. It is
     empty when the first of them acts, so no look is older than the bytes that it vouches for.
     """
@@ -51,31 +54,29 @@ class Turn:
         self._journal = journal
         self._refresh_policy = refresh_policy
         self._under_way = False
-        self._received: list[tuple[Participant, bytes, int | None]] = []
         self._records: list[AuditRecord | bytes] = []
         self._sync = False
-        self._answers: list[tuple[Participant, list[bytes]]] = []
+        self.received: list[tuple[Participant, bytes, int | None]] = []
+        self.answers: list[tuple[Participant, list[bytes]]] = []
         self.looks: dict[str, str] = {}
 
     def serve(self, ready: Iterable[Callable[[], None]]) -> None:
-        """A turn of the connections whose ``ready`` callbacks are given: each receives, and says so by ``received``."""
+        """A turn of the connections whose ``ready`` callbacks are given: each receives, and says so in ``received``."""
         for receive in ready:
             receive()
-        if self._received:
+        if self.received:
             self.run(self._act)
 
-    def received(self, participant: Participant, data: bytes, sender: int | None) -> None:
-        """``participant`` got this; it will act when all have received."""
-        self._received.append((participant, data, sender))
-
     def _act(self) -> None:
-        received, self._received = self._received, []
         self.looks.clear()
-        for participant, data, sender in received:
-            try:
-                participant.act(data, sender)
-            except Exception as fault:  # noqa: BLE001 - the others' bytes are received already: they must be answered
-                participant.give_up(fault)
+        try:
+            for participant, data, sender in self.received:
+                try:
+                    participant.act(data, sender)
+                except Exception as fault:  # noqa: BLE001 - the others' bytes are received: they must be answered
+                    participant.give_up(fault)
+        finally:
+            self.received.clear()
 
     def run(self, work: Callable[[], None]) -> None:
         """Do ``work`` as a turn, or as part of the one that is under way."""
@@ -89,14 +90,16 @@ class Turn:
         finally:
             self._under_way = False
             self._settle()
-            answers, self._answers = self._answers, []
-            for participant, lines in answers:
-                participant.transmit(lines)
+            try:
+                for participant, lines in self.answers:
+                    participant.transmit(lines)
+            finally:
+                self.answers.clear()
 
     def answers_of(self, participant: Participant) -> list[bytes]:
         """Where ``participant`` puts its answers as they are made; they are transmitted at the end of the turn."""
         lines: list[bytes] = []
-        self._answers.append((participant, lines))
+        self.answers.append((participant, lines))
         return lines
 
     def record(self, record: AuditRecord | bytes, *, sync: bool = False) -> None:
@@ -129,7 +132,7 @@ class Turn:
         except AuditError as error:
             self._journal.error("the audit log cannot be written: nothing is given out", why=error)
             unavailable = encode_reason(AUDIT_UNAVAILABLE)
-            for _, lines in self._answers:
+            for _, lines in self.answers:
                 lines[:] = [unavailable] * len(lines)
             return False
         return True

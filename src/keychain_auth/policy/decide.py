@@ -19,7 +19,7 @@ def _read(entry: Entry, request: Request) -> Decision:
         return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
     if request.match == "prefix" and not entry.can_search:
         return _search_denial(entry, "a prefix read")
-    return _targets(entry, request)
+    return Grant(entry) if entry.allowed_targets is None else _targets(entry, request)
 
 
 def _search(entry: Entry, request: Request) -> Decision:

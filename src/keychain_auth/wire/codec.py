@@ -45,15 +45,17 @@ class _WireRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     attributes: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _Success(msgspec.Struct, gc=False):
-    type: str
-    status: str
-    results: list[Item]
+class _PlainRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """As a Request may look on the wire, if nobody has to know which fields were left out."""
+
+    type: Literal["REQUEST"]
 
 
+_decode_plain = msgspec.json.Decoder(_PlainRequest).decode
 _decode = msgspec.json.Decoder(_WireRequest).decode
 _encode = msgspec.json.Encoder().encode
 
+_RESULTS = b'{"type":"RESPONSE","status":"success","results":'
 _SUCCESS_WITHOUT_RESULTS = b'{"type":"RESPONSE","status":"success"}\n'
 
 
@@ -65,29 +67,28 @@ _HTTP = re.compile(rb"[A-Z]+ \S+ HTTP/[0-9.]+\r?")
 def decode_request(line: bytes, limits: Limits) -> Request:
     """The request that ``line`` (without its newline) holds. Raises Malformed for everything else."""
     try:
-        wire = _decode(line)
+        request = _decode_plain(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         malformed = Malformed(_describe(error))
         malformed.foreign = _HTTP.fullmatch(line) is not None
         raise malformed from None
+    # Nearly every request is an exact read in ASCII with no field but the four that it needs: then this many quotation
+    # marks (see above) are theirs, control characters would stand there as they are (JSON has none in strings, but for
+    # DEL), and lengths are all that is left to look at.
+    targets = request.targets
     if (
-        wire.action == "read"
-        and wire.match is wire.values is wire.attributes is msgspec.UNSET
-        and (targets := wire.targets) is not msgspec.UNSET
-        and 1 <= len(targets) <= limits.targets
-        # The quotation marks of the keys type, action, service and targets, and of their strings (see above).
-        and line.find(b"\\") < 0
+        request.action == "read"
         and line.count(b'"') == 14 + 2 * len(targets)
+        and line.isascii()
+        and line.find(b"\\") < 0
+        and line.find(b"\x7f") < 0
+        and 0 < len(targets) <= limits.targets
+        and 0 < len(request.service) <= limits.service_chars
+        and "" not in targets
+        and (len(line) <= limits.target_chars or max(map(len, targets)) <= limits.target_chars)
     ):
-        # Nearly every request is one: an exact read has no rules but those of its names.
-        service, longest = wire.service, limits.target_chars
-        for target in targets:
-            if not (target and len(target) <= longest and target.isprintable()):
-                _check_name("target", target, longest)
-        if not (service and len(service) <= limits.service_chars and service.isprintable()):
-            _check_name("service", service, limits.service_chars)
-        return Request("read", service, "exact", targets)
-    return _any_request(line, wire, limits)
+        return request
+    return _any_request(line, _decode(line), limits)
 
 
 def _any_request(line: bytes, wire: _WireRequest, limits: Limits) -> Request:
@@ -111,7 +112,7 @@ def _any_request(line: bytes, wire: _WireRequest, limits: Limits) -> Request:
 
 def encode_results(items: list[Item]) -> bytes:
     """The line of a successful read or search; absent values and attributes are left out."""
-    return _encode(_Success("RESPONSE", "success", items)) + b"\n"
+    return _RESULTS + _encode(items) + b"}\n"
 
 
 def encode_done() -> bytes:

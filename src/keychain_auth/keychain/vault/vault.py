@@ -93,6 +93,15 @@ class Vault:
     def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain. It never takes waiting."""
         records = self._shelf(service).records
+        if len(targets) == 1 and not attributes:  # nearly every read; the general way costs half as much again
+            record = records.get(targets[0])
+            if record is None:
+                return []
+            if record.blob is not None:
+                try:
+                    return [Item(record.target, self._open_value(record.blob, record.context), record.attributes)]
+                except NotAuthentic:
+                    raise _altered(service, record.target) from None
         wanted = [record for target in targets if (record := records.get(target)) is not None]
         return self._revealed(service, wanted, attributes)
 

@@ -29,7 +29,7 @@ _SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
 class UnixChannel:
     """The daemon's end of one connection; see ``Channel``."""
 
-    __slots__ = ("_host", "_recvmsg", "_socket", "send")
+    __slots__ = ("_ancillary", "_host", "_recvmsg", "_sender", "_socket", "send")
 
     def __init__(self, connection: socket.socket, host: Host) -> None:
         connection.setblocking(False)
@@ -38,6 +38,8 @@ class UnixChannel:
         self._socket = connection
         self._host = host
         self._recvmsg = connection.recvmsg
+        self._ancillary: list[tuple[int, int, bytes]] = []
+        self._sender: int | None = None
         self.send = connection.send
 
     def fileno(self) -> int:
@@ -47,13 +49,11 @@ class UnixChannel:
     def receive(self) -> tuple[bytes, int | None]:
         """The next bytes of one sender. See ``Channel.receive``."""
         data, ancillary, flags, _ = self._recvmsg(_READ_BYTES, _ANCILLARY_BYTES, _CMSG_CLOEXEC)
-        if flags & _CTRUNC or len(ancillary) != 1:
+        if flags & _CTRUNC:
             return data, None
-        level, kind, content = ancillary[0]
-        if level != _SOL_SOCKET or kind != _SCM_CREDENTIALS:
-            return data, None
-        # SO_PEERCRED shows effective ids, a message real ones: only the pid can be compared.
-        return data, _CREDENTIALS.unpack(content)[0]
+        if ancillary != self._ancillary:  # nearly always the same process sends, and it is compared whole
+            self._ancillary, self._sender = ancillary, _sender(ancillary)
+        return data, self._sender
 
     def end_output(self) -> None:
         """shutdown(SHUT_WR); a peer that is gone already does not matter."""
@@ -85,3 +85,14 @@ def has_passrights() -> bool:
         except OSError:
             return False
         return True
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """The pid in a lone credentials message. SO_PEERCRED shows effective ids, this real ones: only pids compare."""
+    if len(ancillary) != 1:
+        return None
+    level, kind, content = ancillary[0]
+    if level != _SOL_SOCKET or kind != _SCM_CREDENTIALS:
+        return None
+    pid: int = _CREDENTIALS.unpack(content)[0]
+    return pid

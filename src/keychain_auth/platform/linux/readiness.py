@@ -83,12 +83,15 @@ class Readiness(selectors.BaseSelector):
         # epoll_wait(2) counts milliseconds: rounded down, a timer of the loop would be waited for busily.
         wait = -1.0 if timeout is None else math.ceil(max(timeout, 0.0) * 1e3) * 1e-3
         events: list[tuple[selectors.SelectorKey, int]] = []
+        keys, callbacks = self._keys, self._callbacks
         for _ in range(_TURNS):
             ready = []
             for fd, mask in self._epoll.poll(wait, _AT_ONCE):
-                if mask & ~_OUT and (callback := self._callbacks.get(fd)) is not None:
+                if mask != _OUT and (callback := callbacks.get(fd)) is not None:
                     ready.append(callback)
-                if (key := self._keys.get(fd)) is not None:
+                    if mask == _IN and fd not in keys:
+                        continue
+                if (key := keys.get(fd)) is not None:
                     own = (_WRITE if mask & ~_IN else 0) | (_READ if mask & ~_OUT else 0)
                     if own & key.events:
                         events.append((key, own & key.events))
