@@ -83,7 +83,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
     readiness.serve_by(turn.serve)
     builds = BuildsFile(os.path.join(folder, "builds.json"))
     nobody: Any = None  # stands for what only refusals need
-    pipeline = Pipeline(vault, turn, nobody, journal, limits)
+    pipeline = Pipeline(vault, turn, nobody, journal, limits, lambda: None)
     platform = LinuxPlatform()
     listener = platform.listen(os.path.join(folder, "run", "agent.sock"))
     clients = []
