@@ -68,7 +68,8 @@ def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
 
 
 GROUPS = {
-    "audit": ("tail", "verify"), "vault": ("check",), "protect": ("list", "add", "remove"), "policy": ("seal",),
+    "audit": ("tail", "verify"), "vault": ("check",), "policy": ("seal",),
+    "protect": ("list", "add", "remove", "reseal"),
 }  # fmt: skip
 
 

@@ -17,11 +17,12 @@ from keychain_auth.client import admin, passphrase
 from keychain_auth.errors import EXIT_LOCKED
 
 _SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
-_KINDS = ("keyfile", "passphrase", "recovery")
+_KINDS = ("keyfile", "passphrase", "recovery", "tpm2")
 _MEANS = {
     "keyfile": "vault.key",
     "passphrase": "what you know",
     "recovery": "the code on paper",
+    "tpm2": "this machine's TPM",
 }
 
 
@@ -91,21 +92,25 @@ def protect_list(socket: str | None, as_json: bool) -> None:
 @protect.command("add")
 @click.argument("kind", type=click.Choice(_KINDS))
 @click.option("--new-passphrase-fd", metavar="FD", type=int, help="Read the new passphrase from this descriptor.")
+@click.option("--pcrs", metavar="PCRS", default="", help="Bind a TPM's slot to these PCRs, as sha256:0,7.")
 @socket_option
 @passphrase_option
 @json_option
-def protect_add(kind: str, new_passphrase_fd: int | None, socket: str | None, as_json: bool) -> None:
+def protect_add(kind: str, new_passphrase_fd: int | None, pcrs: str, socket: str | None, as_json: bool) -> None:
     """Add a way to open the vault.
 
     With a first passphrase the policy is sealed too: from then on a change of config.json counts only once somebody
     who knows the passphrase has accepted it, and commands that show or change secrets ask for it.
+
+    A TPM's slot opens on this machine only. With --pcrs it opens only as long as firmware and boot loader are what
+    they are now: have another slot, and `protect reseal` after an update.
     """
     words = {}
     if kind == "passphrase":
         words["new_passphrase"] = passphrase.new(new_passphrase_fd)
     elif new_passphrase_fd is not None:
         raise click.UsageError("--new-passphrase-fd goes with passphrase.")
-    answer: dict[str, Any] = admin.ask("protect-add", socket=socket, timeout=_SLOW, kind=kind, **words)
+    answer: dict[str, Any] = admin.ask("protect-add", socket=socket, timeout=_SLOW, kind=kind, pcrs=pcrs, **words)
     if as_json:
         output.print_json({"outcome": "added", **answer})
         return
@@ -135,6 +140,24 @@ def protect_remove(number: int, socket: str | None, as_json: bool) -> None:
     output.say(
         f"removed slot {number}, {answer['kind']}", "Next, if somebody else may have had it: keychain-auth rekey"
     )
+
+
+@protect.command("reseal")
+@click.argument("number", type=int)
+@click.option("--pcrs", metavar="PCRS", default="", help="Bind it to these PCRs, not to those of before.")
+@socket_option
+@passphrase_option
+@json_option
+def protect_reseal(number: int, pcrs: str, socket: str | None, as_json: bool) -> None:
+    """Have the TPM make a new key for its slot NUMBER, after an update that changed its PCRs.
+
+    The vault must be open: unlock it by another slot first.
+    """
+    answer: dict[str, Any] = admin.ask("protect-reseal", socket=socket, timeout=_SLOW, number=number, pcrs=pcrs)
+    if as_json:
+        output.print_json({"outcome": "resealed", **answer})
+    else:
+        output.say(f"resealed slot {number}" + (f" to {answer['pcrs']}" if answer["pcrs"] else ""))
 
 
 @click.command()

@@ -59,6 +59,7 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     kind: str = ""
     passphrase: str | None = None
     new_passphrase: str | None = None
+    pcrs: str = ""
 
 
 class Proof:

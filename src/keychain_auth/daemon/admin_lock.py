@@ -17,7 +17,7 @@ from keychain_auth.daemon.safe import Safe
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault import Keys
 from keychain_auth.platform.base import Peer
-from keychain_auth.protectors import passphrase, recovery
+from keychain_auth.protectors import passphrase, recovery, tpm2
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.strength import what_they_stop
@@ -44,6 +44,7 @@ class LockCommands:
             "slots": self._slots,
             "protect-add": self._protect_add,
             "protect-remove": self._protect_remove,
+            "protect-reseal": self._protect_reseal,
             "rekey": self._rekey,
             "policy-accepted": self._policy_accepted,
             "policy-seal": self._policy_seal,
@@ -105,7 +106,7 @@ class LockCommands:
 
     async def _protect_add(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         vault = self._safe.vault
-        protector = self._protection.new(request.kind, request.new_passphrase)
+        protector = self._protection.new(request.kind, request.new_passphrase, request.pcrs)
         first = request.kind == passphrase.KIND and not self._safe.guarded
         if first:
             await self._seal.prepare()
@@ -127,6 +128,17 @@ class LockCommands:
         if slot.kind not in (passphrase.KIND, recovery.KIND) and slot.kind not in self._safe.slot_kinds():
             self._protection.of(slot.kind).withdraw()
         return {"number": slot.number, "kind": slot.kind}
+
+    async def _protect_reseal(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        """A new key from the TPM for a slot that its present state does not open any more."""
+        vault = self._safe.vault
+        slot = next((slot for slot in vault.slots if slot.number == request.number), None)
+        if slot is None or slot.kind != tpm2.KIND:
+            raise UsageError(f"slot {request.number} is none of a TPM", hint="keychain-auth protect list")
+        pcrs = request.pcrs or slot.parameters().get("pcrs", "")
+        self._record(peer, path, "protect_reseal", "", (str(request.number),))
+        await Keys(vault).renew(slot.number, self._protection.new(tpm2.KIND, None, pcrs))
+        return {"number": slot.number, "kind": slot.kind, "pcrs": pcrs}
 
     async def _rekey(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         """Every slot goes on with the key that it has; a recovery slot gets a new code, for ours is on paper only."""

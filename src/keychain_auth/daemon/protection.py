@@ -10,12 +10,13 @@ from keychain_auth.crypto.envelope import Protector
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.errors import UsageError
-from keychain_auth.protectors import keyfile, passphrase, recovery
+from keychain_auth.protectors import keyfile, passphrase, recovery, tpm2
 from keychain_auth.protectors.keyfile import KeyFile
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
+from keychain_auth.protectors.tpm2 import Tpm2
 
-KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND)
+KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND)
 """What ``protect add`` takes."""
 
 
@@ -32,15 +33,20 @@ class Protection:
 
     def unattended(self) -> list[Protector]:
         """What can open a slot without a person, in the order in which it is tried."""
-        return [KeyFile(self._places.vault_key)]
+        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm)]
 
     def answers(self, words: str) -> list[Protector]:
         """What ``words`` can be the answer to. Raises UsageError if to nothing."""
         code = recovery.parse(words)
         return [*([code] if code is not None else []), Passphrase(words)]
 
-    def new(self, kind: str, words: str | None) -> Protector:
-        """What makes a new slot of ``kind``; ``words`` are a new passphrase. Raises UsageError."""
+    def new(self, kind: str, words: str | None, pcrs: str = "") -> Protector:
+        """What makes a new slot of ``kind``. ``words``: a new passphrase, ``pcrs``: what a TPM shall bind its key to.
+
+        Raises UsageError.
+        """
+        if pcrs and kind != tpm2.KIND:
+            raise UsageError(f"a slot of kind {kind} is not bound to PCRs")
         if kind == passphrase.KIND:
             if words is None:
                 raise UsageError("a new passphrase is needed", hint="keychain-auth protect add passphrase")
@@ -49,6 +55,8 @@ class Protection:
             raise UsageError(f"a slot of kind {kind} has no passphrase")
         if kind == recovery.KIND:
             return RecoveryCode()
+        if kind == tpm2.KIND:
+            return Tpm2(self._settings.tpm, pcrs)
         return self.of(kind)
 
     def of(self, kind: str) -> Protector:

@@ -18,6 +18,7 @@ values = 3                       # earlier values kept of each secret; 0: none
 idle_seconds = 0.0               # lock the vault after this time without use; 0: never
 absolute_seconds = 0.0           # lock it after this time, used or not; 0: never
 passphrase_seconds = 0.5         # what one attempt at a passphrase costs, where the passphrase is set
+tpm = ""                         # the TPM, as tss2-tcti(7) has it: "device:/dev/tpmrm0"
 """
 
 from __future__ import annotations
@@ -48,11 +49,13 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the vault locks itself, in seconds (0: never), and what one attempt at a new passphrase shall cost."""
+    """When the vault locks itself, in seconds (0: never); what one attempt at a new passphrase shall cost; where the
+    TPM is (tss2-tcti(7); empty: the usual device)."""
 
     idle_seconds: float = 0.0
     absolute_seconds: float = 0.0
     passphrase_seconds: float = 0.5
+    tpm: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,5 +93,5 @@ def _require_positive(settings: Settings) -> None:
     if settings.history.values < 0:
         raise ValueError("history.values must be 0 or greater")
     for name, number in msgspec.structs.asdict(settings.lock).items():
-        if not 0 <= number < 1e9:
+        if not isinstance(number, str) and not 0 <= number < 1e9:
             raise ValueError(f"lock.{name} must be 0 or greater")
