@@ -161,6 +161,13 @@ def test_a_script_at_the_path_is_nothing_to_a_signed_program() -> None:
     assert granted(policy_of(script), signed()).read_services == {"own"}
 
 
+def test_a_signature_brings_no_removed_file_back() -> None:
+    """It runs, but its file is gone from its path: only an upgrade with grace lets that go on."""
+    gone = msgspec.structs.replace(signed(), retired=True)
+    for policy in (policy_of(), policy_of({**RICH, "signer": key_text(A)}), policy_of({**RICH, "hash": NEW})):
+        assert refused(policy, gone).field == "previous"
+
+
 # --- builds -------------------------------------------------------------------------------------
 
 PINNED = {**RICH, "signer": key_text(A), "no_rollback": True}
@@ -197,6 +204,15 @@ def test_no_build_number_no_signature_no_trust() -> None:
 def test_numbers_are_those_of_path_and_signer() -> None:
     seen = {("/opt/other", A): 9, (TOOL, B): 9}
     assert granted(policy_of(PINNED), signed(build=1), seen)
+
+
+def test_grace_for_the_version_before_does_not_bring_an_older_build_back() -> None:
+    until = {"previous": [{"hash": OLD, "until": "2030-01-01T00:00:00Z"}], "grace_seconds": 60}
+    old = signed(sha256=OLD, build=6)
+    for no_rollback in (False, True):
+        policy = policy_of({**PINNED, **until, "hash": NEW, "no_rollback": no_rollback})
+        found = match(policy, old, {(TOOL, A): 7}, now=0.0, connected=True)
+        assert isinstance(found, Denial) == no_rollback
 
 
 # --- the file -----------------------------------------------------------------------------------
