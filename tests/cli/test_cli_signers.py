@@ -115,6 +115,21 @@ def test_check_over_an_entry_of_another_hash(world: World, publisher: Publisher)
     assert "so it has full access to own" in said.stdout
 
 
+def test_upgrade_takes_only_what_the_signer_signed(world: World, publisher: Publisher) -> None:
+    program = publisher.build(world, "tool")
+    world.cli_json("register", program, "--signer", "own")
+    before = world.read_policy()
+    for other in (world.build_client("tool", "other"), Publisher().build(world, "tool", "other")):
+        done = world.cli("upgrade", other)
+        assert done.returncode == 2
+        assert f"is not signed by {publisher.text}" in done.stderr
+        assert world.read_policy() == before
+    publisher.build(world, "tool", "next")
+    assert world.cli_json("upgrade", program)["outcome"] == "updated"
+    world.build_client("tool", "other")
+    assert world.cli_json("register", program)["outcome"] == "updated"  # a person may say otherwise
+
+
 def test_list_shows_signers(world: World, publisher: Publisher) -> None:
     program = publisher.build(world)
     world.cli_json("register", program, "--signer", "own", "--no-rollback")

@@ -20,7 +20,7 @@ from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
-from keychain_auth.cli.signers import warnings_about_signer
+from keychain_auth.cli.signers import signed_file, warnings_about_signer
 from keychain_auth.cli.upgrading import upgrade_all
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
@@ -92,7 +92,8 @@ def _register_script(places: Places, path: str, given: str | None, wanted: edit.
 def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     """Give the known program PATH its new hash; its grants stay.
 
-    For a script, its interpreter is hashed anew as well. An unknown path is exit code 6. With --all instead of PATH,
+    For a script, its interpreter is hashed anew as well. Where the entry names a signer, only what that signer signed
+    is taken. An unknown path is exit code 6. With --all instead of PATH,
     each program that changed is renewed if dpkg or rpm says that its package installed it so, and only root could have;
     the others are listed with the reason.
     """
@@ -106,7 +107,7 @@ def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     present = policy.read(places)
     known = policy.known_program(present, path)
     entry = present.by_path[known][0]
-    file = look_at(known)
+    file = look_at(known) if entry.signer is None else signed_file(known, entry.signer)
     interpreter: File | None = None
     if entry.interpreter is not None:
         interpreter = look_at(entry.interpreter.path)

@@ -7,7 +7,7 @@ import shlex
 from keychain_auth import files
 from keychain_auth.cli import policy
 from keychain_auth.cli.keys import public_key_of
-from keychain_auth.cli.programs import look_at
+from keychain_auth.cli.programs import File, look_at
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.identity.signature import key_text
@@ -46,6 +46,17 @@ def warnings_about_signer(places: Places, path: str) -> list[str]:
                 f"keychain-auth authorize {shlex.quote(path)} {shlex.quote(service)}"
             )
     return found
+
+
+def signed_file(path: str, signer: bytes) -> File:
+    """The file at ``path``, which ``signer`` must have signed. Raises UsageError."""
+    file = look_at(path, (signer,))
+    if file.signature is None:
+        raise UsageError(
+            f"{path} is not signed by {key_text(signer)}, as its entry asks",
+            hint=f"keychain-auth verify {shlex.quote(path)}",
+        )
+    return file
 
 
 def seen_builds(places: Places) -> Builds:
