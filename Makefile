@@ -2,6 +2,7 @@
 #
 #   make demo    see it work          make lint    what the continuous integration checks beside the tests
 #   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
+#   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
@@ -21,7 +22,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: demo test lint bench fuzz venv system clean moved
+.PHONY: demo test lint bench honest fuzz venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -37,6 +38,10 @@ lint: venv
 
 bench: venv
 	@$(PY) bench/run.py $(if $(QUICK),--quick) $(ARGS)
+
+# Honest clients of several languages, 10,000 connections on a busy machine: not one may be refused.
+honest: venv
+	@HONEST=$(or $(CONNECTIONS),10000) $(PY) -m pytest tests/honest -q $(ARGS)
 
 # Goes on for MINUTES with what `make test` does for seconds; finds are written to build/fuzz.
 fuzz: venv
@@ -54,7 +59,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
 	@printf '%s\n' '$(CURDIR)' > $@
 
 # What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for. Without
-# the optional part (a desktop keyring, FUSE, a TPM in software) some tests are skipped, and say so.
+# the optional part (a desktop keyring, FUSE, socat, a TPM in software) some tests are skipped, and say so.
 system:
 	@missing=''; optional=''; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
@@ -62,6 +67,7 @@ system:
 	test -n "$(PYTHON)" && $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	command -v gnome-keyring-daemon >/dev/null || optional="$$optional gnome-keyring"; \
 	command -v dbus-run-session >/dev/null || optional="$$optional dbus"; \
+	command -v socat >/dev/null || optional="$$optional socat"; \
 	command -v fusermount3 >/dev/null || optional="$$optional fuse3"; \
 	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
 	command -v swtpm >/dev/null || optional="$$optional swtpm"; \

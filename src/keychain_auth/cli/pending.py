@@ -174,7 +174,7 @@ def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
     KeychainAuthError if it changed."""
     if entry.interpreter is None and is_interpreter(entry.path):
         raise UsageError(
-            f"{entry.path} runs other programs: to approve it would be to approve whatever it runs",
+            f"{entry.path} runs other programs, or speaks for them: to approve it would approve them all",
             hint="keychain-auth register --script SCRIPT",
         )
     programs = entry.programs()

@@ -103,7 +103,7 @@ def require_program(path: str) -> File:
     file = look_at(path)
     if file.is_interpreter:
         raise UsageError(
-            f"{file.program.path} runs other programs: to register it would be to register whatever it runs",
+            f"{file.program.path} runs other programs, or speaks for them: to register it would register them all",
             hint="keychain-auth register --script SCRIPT",
         )
     if file.is_script:
