@@ -26,12 +26,13 @@ _KNOWN_FILES = 4096
 _LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once
 _PIECE_BYTES = 64 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
-# Lines of executable mappings: permissions, offset, device, inode, and the name if there is one.
-_EXECUTABLE = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)$", re.MULTILINE)
+# Lines of executable mappings: addresses, permissions, offset, device, inode, and the name if there is one.
+_EXECUTABLE = re.compile(
+    rb"^([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+)\s*(.*)$", re.MULTILINE
+)
 # The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]". But
 # a process can make the vdso writable and write its own code there: then the pages are copies, which pagemap tells.
 _KERNEL_PAGES = frozenset((b"[vdso]", b"[vsyscall]", b"[uprobes]"))
-_VDSO = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) ..x. .*\[vdso\]$", re.MULTILINE)
 # Bits of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst): there, in swap, of a file or of the kernel.
 _PRESENT, _SWAPPED, _NOT_ANONYMOUS = 1 << 63, 1 << 62, 1 << 61
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -60,13 +61,17 @@ class Mappings:
         """
         own_line = b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode
         found: dict[MappedFile, None] = {}
-        own = False
-        text = _read(process_folder, patient)
-        in_memory = any(_is_copied(process_folder, int(start, 16), int(end, 16)) for start, end in _VDSO.findall(text))
-        for line in dict.fromkeys(_EXECUTABLE.findall(text)):
+        own = in_memory = False
+        seen: set[Line] = set()
+        for start, end, *rest in _EXECUTABLE.findall(_read(process_folder, patient)):
+            line: Line = (rest[0], rest[1], rest[2], rest[3])
             name = line[3]
             if name in _KERNEL_PAGES:
+                in_memory |= name == b"[vdso]" and _is_copied(process_folder, int(start, 16), int(end, 16))
                 continue
+            if line in seen:
+                continue
+            seen.add(line)
             if name[:1] != b"/" or name.startswith(_MEMORY_FILES):
                 in_memory = True  # no name, the stack, the heap, or what the process called it
             elif line[:3] == own_line:

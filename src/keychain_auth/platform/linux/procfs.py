@@ -67,7 +67,8 @@ class Process:
 
     def namespaces(self) -> Namespaces:
         """The inode numbers of its user, pid and mount namespaces."""
-        user, pid, mount = (os.stat(name, dir_fd=self.folder).st_ino for name in _NAMESPACES)
+        # The text of such a link is "user:[4026531837]", with the inode: half the price of a stat (namespaces(7)).
+        user, pid, mount = (int(os.readlink(name, dir_fd=self.folder)[:-1].rpartition("[")[2]) for name in _NAMESPACES)
         return Namespaces(user, pid, mount)
 
     def open_executable(self) -> int:
