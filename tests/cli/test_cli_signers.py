@@ -8,7 +8,7 @@ import os
 import pytest
 
 from cli.lab import script
-from daemon.requests import denied, read, results
+from daemon.requests import PENDING, denied, read, results
 from support.signing import Publisher, trust
 from support.world import World
 
@@ -128,6 +128,19 @@ def test_upgrade_takes_only_what_the_signer_signed(world: World, publisher: Publ
     assert world.cli_json("upgrade", program)["outcome"] == "updated"
     world.build_client("tool", "other")
     assert world.cli_json("register", program)["outcome"] == "updated"  # a person may say otherwise
+
+
+def test_approve_binds_to_a_signer(world: World) -> None:
+    stranger = Publisher()
+    program = stranger.build(world, build=1)
+    world.start()
+    assert world.talker(program).ask(read("a", service="own")) == denied(PENDING)
+    trust(world, stranger.signer("elsewhere"))
+    [waiting] = world.cli_json("list-pending")
+    world.cli_json("approve", waiting["hash"], "--read", "own", "--signer", "elsewhere", "--no-rollback")
+    for build in (2, 3):
+        stranger.build(world, variant=f"number{build}", build=build)
+        assert world.talker(program).ask(read("a", service="own")) == results()
 
 
 def test_list_shows_signers(world: World, publisher: Publisher) -> None:
