@@ -232,6 +232,10 @@ class AnswerExceedsLimit(KeychainError):
     reason = "answer_too_large"
 
 
+class ValueNotText(KeychainError):
+    """Another program stored a value that is not UTF-8 text: no answer can hold it."""
+
+
 class CollectionLocked(KeychainError):
     """A collection of the desktop's keyring is locked, and only a person can open it."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import compileall
 import functools
+import importlib.util
 import os
 import re
 import shutil
@@ -73,7 +74,7 @@ def _copy() -> str:
     folder = tempfile.mkdtemp(prefix="ka-lib-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(_PACKAGE, os.path.join(folder, "keychain_auth"))
-    copy_distributions(_needed("keychain-auth") - {"keychain-auth"}, folder)
+    copy_distributions(_needed("keychain-auth") - {"keychain-auth"} | _extras(), folder)
     compileall.compile_dir(folder, quiet=2)
     return folder
 
@@ -100,6 +101,11 @@ def copy_distributions(names: set[str], folder: str) -> None:
         os.chmod(parent, 0o755)
         for name in inside:
             os.chmod(os.path.join(parent, name), 0o644)
+
+
+def _extras() -> set[str]:
+    """What optional keychains need, as far as it is here."""
+    return {name for name in ("jeepney",) if importlib.util.find_spec(name)}
 
 
 def _needed(name: str) -> set[str]:

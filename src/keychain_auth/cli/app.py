@@ -37,6 +37,7 @@ _COMMANDS = {
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),
     "rm": ("secrets", "remove_secret"),
+    "migrate": ("migrate", "migrate"),
     "history": ("history", "history"),
     "restore-value": ("history", "restore_value"),
     "vault": ("vault", "vault"),

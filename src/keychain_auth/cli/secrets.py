@@ -62,12 +62,15 @@ def get_secret(service: str, target: str, socket: str | None, as_json: bool) -> 
 @click.command("list-secrets")
 @click.argument("service", required=False)
 @click.option("--prefix", metavar="PREFIX", default="", help="Only targets that begin with PREFIX.")
+@click.option("--keychain", metavar="KEYCHAIN", default="", help="What lies there, whatever daemon.toml routes to it.")
 @socket_option
 @passphrase_option
 @json_option
-def list_secrets(service: str | None, prefix: str, socket: str | None, as_json: bool) -> None:
+def list_secrets(service: str | None, prefix: str, keychain: str, socket: str | None, as_json: bool) -> None:
     """Show the names of the stored secrets, never a value."""
-    rows: list[dict[str, Any]] = admin.ask("list", socket=socket, service=service or "", prefix=prefix)
+    rows: list[dict[str, Any]] = admin.ask(
+        "list", socket=socket, service=service or "", prefix=prefix, keychain=keychain
+    )
     if as_json:
         output.print_json(rows)
     elif not rows:

@@ -45,12 +45,26 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
         "policy": f"{policy['state']}, {'sealed, ' * policy['sealed']}{policy['entries']} programs, {policy['path']}",
         "pending": pending,
         "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
+        **_others(answer["keychains"]),
         "protection": answer["protection"],
         "audit": f"{answer['audit']['seq']} lines, {answer['audit']['path']}",
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",
         **{f"checks {name}": rule for name, rule in answer["identity"].items()},
     }
+
+
+def _others(keychains: dict[str, Any]) -> dict[str, str]:
+    """The keychains beside the vault, if there are any."""
+    found = {
+        f"keychain {name}": ", ".join(f"{key} {_plain(value)}" for key, value in health.items())
+        for name, health in keychains["keychains"].items()
+        if name != "vault"
+    }
+    if keychains["routes"] or keychains["default"] != "vault":
+        routes = {**keychains["routes"], "all others": keychains["default"]}
+        found["routes"] = ", ".join(f"{service} to {name}" for service, name in routes.items())
+    return found
 
 
 def _plain(value: object) -> str:

@@ -35,15 +35,12 @@ from keychain_auth.errors import (
     AuditError,
     KeychainAuthError,
     KeychainError,
-    NotFound,
     PassphraseNeeded,
     UsageError,
 )
 from keychain_auth.identity.attest import Refusal, judge_descriptor, judge_place, judge_user
 from keychain_auth.identity.facts import HostFacts, PeerFacts
-from keychain_auth.keychain.base import Keychain
 from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
-from keychain_auth.wire.codec import Malformed, decode_request
 from keychain_auth.wire.messages import CALLER_CHANGED, IDENTITY_NOT_VERIFIED, Limits
 
 
@@ -60,6 +57,11 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     passphrase: str | None = None
     new_passphrase: str | None = None
     pcrs: str = ""
+    keychain: str = ""
+    to: str = ""
+    after: str = ""
+    replace: bool = False
+    dry_run: bool = False
 
 
 class Proof:
@@ -194,25 +196,23 @@ class AdminSession:
 class AdminCommands:
     """What the admin socket can do.
 
-    ``status`` is called for the daemon's state, ``verify`` (in a thread) to check the audit log against the head that
-    it is given.
+    ``probe`` and then ``status`` are called for the daemon's state, ``verify`` (in a thread) to check the audit log
+    against the head that it is given.
     """
 
     def __init__(
         self,
-        keychain: Keychain,
         audit: LateAudit,
         turn: Turn,
         journal: Journal,
-        limits: Limits,
+        probe: Callable[[], Awaitable[None]],
         status: Callable[[], dict[str, Any]],
         verify: Callable[[tuple[int, str]], Report],
     ) -> None:
-        self._keychain = keychain
         self._audit = audit
         self._turn = turn
         self._journal = journal
-        self._limits = limits
+        self._probe = probe
         self._status = status
         self._verify = verify
         self._verifying = asyncio.Lock()
@@ -222,10 +222,6 @@ class AdminCommands:
         self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
             "status": self._tell_status,
             "audit-verify": self._verify_audit,
-            "set": self._set,
-            "get": self._get,
-            "list": self._list,
-            "rm": self._remove,
         }
 
     def add(
@@ -267,59 +263,13 @@ class AdminCommands:
         return _encode({"ok": True, "result": result}) + b"\n"
 
     async def _tell_status(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
+        await self._probe()
         return self._status()
 
     async def _verify_audit(self, request: AdminRequest, peer: Peer, path: str) -> Report:
         """One at a time: the threads that it runs in also write the pending queue."""
         async with self._verifying:
             return await asyncio.get_running_loop().run_in_executor(None, self._verify, self._audit.head)
-
-    async def _set(self, request: AdminRequest, peer: Peer, path: str) -> None:
-        if request.value is None:
-            raise UsageError("a value is needed")
-        self._check(request, "write", [request.value])
-        self.record(peer, path, "write", request.service, (request.target,))
-        await self._keychain.write(request.service, [(request.target, request.value)], {}, path)
-
-    async def _get(self, request: AdminRequest, peer: Peer, path: str) -> str:
-        self._check(request, "read")
-        items = await self._keychain.read(request.service, (request.target,), {})
-        if not items or items[0].value is None:
-            self.record(peer, path, "read", request.service, ())
-            raise NotFound(
-                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
-            )
-        self.record(peer, path, "read", request.service, (request.target,))
-        return items[0].value
-
-    async def _list(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
-        services = [request.service] if request.service else await self._keychain.services()
-        rows = []
-        for service in services:
-            for item in await self._keychain.search(service, (request.prefix,) if request.prefix else (), {}):
-                rows.append({"service": service, "target": item.target, "attributes": item.attributes or {}})
-        self.record(peer, path, "search", request.service, [row["target"] for row in rows])
-        return rows
-
-    async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
-        self._check(request, "delete")
-        if not await self._keychain.read(request.service, (request.target,), {}):
-            raise NotFound(
-                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
-            )
-        self.record(peer, path, "delete", request.service, (request.target,))
-        await self._keychain.delete(request.service, (request.target,), {})
-
-    def _check(self, request: AdminRequest, action: str, values: list[str] | None = None) -> None:
-        """Names and values obey the rules of the wire, so that programs can reach what people store."""
-        document: dict[str, Any] = {"type": "REQUEST", "action": action, "service": request.service}
-        document["targets"] = [request.target]
-        if values is not None:
-            document["values"] = values
-        try:
-            decode_request(_encode(document), self._limits)
-        except Malformed as problem:
-            raise UsageError(str(problem)) from None
 
     def record(
         self,
@@ -330,6 +280,7 @@ class AdminCommands:
         targets: Any,
         result: Result = "GRANTED",
         reason: str = "",
+        detail: str | None = None,
     ) -> None:
         """Put an admin command on record, at once. Raises AuditError."""
         record = AuditRecord(
@@ -342,6 +293,7 @@ class AdminCommands:
             targets=targets,
             result=result,
             reason=reason,
+            detail=detail,
         )
         self._turn.record_now(record)
 

@@ -13,7 +13,9 @@ import msgspec
 
 from keychain_auth.daemon.admin import AdminCommands, AdminRequest
 from keychain_auth.daemon.safe import Safe
-from keychain_auth.errors import NotFound
+from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.keychain.router import VAULT
+from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
 from keychain_auth.platform.base import Peer
@@ -24,8 +26,9 @@ Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 class VaultCommands:
     """The commands that need this keychain to be a vault; ``table`` is for ``AdminCommands.add``."""
 
-    def __init__(self, safe: Safe, commands: AdminCommands) -> None:
+    def __init__(self, safe: Safe, routes: Routes, commands: AdminCommands) -> None:
         self._safe = safe
+        self._routes = routes
         self._record = commands.record
         self._checking = asyncio.Lock()
         self.table: Mapping[str, Command] = {
@@ -40,7 +43,16 @@ class VaultCommands:
         """The open vault. Raises VaultLocked."""
         return self._safe.vault
 
+    def _require_vault(self, service: str) -> None:
+        keychain = self._routes.find(service)
+        if keychain != VAULT:
+            raise UsageError(
+                f"{service} lies in the keychain {keychain}, which keeps no earlier values; only the vault does",
+                hint=f"keychain-auth migrate {service} --from {keychain} --to vault",
+            )
+
     async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
+        self._require_vault(request.service)
         versions = self._vault.history(request.service, request.target)
         self._record(peer, path, "history", request.service, (request.target,) if versions else ())
         if not versions:
@@ -48,10 +60,12 @@ class VaultCommands:
         return [msgspec.structs.asdict(version) for version in versions]
 
     async def _restore_value(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        self._require_vault(request.service)
         self._record(peer, path, "restore_value", request.service, (request.target,))
         await self._vault.restore_value(request.service, request.target, request.number, path)
 
     async def _forget(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        self._require_vault(request.service)
         if not self._vault.history(request.service, request.target):
             raise _nothing_of(request)
         self._record(peer, path, "forget", request.service, (request.target,))

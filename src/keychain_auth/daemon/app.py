@@ -21,7 +21,9 @@ from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
+from keychain_auth.daemon.admin_keychains import KeychainCommands
 from keychain_auth.daemon.admin_lock import OPEN_TO_ALL, LockCommands
+from keychain_auth.daemon.admin_secrets import SecretCommands
 from keychain_auth.daemon.admin_vault import VaultCommands
 from keychain_auth.daemon.attestation import Attestor
 from keychain_auth.daemon.builds_file import BuildsFile
@@ -45,6 +47,9 @@ from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
+from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.router import VAULT, Router
+from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
@@ -93,6 +98,10 @@ class App:
             undo.callback(self._close_safe)
             self._seal = PolicySeal(self._safe, self._policy_file)
             self._safe.on_open, self._safe.on_lock = self._opened, self._locked
+            self._router = self._routed()
+            # The way of a request is as short as it can be: where nothing is routed, nobody looks for routes.
+            alone = self._router.routes.used() == [VAULT]
+            self._keychain: Keychain = self._safe if alone else self._router
             self._safe.open_at_start(self._protection.first())
             undo.pop_all()
 
@@ -115,7 +124,7 @@ class App:
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
-        pipeline = Pipeline(self._safe, turn, self._refusals, self._journal, limits, self._safe.require_open)
+        pipeline = Pipeline(self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open)
         self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         launching = LaunchCommands(
@@ -153,6 +162,7 @@ class App:
         self._builds.close()
         self._record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
+        await self._router.close()
         await self._safe.close()
         self._platform.close()
         self._journal.info("stopped")
@@ -163,12 +173,21 @@ class App:
         if not self._key_locked:
             self._journal.warning("the key's memory cannot be locked", why="RLIMIT_MEMLOCK is too small")
 
+    def _routed(self) -> Router:
+        """The vault, and whatever keychains daemon.toml has beside it."""
+        keychains = self._settings.keychains
+        routes = Routes(keychains.default, keychains.routes)
+        return Router(self._safe, routes, keychains.all_stores(), answer_bytes=self._settings.limits.answer_bytes)
+
     def _commands(self, turn: Turn) -> AdminCommands:
         """What the admin socket can do."""
         limits = self._settings.limits
-        commands = AdminCommands(self._safe, self._audit, turn, self._journal, limits, self.status, self._verify_audit)
+        probe = self._router.probe
+        commands = AdminCommands(self._audit, turn, self._journal, probe, self.status, self._verify_audit)
         commands.guarded = lambda: self._safe.guarded
-        commands.add(VaultCommands(self._safe, commands).table)
+        commands.add(SecretCommands(self._router, commands, limits).table)
+        commands.add(KeychainCommands(self._router, commands, limits).table)
+        commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, commands).table, OPEN_TO_ALL)
         return commands
 
@@ -192,6 +211,7 @@ class App:
             },
             "pending": self._count_pending(),
             "keychain": self._safe.health(),
+            "keychains": self._router.health(),
             "protection": what_they_stop(self._safe.slot_kinds()),
             "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
             "identity": self._platform.rules(),

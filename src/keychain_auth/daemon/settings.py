@@ -19,6 +19,10 @@ idle_seconds = 0.0               # lock the vault after this time without use; 0
 absolute_seconds = 0.0           # lock it after this time, used or not; 0: never
 passphrase_seconds = 0.5         # what one attempt at a passphrase costs, where the passphrase is set
 tpm = ""                         # the TPM, as tss2-tcti(7) has it: "device:/dev/tpmrm0"
+
+[keychains]                      # docs/keychains.md
+default = "vault"
+routes = { "desktop-*" = "secret-service" }
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ import msgspec
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
+from keychain_auth.keychain.kinds import SecretServiceSettings, StoreSettings
+from keychain_auth.keychain.router import VAULT
 from keychain_auth.wire.messages import Limits
 
 
@@ -58,6 +64,20 @@ class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tpm: str = ""
 
 
+class KeychainsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where services lie: ``routes`` from names and patterns of services to names of keychains (``keychain.routes``),
+    ``default`` for all others, ``stores`` are keychains by name. Two need not be named there: the vault, and the
+    default collection of the desktop's keyring as ``secret-service``."""
+
+    default: str = VAULT
+    routes: dict[str, str] = {}
+    stores: dict[str, StoreSettings] = {}
+
+    def all_stores(self) -> dict[str, StoreSettings]:
+        """All keychains that can be opened beside the vault."""
+        return {"secret-service": SecretServiceSettings("secret-service"), **self.stores}
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of daemon.toml."""
 
@@ -68,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()
     lock: LockSettings = LockSettings()
+    keychains: KeychainsSettings = KeychainsSettings()
 
 
 def load_settings(path: str) -> Settings:
@@ -79,6 +100,7 @@ def load_settings(path: str) -> Settings:
     try:
         settings = msgspec.toml.decode(content, type=Settings)
         _require_positive(settings)
+        _require_known(settings.keychains)
     except (msgspec.MsgspecError, ValueError) as error:
         raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
     return settings
@@ -87,6 +109,12 @@ def load_settings(path: str) -> Settings:
 def _require_positive(settings: Settings) -> None:
     numbers = {**msgspec.structs.asdict(settings.limits), **msgspec.structs.asdict(settings.audit)}
     numbers["hash_limit_bytes"] = settings.hash_limit_bytes
+    for name, store in settings.keychains.stores.items():
+        numbers |= {
+            f"keychains.stores.{name}.{field}": value
+            for field, value in msgspec.structs.asdict(store).items()
+            if isinstance(value, int | float)
+        }
     for name, number in numbers.items():
         if not (math.isfinite(number) and number > 0):
             raise ValueError(f"{name} must be greater than 0, and not {number}")
@@ -95,3 +123,17 @@ def _require_positive(settings: Settings) -> None:
     for name, number in msgspec.structs.asdict(settings.lock).items():
         if not isinstance(number, str) and not 0 <= number < 1e9:
             raise ValueError(f"lock.{name} must be 0 or greater")
+
+
+def _require_known(keychains: KeychainsSettings) -> None:
+    """Every keychain that is named is one that there is."""
+    if VAULT in keychains.stores:
+        raise ValueError(f"keychains.stores: {VAULT!r} is the name of the vault")
+    known = {VAULT, *keychains.all_stores()}
+    for where, name in (("default", keychains.default), *keychains.routes.items()):
+        if name not in known:
+            there_are = ", ".join(sorted(known))
+            raise ValueError(f"keychains, {where!r}: there is no keychain {name!r} (there are: {there_are})")
+    for service in keychains.routes:
+        if not 1 <= len(service) <= 256:
+            raise ValueError("keychains.routes: a service has 1 to 256 characters")

@@ -21,6 +21,7 @@ from functools import partial
 from typing import TypeVar
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.kinds import SecretServiceSettings
 from keychain_auth.keychain.secret_service.store import SecretStore
 from keychain_auth.model import Item
 
@@ -139,3 +140,12 @@ class SecretServiceKeychain:
 
     def _rest(self) -> None:
         self._worker.submit(self._store.disconnect)
+
+
+def open_keychain(settings: SecretServiceSettings, answer_bytes: int) -> SecretServiceKeychain:
+    """As ``kinds`` calls it."""
+    keychain = SecretServiceKeychain(
+        settings.collection, seconds=settings.seconds, names_seconds=settings.names_seconds
+    )
+    keychain.answer_bytes = answer_bytes
+    return keychain

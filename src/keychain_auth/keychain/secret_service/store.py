@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from keychain_auth.errors import CollectionLocked, KeychainError
+from keychain_auth.errors import CollectionLocked, KeychainError, ValueNotText
 from keychain_auth.keychain.budget import ANSWER_BYTES, Budget
 from keychain_auth.keychain.names import encoded, require_names
 from keychain_auth.keychain.secret_service.batch import Batch, Undoable
@@ -330,4 +330,4 @@ def _text(service: str, target: str, secret: Secret) -> str:
         return secret.value.decode()
     except UnicodeDecodeError:  # it would carry the value along: raised below, outside of the handler
         pass
-    raise KeychainError(f"the stored value of {target!r} in service {service!r} is not UTF-8 text")
+    raise ValueNotText(f"the stored value of {target!r} in service {service!r} is not UTF-8 text")

@@ -1,0 +1,53 @@
+"""What a person does with several keychains, over the admin socket: migrate a service from one into another.
+
+Contract: as in ``admin``: what is changed is on record before, and no answer and no record holds a value. One command
+is one step (``keychain.migration``): the command line asks for the next, so that none takes long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin_secrets import require_well_formed
+from keychain_auth.errors import UsageError
+from keychain_auth.keychain.migration import Migration, Step
+from keychain_auth.keychain.router import Router
+from keychain_auth.platform.base import Peer
+from keychain_auth.wire.messages import Limits
+
+Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
+
+
+class KeychainCommands:
+    """``table`` is for ``AdminCommands.add``."""
+
+    def __init__(self, router: Router, commands: AdminCommands, limits: Limits) -> None:
+        self._router = router
+        self._limits = limits
+        self._commands = commands
+        self.table: Mapping[str, Command] = {"migrate": self._migrate, "migrate-remove": self._remove}
+
+    async def _migrate(self, request: AdminRequest, peer: Peer, path: str) -> Step:
+        migration = self._migration(request, peer, path, "migrate")
+        return await migration.copy(request.after, replace=request.replace, dry_run=request.dry_run)
+
+    async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> Step:
+        routed = self._router.routes.find(request.service)
+        if routed != request.to:
+            raise UsageError(
+                f"programs still get {request.service} from {routed}: nothing was removed there",
+                hint=f'set "{request.service}" = "{request.to}" in daemon.toml, [keychains.routes], and restart first',
+            )
+        return await self._migration(request, peer, path, "migrate_remove").remove(request.after)
+
+    def _migration(self, request: AdminRequest, peer: Peer, path: str, action: str) -> Migration:
+        require_well_formed({"type": "REQUEST", "action": "search", "service": request.service}, self._limits)
+        if request.keychain == request.to:
+            raise UsageError("a migration goes from one keychain to another")
+        source, destination = self._router.named(request.keychain), self._router.named(request.to)
+        detail = f"from {request.keychain} to {request.to}"
+        record = partial(self._commands.record, peer, path, action, request.service, detail=detail)
+        return Migration(request.service, source, destination, path, record)

@@ -1,0 +1,90 @@
+"""Secrets for people, over the admin socket: set, get, list, rm.
+
+Contract: as in ``admin``: each use is on record before its answer, and no record holds a value. Names and values obey
+the rules of the wire, so that programs can reach what people store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.router import Router
+from keychain_auth.platform.base import Peer
+from keychain_auth.wire.codec import Malformed, decode_request
+from keychain_auth.wire.messages import Limits
+
+Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
+_encode = msgspec.json.Encoder().encode
+
+
+class SecretCommands:
+    """The commands about single secrets; ``table`` is for ``AdminCommands.add``."""
+
+    def __init__(self, router: Router, commands: AdminCommands, limits: Limits) -> None:
+        self._keychain = router
+        self._limits = limits
+        self._record = commands.record
+        self.table: Mapping[str, Command] = {
+            "set": self._set,
+            "get": self._get,
+            "list": self._list,
+            "rm": self._remove,
+        }
+
+    async def _set(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        if request.value is None:
+            raise UsageError("a value is needed")
+        self._check(request, "write", [request.value])
+        self._record(peer, path, "write", request.service, (request.target,))
+        await self._keychain.write(request.service, [(request.target, request.value)], {}, path)
+
+    async def _get(self, request: AdminRequest, peer: Peer, path: str) -> str:
+        self._check(request, "read")
+        items = await self._keychain.read(request.service, (request.target,), {})
+        if not items or items[0].value is None:
+            self._record(peer, path, "read", request.service, ())
+            raise NotFound(
+                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
+            )
+        self._record(peer, path, "read", request.service, (request.target,))
+        return items[0].value
+
+    async def _list(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
+        keychain: Keychain = self._keychain.named(request.keychain) if request.keychain else self._keychain
+        services = [request.service] if request.service else await keychain.services()
+        rows = []
+        for service in services:
+            for item in await keychain.search(service, (request.prefix,) if request.prefix else (), {}):
+                rows.append({"service": service, "target": item.target, "attributes": item.attributes or {}})
+        self._record(peer, path, "search", request.service, [row["target"] for row in rows])
+        return rows
+
+    async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        self._check(request, "delete")
+        if not await self._keychain.read(request.service, (request.target,), {}):
+            raise NotFound(
+                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
+            )
+        self._record(peer, path, "delete", request.service, (request.target,))
+        await self._keychain.delete(request.service, (request.target,), {})
+
+    def _check(self, request: AdminRequest, action: str, values: list[str] | None = None) -> None:
+        document: dict[str, Any] = {"type": "REQUEST", "action": action, "service": request.service}
+        document["targets"] = [request.target]
+        if values is not None:
+            document["values"] = values
+        require_well_formed(document, self._limits)
+
+
+def require_well_formed(document: dict[str, Any], limits: Limits) -> None:
+    """Raises UsageError if a program could not make this request."""
+    try:
+        decode_request(_encode(document), limits)
+    except Malformed as problem:
+        raise UsageError(str(problem)) from None

@@ -1,0 +1,54 @@
+"""The kinds of keychains beside the vault, and how one is opened.
+
+Contract: what a kind needs (its module, its library) is loaded when a keychain of that kind is opened, and not before.
+So nothing here names them but as text.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Literal, Protocol
+
+import msgspec
+
+from keychain_auth.errors import KeychainAuthError
+from keychain_auth.keychain.base import Keychain
+
+
+class SecretServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A collection of the desktop's keyring. ``collection``: alias, last part of its path, or label; "" is the default
+    one. ``seconds``: how long an operation may take. ``names_seconds``: how long names are remembered at most.
+    """
+
+    kind: Literal["secret-service"]
+    collection: str = ""
+    seconds: float = 5.0
+    names_seconds: float = 5.0
+
+
+StoreSettings = SecretServiceSettings
+"""What ``[keychains.stores.NAME]`` of daemon.toml can be: ``kind`` says which."""
+
+
+class _Module(Protocol):
+    def open_keychain(self, settings: StoreSettings, answer_bytes: int) -> Keychain: ...
+
+
+_MODULES = {SecretServiceSettings: "keychain_auth.keychain.secret_service.keychain"}
+_EXTRAS = {SecretServiceSettings: "secret-service"}
+
+
+def open_keychain(name: str, settings: StoreSettings, answer_bytes: int) -> Keychain:
+    """The keychain called ``name``, whose answers may gather ``answer_bytes`` (``budget``).
+
+    It connects to nothing yet. Raises KeychainAuthError if its library is missing.
+    """
+    kind = type(settings)
+    try:
+        module: _Module = importlib.import_module(_MODULES[kind])
+    except ImportError as error:
+        raise KeychainAuthError(
+            f"the keychain {name!r} needs a package that is not installed ({error.name})",
+            hint=f"pip install 'keychain-auth[{_EXTRAS[kind]}]'",
+        ) from None
+    return module.open_keychain(settings, answer_bytes)
