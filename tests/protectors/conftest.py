@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from support import tpm
+from support import secret_service, tpm
+from support.secret_service import Desktop
 from support.tpm import Tpm
 from support.world import World
 
@@ -17,3 +18,15 @@ def chips(world: World) -> Callable[[str], Tpm]:
     if reason := tpm.missing():
         pytest.skip(reason)
     return lambda name: Tpm(world, name)
+
+
+@pytest.fixture
+def desktop(world: World) -> Iterator[Desktop]:
+    """A session with a real gnome-keyring; skipped where there is none."""
+    if reason := secret_service.missing():
+        pytest.skip(reason)
+    place = Desktop(world)
+    try:
+        yield place
+    finally:
+        place.close()

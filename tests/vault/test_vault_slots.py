@@ -87,8 +87,8 @@ def test_without_the_key_file_only_a_person_opens_it(tmp_path: Path) -> None:
     with opened(tmp_path) as (vault, runner):
         removed = runner.run(Keys(vault).remove(1))
         assert removed.kind == "keyfile"
-        key_file(tmp_path).withdraw()
-        key_file(tmp_path).withdraw()
+        key_file(tmp_path).withdraw({})
+        key_file(tmp_path).withdraw({})
         with pytest.raises(UsageError, match="last key slot"):
             runner.run(Keys(vault).remove(2))
         with pytest.raises(UsageError, match="no key slot 7"):
@@ -104,7 +104,7 @@ def test_a_lost_vault_without_any_key_file_is_no_first_start(tmp_path: Path) -> 
     add(tmp_path, words())
     with opened(tmp_path) as (vault, runner):
         runner.run(Keys(vault).remove(1))
-    key_file(tmp_path).withdraw()
+    key_file(tmp_path).withdraw({})
     (tmp_path / "vault.db").unlink()
     with pytest.raises(VaultError, match="says that there was one"):
         opens(tmp_path, key_file(tmp_path))
@@ -140,7 +140,7 @@ def test_a_slot_that_cannot_be_kept_leaves_no_key_behind(tmp_path: Path, monkeyp
     add(tmp_path, words())
     with opened(tmp_path) as (vault, runner):
         runner.run(Keys(vault).remove(1))
-        key_file(tmp_path).withdraw()
+        key_file(tmp_path).withdraw({})
 
         def full(*_: object) -> None:
             raise KeychainError("the disk is full")

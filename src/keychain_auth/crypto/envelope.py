@@ -44,8 +44,8 @@ class Protector(Protocol):
     def commit(self) -> None:
         """Make durable what ``create`` prepared. Raises KeychainError; never overwrites key material."""
 
-    def withdraw(self) -> None:
-        """Remove what ``commit`` left on this machine, after the slot is gone; what is not there is no fault.
+    def withdraw(self, params: Params) -> None:
+        """Remove what ``commit`` left on this machine for a slot that is gone; what is not there is no fault.
 
         Raises KeychainError.
         """

@@ -6,7 +6,9 @@ record, a log, or an error; a new recovery code is in the one answer that gives 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from keychain_auth.crypto.envelope import Protector
@@ -125,8 +127,9 @@ class LockCommands:
         slot = await Keys(vault).remove(request.number)
         if was_guarded and not self._safe.guarded:
             await self._seal.drop()
-        if slot.kind not in (passphrase.KIND, recovery.KIND) and slot.kind not in self._safe.slot_kinds():
-            self._protection.of(slot.kind).withdraw()
+        if slot.kind not in (passphrase.KIND, recovery.KIND):
+            withdraw = partial(self._protection.of(slot.kind).withdraw, slot.parameters())
+            await asyncio.get_running_loop().run_in_executor(None, withdraw)
         return {"number": slot.number, "kind": slot.kind}
 
     async def _protect_reseal(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:

@@ -6,17 +6,21 @@ Contract: nothing here decides who may use one. What opens a slot without a pers
 
 from __future__ import annotations
 
+import importlib
+
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import LockSettings
-from keychain_auth.errors import UsageError
+from keychain_auth.errors import KeychainAuthError, UsageError, VaultKeyMissing
+from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.protectors import keyfile, passphrase, recovery, tpm2
 from keychain_auth.protectors.keyfile import KeyFile
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.tpm2 import Tpm2
 
-KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND)
+SECRET_SERVICE = "secret_service"  # noqa: S105 - the kind; its module is loaded only where it is used
+KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND, SECRET_SERVICE)
 """What ``protect add`` takes."""
 
 
@@ -33,7 +37,12 @@ class Protection:
 
     def unattended(self) -> list[Protector]:
         """What can open a slot without a person, in the order in which it is tried."""
-        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm)]
+        try:
+            kinds = {slot.kind for slot in peek_slots(self._places.vault)}
+        except KeychainAuthError:
+            kinds = set()  # whoever opens it will say what is wrong
+        keyring = [self._keyring()] if SECRET_SERVICE in kinds else []
+        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm), *keyring]
 
     def answers(self, words: str) -> list[Protector]:
         """What ``words`` can be the answer to. Raises UsageError if to nothing."""
@@ -59,8 +68,20 @@ class Protection:
             return Tpm2(self._settings.tpm, pcrs)
         return self.of(kind)
 
+    def _keyring(self) -> Protector:
+        try:
+            module = importlib.import_module("keychain_auth.protectors.secret_service")
+        except ImportError:
+            raise VaultKeyMissing(
+                "the keyring cannot be asked without jeepney", hint="pip install 'keychain-auth[secret-service]'"
+            ) from None
+        keyring: Protector = module.SecretServiceItem()
+        return keyring
+
     def of(self, kind: str) -> Protector:
         """The protector that opens slots of ``kind`` without a person. Raises UsageError if there is none here."""
+        if kind == SECRET_SERVICE:
+            return self._keyring()
         found = next((protector for protector in self.unattended() if protector.kind == kind), None)
         if found is None:
             raise UsageError(f"a key slot is one of: {', '.join(KINDS)}", hint="keychain-auth protect add --help")

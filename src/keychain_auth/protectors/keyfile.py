@@ -65,7 +65,7 @@ class KeyFile:
                 hint=f"df -h {os.path.dirname(self.path)}",
             ) from error
 
-    def withdraw(self) -> None:
+    def withdraw(self, params: Params) -> None:
         """Remove the file. What the disk keeps of it, it keeps: copies of it open older copies of the vault."""
         try:
             with contextlib.suppress(FileNotFoundError):

@@ -52,7 +52,7 @@ class Passphrase:
     def commit(self) -> None:
         """Nothing to keep."""
 
-    def withdraw(self) -> None:
+    def withdraw(self, params: Params) -> None:
         """Nothing to remove."""
 
     def unwrap_key(self, params: Params) -> Key:

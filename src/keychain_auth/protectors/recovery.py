@@ -59,7 +59,7 @@ class RecoveryCode:
     def commit(self) -> None:
         """Nothing to keep."""
 
-    def withdraw(self) -> None:
+    def withdraw(self, params: Params) -> None:
         """Nothing to remove."""
 
     def unwrap_key(self, params: Params) -> Key:

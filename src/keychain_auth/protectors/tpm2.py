@@ -77,7 +77,7 @@ class Tpm2:
     def commit(self) -> None:
         """Nothing to keep: the slot has it."""
 
-    def withdraw(self) -> None:
+    def withdraw(self, params: Params) -> None:
         """Nothing to remove."""
 
     def unwrap_key(self, params: Params) -> Key:

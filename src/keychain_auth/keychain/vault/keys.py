@@ -47,7 +47,7 @@ class Keys:
             try:
                 await vault._keep({}, slots)
             except KeychainError:
-                await _in_thread(protector.withdraw)
+                await _in_thread(partial(protector.withdraw, slots[-1].parameters()))
                 raise
             number = slots[-1].number
 

@@ -45,8 +45,8 @@ def open_one(
 ) -> SlotRow:
     """Open the first slot that one of ``protectors`` fits: the vault key goes into ``key``. May take long.
 
-    Raises WrongPassphrase if a person's answer fits none of its kind, VaultLocked if only a person can open it, else
-    the protector's own refusal, or VaultKeyMissing.
+    Raises WrongPassphrase if a person's answer fits none of its kind, VaultLocked if it may be opened later, else the
+    protector's own refusal, or VaultKeyMissing.
     """
     refusals: list[KeychainError] = []
     answered = False
@@ -74,7 +74,7 @@ def open_one(
                 discard(kek)
     if answered and not refusals:
         raise WrongPassphrase("this passphrase opens no slot of the vault", hint="keychain-auth unlock")
-    if any(slot.kind in PERSONAL for slot in slots):
+    if any(slot.kind in LATER for slot in slots):
         why = f" ({refusals[0]})" if refusals else ""
         raise VaultLocked(f"the vault is locked{why}", hint="keychain-auth unlock")
     if refusals:
@@ -83,8 +83,8 @@ def open_one(
     raise VaultKeyMissing(f"{path} has no key slot that can be opened here (it has: {kinds or 'none'})")
 
 
-PERSONAL = frozenset(("passphrase", "recovery"))
-"""Kinds of slots that only a person can open."""
+LATER = frozenset(("passphrase", "recovery", "secret_service", "tpm2", "wsl"))
+"""Kinds of slots that may be opened later, if not now: by a person, or by a keyring or chip that is not ready yet."""
 
 
 class NewSlot(NamedTuple):
