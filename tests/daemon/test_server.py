@@ -72,12 +72,16 @@ class Gate:
         self._known = known
         self.seen: list[int] = []
         self.turned_away: list[int] = []
+        self.strangers: set[int] = set()
 
     async def admit(self, channel: Any) -> RefusedSession:
         self.seen.append(channel.pid)
         session = RefusedSession("identity_not_verified")
         session.admitted = channel.pid in self._known
         return session
+
+    def is_known_stranger(self, pid: int) -> bool:
+        return pid in self.strangers
 
     def turn_away(self, channel: Any, reason: str) -> None:
         self.turned_away.append(channel.pid)
@@ -158,6 +162,16 @@ def test_beyond_its_share_a_process_is_turned_away(serve: Serve) -> None:
     gate = Gate(1)
     serve(channels, gate, Limits(connections_per_process=3), lambda gate: len(gate.turned_away) == 2)
     assert channels[4].peer.recv(100).startswith(b'{"type":"RESPONSE","status":"error","reason":"rate_limited"}')
+
+
+def test_who_was_refused_a_moment_ago_comes_after_the_others(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_ACCEPT_SECONDS", 60.0)
+    channels = [Channel(1), Channel(1), Channel(1), Channel(2)]
+    gate = Gate(2)
+    gate.strangers.add(1)
+    serve(channels, gate, Limits(connections_per_process=2), lambda gate: len(gate.seen + gate.turned_away) == 4)
+    assert gate.seen == [2, 1, 1]
+    assert gate.turned_away == [1]
 
 
 def test_the_doorway_takes_one_of_each_process_in_turn() -> None:

@@ -130,6 +130,10 @@ class AdminGate:
         """Too many connections of this user's own commands."""
         self._refuse(Refusal(reason, "too many connections"), *channel.peer_credentials())
 
+    def is_known_stranger(self, pid: int) -> bool:
+        """Nobody waits here: people do."""
+        return False
+
     def _refuse(self, refusal: Refusal, pid: int, uid: int) -> RefusedSession:
         self._record("admin_connect", refusal, pid, uid)
         return RefusedSession(refusal.reason)

@@ -10,6 +10,7 @@ What it does not promise: fairness between programs. One that starts a hundred p
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 
 from keychain_auth.platform.base import Channel
 
@@ -34,6 +35,11 @@ class Doorway:
         """Let it wait: behind the others of its process, and that behind the other processes."""
         self._waiting += 1
         self._by_process.setdefault(pid, deque()).append(channel)
+
+    def take_all(self) -> Iterator[Channel]:
+        """All of them, out of it."""
+        while (waiting := self.take()) is not None:
+            yield waiting[1]
 
     def take(self) -> tuple[int, Channel] | None:
         """Whose turn it is, None if nobody waits."""

@@ -87,6 +87,10 @@ class Gate:
         pid, uid = channel.peer_credentials()
         self._refuse(Refusal(reason, "too many connections"), pid, uid)
 
+    def is_known_stranger(self, pid: int) -> bool:
+        """See ``server.Gate``."""
+        return pid in self._strangers
+
     async def _verified(self, peer: Peer) -> Handler:
         generation = self._policy_file.generation
         attested = await self._attestor.attest(peer, self._policy_file.policy)

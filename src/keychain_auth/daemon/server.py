@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -28,6 +28,10 @@ from keychain_auth.wire.messages import RATE_LIMITED, Limits
 _ACCEPT_SECONDS = 0.0005
 _WELCOME_SECONDS = 0.001
 _DOORWAY = 1024  # accepted and not yet looked at, at most
+# Those who are answered later: for this long, this often, and so many of each kind.
+_LATER_SECONDS = 0.005
+_LATER_APART = 0.05
+_LATER = 512
 _SWEEP_SECONDS = 1.0
 _REFUSED_PATIENCE = 10.0  # a connection that will only be refused may be silent for this long
 
@@ -40,6 +44,9 @@ class Gate(Protocol):
 
     def turn_away(self, channel: Channel, reason: str) -> None:
         """Record one that exceeds the limits."""
+
+    def is_known_stranger(self, pid: int) -> bool:
+        """Whether this process was refused a moment ago, and may wait a little for being refused again."""
 
 
 class Server:
@@ -72,6 +79,9 @@ class Server:
         self._by_process: Counter[int] = Counter()
         self._welcoming = 0
         self._doorway = Doorway(_DOORWAY)
+        self._later = Doorway(_LATER)
+        self._excess: deque[Channel] = deque()
+        self._later_timer: asyncio.TimerHandle | None = None
         self._more_to_welcome = False
         self._accepting = False
         self._refused: dict[Connection, None] = {}  # the oldest first
@@ -93,10 +103,12 @@ class Server:
         """Accept no more, take no more requests, finish the answers under way for at most ``seconds``."""
         self._stopping = True
         self._accept_on(False)
-        while (waiting := self._doorway.take()) is not None:
-            waiting[1].close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for waiting in (*self._doorway.take_all(), *self._later.take_all(), *self._excess):
+            waiting.close()
+        self._excess.clear()
+        for timer in (self._sweeper, self._later_timer):
+            if timer is not None:
+                timer.cancel()
         for connection in list(self._connections):
             connection.stop()
         with contextlib.suppress(TimeoutError):
@@ -131,12 +143,37 @@ class Server:
                 self._journal.error("cannot accept a connection", why=error)
                 self._accept_on(False)
                 return
-            pid, _ = channel.peer_credentials()
-            if self._by_process[pid] >= self._limits.connections_per_process:
-                self._turn_away(channel)
-                continue
+            self._sort(channel)
+
+    def _sort(self, channel: Channel) -> None:
+        """To the doorway; but who was refused a moment ago, or has too many already, is answered later.
+
+        Such a flood goes round as fast as it is answered: at once, it would keep the daemon and the machine busy.
+        """
+        pid, _ = channel.peer_credentials()
+        if self._by_process[pid] >= self._limits.connections_per_process:
+            self._excess.append(channel)
+            if len(self._excess) > _LATER:
+                self._turn_away(self._excess.popleft())
+        else:
             self._by_process[pid] += 1
-            self._doorway.put(pid, channel)
+            later = self._gate.is_known_stranger(pid) and not self._later.full
+            (self._later if later else self._doorway).put(pid, channel)
+        if self._later_timer is None and (self._excess or len(self._later)):
+            self._later_timer = self._loop.call_later(_LATER_APART, self._serve_later)
+
+    def _serve_later(self) -> None:
+        self._later_timer = None
+        until = time.monotonic() + _LATER_SECONDS
+        try:
+            while (self._excess or len(self._later)) and time.monotonic() < until:
+                if self._excess:
+                    self._turn_away(self._excess.popleft())
+                if (waiting := self._later.take()) is not None:
+                    self._welcome(*waiting)
+        finally:
+            if self._excess or len(self._later):
+                self._later_timer = self._loop.call_later(_LATER_APART, self._serve_later)
 
     def _accept_on(self, wanted: bool) -> None:
         if wanted is not self._accepting:

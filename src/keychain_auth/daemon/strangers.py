@@ -58,6 +58,10 @@ class Strangers:
         if self._sweep is None:
             self._sweep = loop.call_later(self._seconds, self._forget_old)
 
+    def __contains__(self, pid: int) -> bool:
+        """Whether ``pid`` was a stranger within the last second or so; it may be another program by now."""
+        return pid in self._by_pid
+
     def holds(self, peer: Peer) -> bool:
         """Whether ``peer`` is this object's to close."""
         stranger = self._by_pid.get(peer.pid)
