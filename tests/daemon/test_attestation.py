@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 import pytest
 
+from keychain_auth.daemon import hasher as hasher_module
 from keychain_auth.daemon.attestation import Attested, Attestor
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.workers import Overdue, Workers
@@ -44,6 +45,7 @@ class ScriptedPeer:
         self._looks = list(looks) or [FACTS]
         self._digest = digest or Digest(KEY, "a" * 64, of_root=False, keep=True)
         self.hashed = 0
+        self.connected = True
         self.hashing = threading.Event()
         self.go = threading.Event()
         self.go.set()
@@ -57,6 +59,9 @@ class ScriptedPeer:
         pace()
         self.hashed += 1
         return self._digest
+
+    def is_connected(self) -> bool:
+        return self.connected
 
     def command_line(self) -> tuple[str, ...]:
         return ("tool",)
@@ -226,6 +231,27 @@ def test_nobody_waits_longer_than_the_deadline_and_the_thread_lives_on() -> None
         hasher.close()
 
     run(late())
+
+
+def test_who_leaves_gives_its_place_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a crowd that was killed would keep its places until its deadline, and the disk busy."""
+    monkeypatch.setattr(hasher_module, "_WANTED_SECONDS", 0.01)
+
+    async def leave() -> None:
+        hasher = Hasher(1000)
+        slow = ScriptedPeer()
+        slow.go.clear()
+        waiting = asyncio.ensure_future(attested(hasher, slow))
+        await asyncio.to_thread(slow.hashing.wait, 10)
+        assert not waiting.done()
+        slow.connected = False
+        result = await waiting
+        assert isinstance(result, Refusal)
+        assert "closed the connection" in result.why
+        slow.go.set()
+        hasher.close()
+
+    run(leave())
 
 
 def test_what_is_wanted_again_is_hashed_after_all() -> None:

@@ -61,7 +61,8 @@ class Attestor:
         self._verified = Verified()
         # Nobody knows yet whether these are strangers; a look takes no time, unless somebody keeps it waiting.
         self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process)
-        self._strangers = WaitingRoom(limits.verifying, limits.verifying_per_process)
+        places = min(limits.verifying, max(1, limits.connections // 4))
+        self._strangers = WaitingRoom(places, limits.verifying_per_process)
 
     async def attest(self, peer: Peer, policy: Policy) -> Attested | Refusal:
         """The peer's identity, or why it has none. Never waits when the program is native and its hash is known."""
@@ -100,7 +101,7 @@ class Attestor:
         if digest is None or facts.code.files:
             with self._waiting(peer, registered):
                 make, left = partial(peer.hash_program, keys=keys), until - time.monotonic()
-                digest = await self._hasher.digest(key, make, registered, left, keys)
+                digest = await self._hasher.digest(key, make, registered, left, keys, peer.is_connected)
                 libraries = await self._libraries(peer, facts, self._entry(policy, facts, digest), until)
             if (refusal := await self._second_look(peer, facts, until)) is not None:
                 return refusal
@@ -195,7 +196,8 @@ class Attestor:
             content = ""
             if script is not None:
                 left = until - time.monotonic()
-                content = (await self._hasher.digest(script.key, script.hash, registered, left)).sha256
+                hashed = await self._hasher.digest(script.key, script.hash, registered, left, (), peer.is_connected)
+                content = hashed.sha256
         if (refusal := await self._second_look(peer, facts, until)) is not None:
             return refusal
         if script is None:

@@ -24,6 +24,10 @@ Hash = Callable[[int, Pace], Digest]
 """Hashes one file: called with the size limit and the pace, in a thread."""
 
 
+Wanted = Callable[[], bool]
+_WANTED_SECONDS = 0.5
+
+
 class _Abandoned(Exception):
     """Nobody waits for this hash any more."""
 
@@ -61,15 +65,18 @@ class Lane:
         known = self._remembered.get(key)
         return known if known is not None and known.answers(keys) else None
 
-    async def digest(self, key: FileKey, make: Hash, seconds: float, keys: Collection[bytes] = ()) -> Digest:
+    async def digest(
+        self, key: FileKey, make: Hash, seconds: float, keys: Collection[bytes] = (), wanted: Wanted | None = None
+    ) -> Digest:
         """The digest of the file ``key``, by ``make`` (which tries ``keys``) if nobody else hashes it already.
 
-        Raises Overdue after ``seconds``; PeerGone if it is another file by now; FileTooLarge, OSError.
+        ``wanted`` is asked now and then while this waits; PeerGone if it says no. Raises Overdue after ``seconds``;
+        PeerGone if it is another file by now; FileTooLarge, OSError.
         """
         until = time.monotonic() + seconds
         while (known := self.remembered(key, keys)) is None:
             first = key not in self._running
-            outcome = await self._outcome(key, make, until - time.monotonic())
+            outcome = await self._outcome(key, make, until, wanted)
             if isinstance(outcome, Digest):
                 if outcome.key != key:
                     raise PeerGone("its file changed while it was hashed")
@@ -81,19 +88,22 @@ class Lane:
                 raise outcome
         return known
 
-    async def _outcome(self, key: FileKey, make: Hash, seconds: float) -> Digest | Exception:
+    async def _outcome(self, key: FileKey, make: Hash, until: float, wanted: Wanted | None) -> Digest | Exception:
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = _Task()
             task.outcome = asyncio.ensure_future(self._hash(key, make, task))
         task.waiting += 1
         try:
-            # Outside of a task asyncio.timeout cannot be used (see ``eager``).
-            await asyncio.wait((task.outcome,), timeout=max(0.0, seconds))
+            while not task.outcome.done():
+                if (left := until - time.monotonic()) <= 0:
+                    raise Overdue
+                # Outside of a task asyncio.timeout cannot be used (see ``eager``).
+                await asyncio.wait((task.outcome,), timeout=min(left, _WANTED_SECONDS))
+                if not task.outcome.done() and wanted is not None and not wanted():
+                    raise PeerGone("it closed the connection before it was verified")
         finally:
             task.waiting -= 1
-        if not task.outcome.done():
-            raise Overdue
         return task.outcome.result()
 
     async def _hash(self, key: FileKey, make: Hash, task: _Task) -> Digest | Exception:
@@ -128,14 +138,20 @@ class Hasher:
         return self._registered.remembered(key, keys) or self._strangers.remembered(key, keys)
 
     async def digest(
-        self, key: FileKey, make: Hash, registered: bool, seconds: float, keys: Collection[bytes] = ()
+        self,
+        key: FileKey,
+        make: Hash,
+        registered: bool,
+        seconds: float,
+        keys: Collection[bytes] = (),
+        wanted: Wanted | None = None,
     ) -> Digest:
         """See ``Lane.digest``. A file above the limit does not even wait for a thread."""
         if key.size > self._limit:
             raise FileTooLarge(f"{key.size} bytes; the daemon hashes up to {self._limit}")
         known = self.remembered(key, keys)
         lane = self._registered if registered else self._strangers
-        return known or await lane.digest(key, make, seconds, keys)
+        return known or await lane.digest(key, make, seconds, keys, wanted)
 
 
 def _run(make: Hash, limit: int, task: _Task, gentle: bool) -> Digest:

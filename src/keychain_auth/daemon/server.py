@@ -81,6 +81,7 @@ class Server:
         self._doorway = Doorway(_DOORWAY)
         self._later = Doorway(_LATER)
         self._excess: deque[Channel] = deque()
+        self._exceeded: set[int] = set()  # processes that had too many since the last sweep
         self._later_timer: asyncio.TimerHandle | None = None
         self._more_to_welcome = False
         self._accepting = False
@@ -146,15 +147,16 @@ class Server:
             self._sort(channel)
 
     def _sort(self, channel: Channel) -> None:
-        """To the doorway; but who was refused a moment ago, or has too many already, is answered later.
+        """To the doorway; but who was refused a moment ago, or again has too many, is answered later.
 
         Such a flood goes round as fast as it is answered: at once, it would keep the daemon and the machine busy.
         """
         pid, _ = channel.peer_credentials()
         if self._by_process[pid] >= self._limits.connections_per_process:
             self._excess.append(channel)
-            if len(self._excess) > _LATER:
-                self._turn_away(self._excess.popleft())
+            if pid not in self._exceeded or len(self._excess) > _LATER:
+                self._exceeded.add(pid)
+                self._turn_away(self._excess.pop())
         else:
             self._by_process[pid] += 1
             later = self._gate.is_known_stranger(pid) and not self._later.full
@@ -275,6 +277,7 @@ class Server:
         now = time.monotonic()
         for connection in list(self._connections):
             connection.expire(now)
+        self._exceeded.clear()
         if not self._doorway.full:
             self._accept_on(True)
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)

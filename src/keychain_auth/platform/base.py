@@ -101,6 +101,9 @@ class Peer(Protocol):
         None if there is no such file. Raises PeerGone.
         """
 
+    def is_connected(self) -> bool:
+        """Is the other end of the connection still open? A few microseconds."""
+
     def runs_same_file(self) -> bool | None:
         """Is its executable still the one of the first look? None if the process has ended. Cheap."""
 

@@ -68,6 +68,13 @@ class LinuxPeer:
         """Let go of the process."""
         self._process.close()
 
+    def is_connected(self) -> bool:
+        """See ``Peer.is_connected``."""
+        try:
+            return self._host.diagnosis.peer_inode(self._inode) != 0
+        except OSError:
+            return True
+
     def runs_same_file(self) -> bool | None:
         """See ``Peer.runs_same_file``. One stat(2), about a microsecond.
 
