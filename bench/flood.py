@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -18,10 +19,12 @@ from report import Row, number
 
 from support.signing import Publisher
 
-_SECONDS = 3.0  # of one measurement; a short run takes its own, shorter time
+_ROUNDS = 3
+_SECONDS = 1.0  # of one measurement; a short run takes its own, shorter time
 _GOAL_MS = 50.0  # what a flood may add to p99
 _GOAL_MIB = 8.0  # what a flood may leave in the daemon's memory
 _CLIENTS = ("open", "connect", "script")
+Waits = dict[str, Sample]
 _HONEST_SCRIPT = """
 import json, socket, sys, time
 path, line, seconds = sys.argv[1], open(sys.argv[2], "rb").read(), float(sys.argv[3])
@@ -58,25 +61,34 @@ _PYTHON = os.path.realpath("/usr/bin/python3")
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """For each flood: p99 of the honest clients beside it, and what it leaves in the daemon's memory."""
+    """For each flood: what it adds to p99 of the honest clients, round by round, and what it leaves in memory."""
     floods = Floods(lab)
-    alone = floods.waits()
+    alone: list[Waits] = []
+    beside: dict[str, list[Waits]] = {name: [] for name, _ in floods.all}
+    grown: dict[str, list[float]] = {name: [] for name, _ in floods.all}
+    for _ in range(_ROUNDS if lab.settings.rounds > 1 else 1):
+        alone.append(floods.waits())
+        for name, flood in floods.all:
+            before = lab.daemon.process.rss()
+            with flood():
+                beside[name].append(floods.waits())
+            grown[name].append((lab.daemon.process.rss() - before) / 2**20)
     for client in _CLIENTS:
-        yield Row(f"no flood, {client}: p99", [alone[client].p99_us / 1000], "ms", beside=_median(alone[client]))
-    for name, flood in floods.all:
-        before = lab.daemon.process.rss()
-        with flood():
-            waits = floods.waits()
+        ours = [waits[client] for waits in alone]
+        yield Row(f"no flood, {client}: p99", [wait.p99_us / 1000 for wait in ours], "ms", beside=_medians(ours))
+    for name, _ in floods.all:
         for client in _CLIENTS:
-            more = (waits[client].p99_us - alone[client].p99_us) / 1000
-            yield Row(f"{name}, {client}: more p99", [max(0.0, more)], "ms", _GOAL_MS, beside=_median(waits[client]))
-        grown = (lab.daemon.process.rss() - before) / 2**20
-        beside = f"{before / 2**20:.1f} MiB before"
-        yield Row(f"{name}: more memory", [max(0.0, grown)], "MiB", _GOAL_MIB, beside=beside)
+            ours = [waits[client] for waits in beside[name]]
+            more = [(wait.p99_us - quiet[client].p99_us) / 1000 for wait, quiet in zip(ours, alone, strict=True)]
+            yield Row(
+                f"{name}, {client}: more p99", [max(0.0, ms) for ms in more], "ms", _GOAL_MS, beside=_medians(ours)
+            )
+        yield Row(f"{name}: more memory", [max(0.0, size) for size in grown[name]], "MiB", _GOAL_MIB)
 
 
-def _median(wait: Sample) -> str:
-    return f"p50 {number(wait.p50_us / 1000)} ms, p99 {number(wait.p99_us / 1000)} ms"
+def _medians(waits: list[Sample]) -> str:
+    p50, p99 = (statistics.median(getattr(wait, field) / 1000 for wait in waits) for field in ("p50_us", "p99_us"))
+    return f"p50 {number(p50)} ms, p99 {number(p99)} ms"
 
 
 class Floods:
@@ -100,7 +112,7 @@ class Floods:
 
     # --- the honest --------------------------------------------------------------------------------
 
-    def waits(self) -> dict[str, Sample]:
+    def waits(self) -> Waits:
         """Each honest client once."""
         lab, seconds = self._lab, self._seconds
         script = [_PYTHON, self._script, lab.daemon.socket, self._request, str(seconds)]

@@ -62,6 +62,19 @@ def test_it_is_forgotten_soon_and_lets_go_of_the_process() -> None:
     asyncio.run(look())
 
 
+def test_whoever_was_refused_may_wait_for_a_second() -> None:
+    async def look() -> None:
+        strangers = Strangers(seconds=0.01)
+        strangers.refused(7)
+        assert 7 in strangers
+        assert 8 not in strangers
+        async with asyncio.timeout(10):
+            while 7 in strangers:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(look())
+
+
 def test_only_the_last_few_are_held() -> None:
     async def look() -> None:
         strangers = Strangers(seconds=60)

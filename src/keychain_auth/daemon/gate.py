@@ -151,6 +151,7 @@ class Gate:
 
     def _record(self, record: AuditRecord, path: str, why: str, mending: str = "") -> None:
         self.counts[record.reason or ""] += 1
+        self._strangers.refused(record.pid or 0)
         self._refusals.record(
             record, "refused", reason=record.reason, pid=record.pid, uid=record.uid, path=path, why=why, mend=mending
         )

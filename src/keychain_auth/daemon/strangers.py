@@ -37,6 +37,7 @@ class Strangers:
     def __init__(self, seconds: float = _SECONDS) -> None:
         self._seconds = seconds
         self._by_pid: dict[int, Stranger] = {}  # the oldest first
+        self._refused: set[int] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     def recall(self, pid: int, generation: int) -> Stranger | None:
@@ -59,8 +60,14 @@ class Strangers:
             self._sweep = loop.call_later(self._seconds, self._forget_old)
 
     def __contains__(self, pid: int) -> bool:
-        """Whether ``pid`` was a stranger within the last second or so; it may be another program by now."""
-        return pid in self._by_pid
+        """Whether ``pid`` was refused within the last second or so; it may be another program by now."""
+        return pid in self._refused
+
+    def refused(self, pid: int) -> None:
+        """Note that ``pid`` was refused, whatever the reason."""
+        self._refused.add(pid)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(self._seconds, self._forget_old)
 
     def holds(self, peer: Peer) -> bool:
         """Whether ``peer`` is this object's to close."""
@@ -77,6 +84,7 @@ class Strangers:
     def _forget_old(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweep = None
+        self._refused.clear()
         for pid, stranger in list(self._by_pid.items()):
             if stranger.until >= loop.time():
                 self._sweep = loop.call_at(stranger.until, self._forget_old)
