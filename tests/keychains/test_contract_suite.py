@@ -189,6 +189,15 @@ class Boundless(InMemory):
         return items
 
 
+class MergedAttributes(InMemory):
+    async def write(
+        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
+    ) -> None:
+        for target, value in entries:
+            old = self.items.get(self.key(service, target))
+            await super().write(service, [(target, value)], {**((old and old.attributes) or {}), **attributes})
+
+
 class ClosedIsEmpty(InMemory):
     def _open(self) -> None:
         if self.closed:
@@ -213,6 +222,7 @@ C = KeychainContract
         (NotTogether, C.test_writers_at_the_same_time_leave_whole_batches, ()),
         (AnyAttribute, C.test_every_attribute_asked_for_must_be_equal, ()),
         (Boundless, C.test_an_answer_that_grows_too_large_is_none, ()),
+        (MergedAttributes, C.test_any_order_of_operations_gives_what_a_dict_gives, ()),
         (ClosedIsEmpty, C.test_a_closed_keychain_fails_and_looks_not_empty, ()),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

@@ -16,20 +16,22 @@ class SecretServiceStore(Store):
     def open(self) -> SecretServiceKeychain:
         return SecretServiceKeychain(address=self._desktop.address, seconds=10)
 
-    def lock(self) -> None:
+    async def lock(self) -> None:
         self._desktop.lock()
 
-    def unlock(self) -> None:
+    async def unlock(self) -> None:
         self._desktop.unlock()
 
-    def take_away(self) -> None:
+    async def take_away(self) -> None:
         self._desktop.stop_keyring()
 
-    def bring_back(self) -> None:
+    async def bring_back(self) -> None:
         self._desktop.start_keyring()
 
 
 class TestSecretService(KeychainContract):
+    operations = 75  # gnome-keyring writes its whole file for each change
+
     @pytest.fixture
     def store(self, desktop: Desktop) -> SecretServiceStore:
         return SecretServiceStore(desktop)

@@ -166,6 +166,7 @@ def test_a_value_that_is_no_text_is_an_error_that_shows_nothing(desktop: Desktop
     with pytest.raises(KeychainError, match=r"'bin' in service 'svc' is not UTF-8") as caught:
         lab.read("bin")
     assert caught.value.__context__ is None
+    assert lab.keychain.health() == {"backend": "secret-service", "collection": "default", "state": "open"}
     assert lab.read("txt") == [Item("txt", "text")]
     lab.write({"bin": "now text"})
     assert lab.read("bin") == [Item("bin", "now text")]

@@ -22,7 +22,7 @@ class VaultStore(Store):
     def open(self) -> Vault:
         return open_at(self._folder)
 
-    def take_away(self) -> None:
+    async def take_away(self) -> None:
         raise CannotDo("an open vault holds its file: it cannot be taken away")
 
 

@@ -10,7 +10,8 @@ A backend's test module has a fixture ``store`` and a subclass; pytest finds the
         @pytest.fixture
         def store(self, tmp_path): return MyStore(tmp_path)
 
-``patience`` is how long, in seconds, an answer about a storage that is gone may take.
+``patience`` is how long, in seconds, an answer about a storage that is gone may take; ``operations`` how many the
+comparison with a dict makes.
 
 What it does not prove: durability over a power cut, and that two processes get along. That is different for each
 storage, and belongs to its own tests.
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
@@ -29,7 +31,7 @@ import pytest
 
 from keychain_auth.errors import AnswerExceedsLimit, KeychainError
 from keychain_auth.model import Item
-from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent, attempt
+from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent
 from keychain_auth.testing.store import Store
 
 
@@ -37,6 +39,7 @@ class KeychainContract:
     """Subclass it with a fixture ``store``."""
 
     patience = 10.0
+    operations = 150
 
     @pytest.fixture
     def lab(self, store: Store) -> Iterator[Lab]:
@@ -249,6 +252,34 @@ class KeychainContract:
         lab.delete("t", service="a")
         assert lab.services() == ["b", "c"]
 
+    def test_any_order_of_operations_gives_what_a_dict_gives(self, lab: Lab) -> None:
+        """Few names that begin with each other, so that they meet; the same order each time."""
+        names = ["a", "a:", "a:b", "A", "é", "\U0010ffff", "a\U0010ffff", "b"]
+        services = ["svc", "svc:a", "пароли"]
+        model: dict[tuple[str, str], Item] = {}
+        chance = random.Random(7)
+        for number in range(self.operations):
+            service = chance.choice(services)
+            some = chance.sample(names, chance.randint(1, 3))
+            asked = chance.choice([{}, {}, {"team": "x"}, {"team": "x", "environment": ""}])
+            here = {target: item for (where, target), item in model.items() if where == service}
+            fitting = {t: item for t, item in here.items() if asked.items() <= (item.attributes or {}).items()}
+            if number % 3 == 0:
+                lab.write({target: f"{number} {target}" for target in some}, service, **asked)
+                model.update({(service, t): Item(t, f"{number} {t}", asked or None) for t in some})
+            elif number % 7 == 1:
+                lab.delete(*some, service=service, **asked)
+                for target in set(some) & set(fitting):
+                    del model[service, target]
+            else:
+                assert lab.read(*some, service=service, **asked) == [fitting[t] for t in some if t in fitting]
+                under = [fitting[t] for t in sorted(fitting) if t.startswith(tuple(some))]
+                assert lab.prefix(*some, service=service, **asked) == under
+                assert lab.search(*some, service=service, **asked) == [
+                    Item(i.target, None, i.attributes) for i in under
+                ]
+        assert lab.services() == sorted({service for service, _ in model})
+
     # --- opening, locking, losing -----------------------------------------------------------------
 
     def test_what_was_written_is_there_when_it_is_opened_again(self, lab: Lab) -> None:
@@ -278,27 +309,27 @@ class KeychainContract:
 
     def test_a_locked_store_says_so_within_a_second(self, lab: Lab) -> None:
         lab.write({"a": SECRET})
-        attempt(lab.store.lock)
+        lab.attempt(lab.store.lock)
         for error, seconds in self._timed_failures(lab):
             assert error is not None
             assert error.reason == "keychain_locked"
             assert error.hint
             assert_silent(error)
             assert seconds < 1.0
-        lab.store.unlock()
+        lab.run(lab.store.unlock())
         assert lab.everything() == {"a": SECRET}
         lab.write({"a": "2"})
         assert lab.read("a") == [Item("a", "2")]
 
     def test_a_store_that_is_gone_says_so_and_is_picked_up_again(self, lab: Lab) -> None:
         lab.write({"a": SECRET})
-        attempt(lab.store.take_away)
+        lab.attempt(lab.store.take_away)
         for error, seconds in self._timed_failures(lab):
             assert error is not None
             assert error.reason == "internal_error"
             assert_silent(error)
             assert seconds < self.patience
-        lab.store.bring_back()
+        lab.run(lab.store.bring_back())
         assert lab.everything() == {"a": SECRET}
         lab.write({"a": "2"})
         assert lab.read("a") == [Item("a", "2")]

@@ -36,6 +36,13 @@ class Lab(NamedTuple):
     keychain: Keychain
     run: Callable[[Coroutine[Any, Any, Any]], Any]
 
+    def attempt(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do what a storage may be unable to do; skip the test with its reason then."""
+        try:
+            self.run(act())
+        except CannotDo as reason:
+            pytest.skip(str(reason))
+
     def write(self, entries: dict[str, str], service: str = SERVICE, **attributes: str) -> None:
         """Store."""
         self.run(self.keychain.write(service, list(entries.items()), attributes))
@@ -65,18 +72,10 @@ class Lab(NamedTuple):
         return {item.target: item.value for item in self.prefix("", service=service)}
 
 
-def attempt(act: Callable[[], None]) -> None:
-    """Do what a storage may be unable to do; skip the test with its reason then."""
-    try:
-        act()
-    except CannotDo as reason:
-        pytest.skip(str(reason))
-
-
 def assert_silent(error: BaseException) -> None:
     """Neither the error nor what it was raised from shows the value."""
     told = "".join(traceback.format_exception_only(error)) + repr(error.__context__) + repr(error.__cause__)
     assert SECRET not in told
 
 
-__all__ = ["DIFFICULT", "SECRET", "SERVICE", "VALUES", "Lab", "assert_silent", "attempt"]
+__all__ = ["DIFFICULT", "SECRET", "SERVICE", "VALUES", "Lab", "assert_silent"]

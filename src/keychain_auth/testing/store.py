@@ -22,18 +22,18 @@ class Store(Protocol):
         """A keychain on the storage, which holds what an earlier one left there."""
         ...
 
-    def lock(self) -> None:
+    async def lock(self) -> None:
         """Lock the storage as its user would. Raises CannotDo."""
         raise CannotDo("this storage cannot be locked while it is open")
 
-    def unlock(self) -> None:
+    async def unlock(self) -> None:
         """Undo ``lock``."""
 
-    def take_away(self) -> None:
+    async def take_away(self) -> None:
         """Make the storage unreachable, as a crash or a lost network would. Raises CannotDo."""
         raise CannotDo("this storage cannot be taken away while it is open")
 
-    def bring_back(self) -> None:
+    async def bring_back(self) -> None:
         """Undo ``take_away``."""
 
 

@@ -6,9 +6,9 @@ Contract: as ``keychain.base``, with these differences, which the Secret Service
 * What is durable, the service decides.
 * Attributes cannot be called ``service``, ``username``, ``account``, ``application`` or ``xdg:schema``.
 
-Operations are made one after the other. A read waits for ``seconds`` at most, also for those before it; a change that
-began is always awaited to its end, each step of which may take as long. After half a minute without any, the bus is
-left, so that no connection and no name is kept for nothing.
+Operations are made one after the other. What has not begun after ``seconds`` never begins, and a read is over by then;
+a change that began is always awaited to its end, each step of which may take as long. After half a minute without any,
+the bus is left, so that no connection and no name is kept for nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SecretServiceKeychain:
         self._collection = collection
         self._seconds = seconds
         self._worker = ThreadPoolExecutor(1, "secret-service")
-        self._tasks: set[asyncio.Future[None]] = set()  # the event loop itself holds them only weakly
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds them only weakly
         self._idle: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -110,25 +110,28 @@ class SecretServiceKeychain:
         self._worker.shutdown(wait=False)
 
     async def _look(self, work: Callable[[], T]) -> T:
-        """In time, or not at all: what has not begun by then never begins, and what has begun ends by itself."""
+        """In time, or not at all."""
         deadline = time.monotonic() + self._seconds
-        job = self._submitted(partial(self._store.within, deadline, work))
-        done = asyncio.wrap_future(job)
-        try:
-            await asyncio.wait({done}, timeout=self._seconds)
-            if job.cancel() and not done.done():
-                raise KeychainError("the Secret Service is busy with what was asked before")
-        except BaseException:
-            done.cancel()
-            raise
-        return await done
+        return await self._begun(self._submitted(partial(self._store.within, deadline, work)))
 
     async def _change(self, work: Callable[[], None]) -> None:
         """It is on record by now: it is made even if nobody waits for it any more."""
-        task = asyncio.wrap_future(self._submitted(work))
+        task = asyncio.ensure_future(self._begun(self._submitted(work)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
+
+    async def _begun(self, job: Future[T]) -> T:
+        """What has not begun in time never begins. What has begun ends by itself, and is awaited."""
+        done = asyncio.wrap_future(job)
+        try:
+            await asyncio.wait({done}, timeout=self._seconds)
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+        if job.cancel():
+            raise KeychainError("the Secret Service is busy with what was asked before")
+        return await done
 
     def _submitted(self, work: Callable[[], T]) -> Future[T]:
         if self._closed:

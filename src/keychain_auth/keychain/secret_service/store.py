@@ -149,8 +149,9 @@ class SecretStore:
                 self.state = "not reachable"
             except Locked:
                 problem = self._locked()
-            except KeychainError as error:
-                problem = error
+            except KeychainError:  # about what was asked, and it may name it: nothing for ``problem``
+                self.state, self.problem = "open", ""
+                raise
             except _NO_ANSWER:
                 self.disconnect()
                 problem = KeychainError("what is on the bus as the Secret Service does not answer like one")
