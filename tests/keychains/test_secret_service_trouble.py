@@ -21,13 +21,13 @@ from support.lines import until
 from support.secret_service import Desktop, missing
 from support.world import World
 
-SECONDS = 1.0
+SECONDS = 1.0  # of who does not wait for a hung service
 
 
 @pytest.fixture
 def lab(desktop: Desktop) -> Iterator[Lab]:
     with asyncio.Runner() as runner:
-        keychain = SecretServiceKeychain(address=desktop.address, seconds=SECONDS)
+        keychain = SecretServiceKeychain(address=desktop.address, seconds=20)
         yield Lab(SecretServiceStore(desktop), keychain, runner.run)
         runner.run(keychain.close())
 
@@ -96,7 +96,7 @@ def test_a_service_that_does_not_run_is_not_started(world: World) -> None:
     )
     desktop = Desktop(world, services=world.path("services"))
     desktop.stop_keyring()
-    keychain = SecretServiceKeychain(address=desktop.address, seconds=SECONDS)
+    keychain = SecretServiceKeychain(address=desktop.address, seconds=20)
     try:
         with asyncio.Runner() as runner:
             with pytest.raises(KeychainError, match="nobody is on the bus"):
@@ -114,21 +114,32 @@ def test_a_service_that_does_not_run_is_not_started(world: World) -> None:
 
 def test_a_hung_service_holds_nobody_longer_than_agreed(desktop: Desktop, lab: Lab) -> None:
     lab.write({"a": "1"})
+    keychain = SecretServiceKeychain(address=desktop.address, seconds=SECONDS)
 
     async def many(ask: Callable[[], Any]) -> list[Any]:
         return await asyncio.gather(*(ask() for _ in range(20)), return_exceptions=True)
 
-    with desktop.hung():
-        for ask in (
-            lambda: lab.keychain.read("svc", ["a"], {}),
-            lambda: lab.keychain.write("svc", [("a", SECRET)], {}),
-        ):
-            began = time.monotonic()
-            outcomes = lab.run(many(ask))
-            assert time.monotonic() - began < 3 * SECONDS  # not twenty times
-            assert {type(outcome) for outcome in outcomes} == {KeychainError}
-            assert any("did not answer in time" in str(outcome) for outcome in outcomes)
-            assert not any(SECRET in str(outcome) for outcome in outcomes)
+    def is_back() -> bool:
+        try:
+            return bool(lab.run(keychain.read("svc", ["a"], {})))
+        except KeychainError:  # it still works off what it was asked before
+            return False
+
+    try:
+        with desktop.hung():
+            for ask in (
+                lambda: keychain.read("svc", ["a"], {}),
+                lambda: keychain.write("svc", [("a", SECRET)], {}),
+            ):
+                began = time.monotonic()
+                outcomes = lab.run(many(ask))
+                assert time.monotonic() - began < 5 * SECONDS  # not twenty times
+                assert {type(outcome) for outcome in outcomes} == {KeychainError}
+                assert any("did not answer in time" in str(outcome) for outcome in outcomes)
+                assert not any(SECRET in str(outcome) for outcome in outcomes)
+        until(is_back, "the service is used again")
+    finally:
+        lab.run(keychain.close())
     assert lab.read("a") == [Item("a", "1")]
     lab.write({"a": "2"})
     assert lab.read("a") == [Item("a", "2")]

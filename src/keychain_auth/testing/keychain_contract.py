@@ -22,8 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -296,7 +295,7 @@ class KeychainContract:
         lab.write({"a": SECRET})
         lab.run(lab.keychain.close())
         lab.run(lab.keychain.close())
-        for error in self._failures(lab):
+        for error, _ in lab.failures():
             assert error is not None
 
     def test_health_is_for_machines_and_shows_no_name(self, lab: Lab) -> None:
@@ -310,7 +309,7 @@ class KeychainContract:
     def test_a_locked_store_says_so_within_a_second(self, lab: Lab) -> None:
         lab.write({"a": SECRET})
         lab.attempt(lab.store.lock)
-        for error, seconds in self._timed_failures(lab):
+        for error, seconds in lab.failures():
             assert error is not None
             assert error.reason == "keychain_locked"
             assert error.hint
@@ -324,7 +323,7 @@ class KeychainContract:
     def test_a_store_that_is_gone_says_so_and_is_picked_up_again(self, lab: Lab) -> None:
         lab.write({"a": SECRET})
         lab.attempt(lab.store.take_away)
-        for error, seconds in self._timed_failures(lab):
+        for error, seconds in lab.failures():
             assert error is not None
             assert error.reason == "internal_error"
             assert_silent(error)
@@ -333,31 +332,6 @@ class KeychainContract:
         assert lab.everything() == {"a": SECRET}
         lab.write({"a": "2"})
         assert lab.read("a") == [Item("a", "2")]
-
-    def _failures(self, lab: Lab) -> list[KeychainError | None]:
-        return [error for error, _ in self._timed_failures(lab)]
-
-    def _timed_failures(self, lab: Lab) -> list[tuple[KeychainError | None, float]]:
-        """What each operation says, and after how many seconds. None: it did not fail."""
-        keychain = lab.keychain
-        operations: Sequence[Callable[[], Coroutine[Any, Any, Any]]] = (
-            lambda: keychain.read(SERVICE, ["a"], {}),
-            lambda: keychain.read_prefix(SERVICE, [""], {}),
-            lambda: keychain.search(SERVICE, [], {}),
-            keychain.services,
-            lambda: keychain.write(SERVICE, [("a", f"{SECRET}, new")], {}),
-            lambda: keychain.delete(SERVICE, ["a"], {}),
-        )
-        found: list[tuple[KeychainError | None, float]] = []
-        for operation in operations:
-            began = time.monotonic()
-            try:
-                lab.run(operation())
-            except KeychainError as error:
-                found.append((error, time.monotonic() - began))
-            else:
-                found.append((None, time.monotonic() - began))
-        return found
 
 
 __all__ = ["KeychainContract"]

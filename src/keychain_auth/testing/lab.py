@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 
+from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.model import Item
 from keychain_auth.testing.store import CannotDo, Store
@@ -70,6 +72,28 @@ class Lab(NamedTuple):
     def everything(self, service: str = SERVICE) -> dict[str, str | None]:
         """All targets and values of a service."""
         return {item.target: item.value for item in self.prefix("", service=service)}
+
+    def failures(self) -> list[tuple[KeychainError | None, float]]:
+        """What each operation says, and after how many seconds. None: it did not fail."""
+        keychain = self.keychain
+        operations: Sequence[Callable[[], Coroutine[Any, Any, Any]]] = (
+            lambda: keychain.read(SERVICE, ["a"], {}),
+            lambda: keychain.read_prefix(SERVICE, [""], {}),
+            lambda: keychain.search(SERVICE, [], {}),
+            keychain.services,
+            lambda: keychain.write(SERVICE, [("a", f"{SECRET}, new")], {}),
+            lambda: keychain.delete(SERVICE, ["a"], {}),
+        )
+        found: list[tuple[KeychainError | None, float]] = []
+        for operation in operations:
+            began = time.monotonic()
+            problem = None
+            try:
+                self.run(operation())
+            except KeychainError as error:
+                problem = error
+            found.append((problem, time.monotonic() - began))
+        return found
 
 
 def assert_silent(error: BaseException) -> None:
