@@ -115,6 +115,14 @@ def test_expected_open_in_strict_mode_a_copy_in_flight(world: World) -> None:
     assert won(land(attacker))
 
 
+def test_expected_open_in_strict_mode_a_holder_that_nobody_may_look_at(world: World) -> None:
+    """A process that made itself non-dumpable shows its descriptors to root alone."""
+    program = build_asker(world, strict=True)
+    daemon = start(world)
+    with stopped_again_and_again(daemon):
+        assert race(world, world.socket, program, 50, "hidden", "--close-range")[0] > 0
+
+
 def test_a_service_for_system_programs_refuses_one_of_the_user(world: World, trusted: str) -> None:
     """A file that its user can write can be changed behind a remembered hash (docs/threat-model.md)."""
     daemon = start(world, trusted)

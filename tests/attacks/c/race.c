@@ -1,9 +1,9 @@
 /* Connect under a pid that then becomes the trusted program, again and again.
  *
- * Usage: race SOCKET REQUEST TRUSTED TRIES self|child [OPTION of TRUSTED]
+ * Usage: race SOCKET REQUEST TRUSTED TRIES self|child|hidden [OPTION of TRUSTED]
  *   A child connects with an inheritable descriptor and becomes TRUSTED; we hold a copy of it and read what is answered.
  *   self: the child writes the request before it becomes TRUSTED, so that we only read.
- *   child: we write it, once the child is TRUSTED.
+ *   child: we write it, once the child is TRUSTED. hidden: as self, and nobody but root may look into us.
  *   Prints each different answer once ("answer LINE"), and at the end "won N of M".
  */
 #define _GNU_SOURCE
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -31,11 +32,13 @@ int main(int count, char **words) {
     if (count < 6) return 2;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strncpy(address.sun_path, words[1], sizeof address.sun_path - 1);
-    int tries = atoi(words[4]), self = !strcmp(words[5], "self"), won = 0;
+    int tries = atoi(words[4]), hidden = !strcmp(words[5], "hidden"), won = 0;
+    int self = hidden || !strcmp(words[5], "self");
     static char answer[4096], seen[4096];
     char request[1024];
     int length = snprintf(request, sizeof request, "%s\n", words[2]);
     signal(SIGPIPE, SIG_IGN);
+    if (hidden) prctl(PR_SET_DUMPABLE, 0); /* an exec takes that back, for the child */
     for (int at = 0; at < tries; at++) {
         int fd = socket(AF_UNIX, SOCK_STREAM, 0), input[2];
         if (fd < 0 || pipe(input)) return 3;
