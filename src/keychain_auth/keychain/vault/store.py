@@ -63,8 +63,14 @@ _ALL = "SELECT id, name, CASE WHEN length(value) <= ? THEN value END, generation
 _PAST = "SELECT name, value, generation FROM history WHERE id = ? ORDER BY generation DESC"
 
 
-def failure(error: sqlite3.Error, doing: str, path: str) -> KeychainError:
+# A message that quotes a damaged schema need not be UTF-8, and then the module fails to say what SQLite said.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
+def failure(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: str) -> KeychainError:
     """``error`` as one of ours: ``cannot <doing> <path>: <cause>``."""
+    if isinstance(error, UnicodeDecodeError):
+        return VaultDamaged(f"{path} is damaged (its tables have no readable names)")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
     if code & _PRIMARY in _DAMAGED:
@@ -105,8 +111,8 @@ class Reader:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise failure(error, doing, self._path) from error
+        except _ERRORS as error:
+            raise failure(error, doing, self._path) from None
 
     def ask(self, sql: str) -> list[tuple[object, ...]]:
         """All rows of a query. Raises KeychainError."""
@@ -323,9 +329,9 @@ class Writer:
             sealed = (codec or self._codec).seal_state(state)
             db.execute("UPDATE meta SET value = ? WHERE name = 'state'", (sealed,))
             db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             self._undo()
-            raise failure(error, "write", self._path) from error
+            raise failure(error, "write", self._path) from None
         except BaseException:
             self._undo()
             raise
