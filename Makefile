@@ -4,6 +4,7 @@
 #   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
 #   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
+#   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
@@ -22,7 +23,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: demo test lint bench honest fuzz venv system clean moved
+.PHONY: demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -46,6 +47,10 @@ honest: venv
 # Goes on for MINUTES with what `make test` does for seconds; finds are written to build/fuzz.
 fuzz: venv
 	@$(PY) tests/fuzz/run.py --minutes $(or $(MINUTES),60) $(ARGS)
+
+# Load under bad weather, every answer checked: MINUTES of it. Figures in build/soak.json.
+soak: venv
+	@$(PY) tests/soak/run.py --minutes $(or $(MINUTES),30) $(ARGS)
 
 venv: $(STAMP)
 

@@ -273,7 +273,8 @@ def _json(line: bytes) -> object:
 
 def closes_connection(response: Mapping[str, object]) -> bool:
     """Will the daemon close, or may it, after this answer? Then the next request needs a new connection."""
-    return response["status"] != "success" and response.get("reason") in _CLOSING
+    reason = response.get("reason")
+    return response["status"] != "success" and isinstance(reason, str) and reason in _CLOSING
 
 
 def successful(response: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 from typing import NamedTuple
 
 _MOUNTINFO_BYTES = 4 * 1024 * 1024
@@ -38,6 +39,7 @@ class MountTable:
         self._changes = select.poll()
         self._changes.register(self._descriptor, select.POLLPRI)
         self._mounts: dict[int, Mount] = {}
+        self._one_at_a_time = threading.Lock()
 
     def close(self) -> None:
         """Close the table's descriptor."""
@@ -45,9 +47,10 @@ class MountTable:
 
     def mount(self, mount_id: int) -> Mount:
         """The mount with this id, or UNKNOWN for one outside of this namespace."""
-        if self._changes.poll(0) or mount_id not in self._mounts:
-            self._mounts = read_mounts(self._descriptor)
-        return self._mounts.get(mount_id, UNKNOWN)
+        with self._one_at_a_time:  # a poll object refuses to be asked by two threads at once
+            if self._changes.poll(0) or mount_id not in self._mounts:
+                self._mounts = read_mounts(self._descriptor)
+            return self._mounts.get(mount_id, UNKNOWN)
 
     def filesystem_of(self, mount_id: int) -> str:
         """The type ("ext4", "fuse.sshfs", …), or "unknown" for a mount outside of this namespace."""
