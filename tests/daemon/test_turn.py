@@ -28,6 +28,9 @@ class Scene:
     def error(self, event: str, **fields: object) -> None:
         self.events.append("journal")
 
+    def info(self, event: str, **fields: object) -> None:
+        self.events.append(f"journal: {event}")
+
     def connection(self, name: str, look: str = "process") -> Connection:
         return Connection(self, name, look)
 
@@ -166,3 +169,17 @@ def test_nothing_leaves_that_could_not_be_recorded() -> None:
     assert scene.events[-3:] == ["journal"] + [
         f'send {name} {{"type":"RESPONSE","status":"error","reason":"audit_unavailable"}}' for name in "ab"
     ]
+
+
+def test_a_log_that_stays_unwritable_is_complained_of_once() -> None:
+    scene = Scene()
+    scene.full = True
+    for _ in range(3):
+        scene.serve(scene.connection("a"))
+    assert scene.events.count("journal") == 1
+    scene.full = False
+    scene.serve(scene.connection("a"))
+    assert scene.events.count("journal: the audit log can be written again") == 1
+    scene.full = True
+    scene.serve(scene.connection("a"))
+    assert scene.events.count("journal") == 2

@@ -56,6 +56,7 @@ class Turn:
         self._under_way = False
         self._records: list[AuditRecord | bytes] = []
         self._sync = False
+        self._unwritable = False
         self.received: list[tuple[Participant, bytes, int | None]] = []
         self.answers: list[tuple[Participant, list[bytes]]] = []
         self.looks: dict[str, str] = {}
@@ -130,9 +131,14 @@ class Turn:
         try:
             self._audit.append(records, sync=sync)
         except AuditError as error:
-            self._journal.error("the audit log cannot be written: nothing is given out", why=error)
+            if not self._unwritable:  # said once, not for each turn: the disk of the journal may be the same
+                self._journal.error("the audit log cannot be written: nothing is given out", why=error)
+            self._unwritable = True
             unavailable = encode_reason(AUDIT_UNAVAILABLE)
             for _, lines in self.answers:
                 lines[:] = [unavailable] * len(lines)
             return False
+        if self._unwritable:
+            self._unwritable = False
+            self._journal.info("the audit log can be written again")
         return True
