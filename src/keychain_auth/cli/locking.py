@@ -17,13 +17,14 @@ from keychain_auth.client import admin, passphrase
 from keychain_auth.errors import EXIT_LOCKED
 
 _SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
-_KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service")
+_KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service", "wsl")
 _MEANS = {
     "keyfile": "vault.key",
     "passphrase": "what you know",
     "recovery": "the code on paper",
     "tpm2": "this machine's TPM",
     "secret_service": "an item in your keyring",
+    "wsl": "a program on the Windows side",
 }
 
 

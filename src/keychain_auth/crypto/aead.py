@@ -71,3 +71,12 @@ class Aead:
             return self._cipher.decrypt(blob[1:_NONCE_END], blob[_NONCE_END:], context)
         except InvalidTag:
             raise NotAuthentic from None
+
+
+def scrub_stack() -> None:
+    """Overwrite what the last use of a key left on this thread's stack.
+
+    OpenSSL expands an AES key there, and the rounds of it stay until something else needs the space: on an idle thread,
+    for ever. So the thread does the same once more, with a key that is none.
+    """
+    Aead(bytes(KEY_BYTES)).seal(b"", b"")

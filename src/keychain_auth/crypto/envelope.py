@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from keychain_auth.crypto.aead import Aead
+from keychain_auth.crypto.aead import Aead, scrub_stack
 from keychain_auth.crypto.kdf import joined, wipe
 
 Params = Mapping[str, str]
@@ -72,12 +72,18 @@ class Place(NamedTuple):
 
 def wrap(kek: Key, key: bytes | memoryview, place: Place) -> bytes:
     """``key`` encrypted for this place."""
-    return Aead(kek).seal(key, place.context())
+    try:
+        return Aead(kek).seal(key, place.context())
+    finally:
+        scrub_stack()
 
 
 def unwrap_into(kek: Key, wrapped: bytes, place: Place, into: memoryview) -> None:
     """The key in the envelope ``wrapped``, into 32 bytes of memory. Raises NotAuthentic; then they are zero."""
-    Aead(kek).open_into(wrapped, place.context(), into)
+    try:
+        Aead(kek).open_into(wrapped, place.context(), into)
+    finally:
+        scrub_stack()
 
 
 def discard(kek: Key) -> None:

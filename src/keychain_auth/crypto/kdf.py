@@ -54,6 +54,15 @@ def fingerprint(key: bytes | bytearray, message: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(message, key=key, digest_size=32).digest(), "big")
 
 
+def random_key() -> bytearray:
+    """32 random bytes in a buffer that can be wiped; ``os.urandom`` would leave a copy that cannot."""
+    key = bytearray(32)
+    with open("/dev/urandom", "rb", buffering=0) as source:
+        if source.readinto(key) != len(key):
+            raise OSError("the system's random numbers end")
+    return key
+
+
 def wipe(buffer: bytearray | memoryview) -> None:
     """Overwrite ``buffer`` with zeros, in place."""
     buffer[:] = bytes(len(buffer))

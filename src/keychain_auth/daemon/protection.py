@@ -13,14 +13,15 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.errors import KeychainAuthError, UsageError, VaultKeyMissing
 from keychain_auth.keychain.vault import peek_slots
-from keychain_auth.protectors import keyfile, passphrase, recovery, tpm2
+from keychain_auth.protectors import keyfile, passphrase, recovery, tpm2, wsl
 from keychain_auth.protectors.keyfile import KeyFile
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.tpm2 import Tpm2
+from keychain_auth.protectors.wsl import WslHelper
 
 SECRET_SERVICE = "secret_service"  # noqa: S105 - the kind; its module is loaded only where it is used
-KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND, SECRET_SERVICE)
+KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND, SECRET_SERVICE, wsl.KIND)
 """What ``protect add`` takes."""
 
 
@@ -42,7 +43,8 @@ class Protection:
         except KeychainAuthError:
             kinds = set()  # whoever opens it will say what is wrong
         keyring = [self._keyring()] if SECRET_SERVICE in kinds else []
-        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm), *keyring]
+        helper = WslHelper(self._settings.wsl_helper)
+        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm), *keyring, helper]
 
     def answers(self, words: str) -> list[Protector]:
         """What ``words`` can be the answer to. Raises UsageError if to nothing."""

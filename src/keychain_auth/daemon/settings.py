@@ -19,6 +19,7 @@ idle_seconds = 0.0               # lock the vault after this time without use; 0
 absolute_seconds = 0.0           # lock it after this time, used or not; 0: never
 passphrase_seconds = 0.5         # what one attempt at a passphrase costs, where the passphrase is set
 tpm = ""                         # the TPM, as tss2-tcti(7) has it: "device:/dev/tpmrm0"
+wsl_helper = ""                  # on WSL: the program on the Windows side that keeps a key (absolute path)
 
 [keychains]                      # docs/keychains.md
 default = "vault"
@@ -28,6 +29,7 @@ routes = { "desktop-*" = "secret-service" }
 from __future__ import annotations
 
 import math
+import os
 
 import msgspec
 
@@ -56,12 +58,13 @@ class HistorySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When the vault locks itself, in seconds (0: never); what one attempt at a new passphrase shall cost; where the
-    TPM is (tss2-tcti(7); empty: the usual device)."""
+    TPM is (tss2-tcti(7); empty: the usual device); the Windows helper of ``protectors.wsl``, an absolute path."""
 
     idle_seconds: float = 0.0
     absolute_seconds: float = 0.0
     passphrase_seconds: float = 0.5
     tpm: str = ""
+    wsl_helper: str = ""
 
 
 class KeychainsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +126,8 @@ def _require_positive(settings: Settings) -> None:
     for name, number in msgspec.structs.asdict(settings.lock).items():
         if not isinstance(number, str) and not 0 <= number < 1e9:
             raise ValueError(f"lock.{name} must be 0 or greater")
+    if settings.lock.wsl_helper and not os.path.isabs(settings.lock.wsl_helper):
+        raise ValueError("lock.wsl_helper must be an absolute path")
 
 
 def _require_known(keychains: KeychainsSettings) -> None:

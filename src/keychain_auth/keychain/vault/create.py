@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import msgspec
 
 from keychain_auth import files
-from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Place, Protector, discard, wrap
+from keychain_auth.crypto.kdf import random_key, wipe
 from keychain_auth.errors import VaultError
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.store import connect, failure
@@ -101,7 +101,7 @@ def adopt(path: str) -> None:
 def _build(new: str, protectors: Sequence[Protector]) -> None:
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.PRIVATE_FILE))
     vault_id = secrets.token_bytes(VAULT_ID_BYTES)
-    vault_key = secrets.token_bytes(KEY_BYTES)
+    vault_key = random_key()
     codec = layout.Codec(vault_key, vault_id)
     with contextlib.closing(connect(new, "mode=rw")) as db:
         db.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
@@ -116,10 +116,12 @@ def _build(new: str, protectors: Sequence[Protector]) -> None:
         for slot, protector in enumerate(protectors, start=1):
             params, kek = protector.create()
             stored = msgspec.json.encode(params)
-            wrapped = wrap(kek, vault_key, Place(vault_id, slot, protector.kind, stored))
+            wrapped = wrap(kek, memoryview(vault_key), Place(vault_id, slot, protector.kind, stored))
             row = (slot, protector.kind, stored.decode(), wrapped)
             db.execute("INSERT INTO slots VALUES (?, ?, ?, ?)", row)
             discard(kek)
+        wipe(vault_key)
+        codec.wipe()
         db.execute("COMMIT")
     # Closing the last connection moves the log into the file and deletes it, but reports no failure to do so.
     if _length(new + "-wal") > 0:

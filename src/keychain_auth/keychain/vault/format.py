@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from keychain_auth.crypto.aead import KEY_BYTES, Aead, NotAuthentic
+from keychain_auth.crypto.aead import KEY_BYTES, Aead, NotAuthentic, scrub_stack
 from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey_into, wipe
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
@@ -163,6 +163,7 @@ class Codec:
         """Overwrite the keys. Nothing can be looked up or counted with this object afterwards."""
         for buffer in self._keys.values():
             wipe(buffer)
+        scrub_stack()
 
     def row_id(self, service: str, target: str) -> bytes:
         """32 bytes that name this target of this service. Raises UnicodeEncodeError."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Protector, discard
-from keychain_auth.crypto.kdf import wipe
+from keychain_auth.crypto.kdf import random_key, wipe
 from keychain_auth.errors import KeychainError, UsageError, VaultKeyMissing, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault.create import mark
 from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_SLOTS, Codec, SlotRow
@@ -117,7 +116,7 @@ class Keys:
         async def change() -> None:
             if vault.slots != before:
                 raise UsageError("the key slots changed meanwhile; nothing was done", hint="keychain-auth rekey")
-            fresh = bytearray(secrets.token_bytes(KEY_BYTES))
+            fresh = random_key()
             codec = Codec(fresh, vault._vault_id)
             slots = [each.sealed(memoryview(fresh), vault._vault_id, number) for number, each in plan.items()]
             own = {OWN_SLOTS: record_of(slots).encode(), OWN_AUDIT_KEY: vault.audit_key().hex().encode()}

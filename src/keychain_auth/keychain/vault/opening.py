@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from keychain_auth import files
-from keychain_auth.crypto.aead import KEY_BYTES
+from keychain_auth.crypto.aead import KEY_BYTES, scrub_stack
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.crypto.kdf import wipe
 from keychain_auth.errors import KeychainError, NotFound, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
@@ -90,6 +90,7 @@ def open_vault(
             undo.callback(worker.shutdown)
             worker.submit(writer.open).result()
             worker.submit(writer.prepare, version).result()
+            scrub_stack()  # this thread may be idle from now on
         undo.pop_all()
     return Vault(
         path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,

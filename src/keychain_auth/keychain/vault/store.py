@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from keychain_auth.crypto.aead import scrub_stack
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
 from keychain_auth.keychain.vault import rekey
 from keychain_auth.keychain.vault.format import (
@@ -279,7 +280,8 @@ class Writer:
             self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Disconnect; as the last connection this also empties the write-ahead log."""
+        """Disconnect; as the last connection this also empties the write-ahead log. The thread's last act."""
+        scrub_stack()
         db, self._db = self._db, None
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
