@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,29 @@ def test_the_oldest_go_first_beyond_1000() -> None:
     assert len(queue) == KEPT
     assert queue[0] == entry(1)
     assert queue[-1] == entry(5000)
+
+
+def test_the_oldest_go_first_beyond_5_mib() -> None:
+    """A thousand programs in folders with control characters for names are 50 MB of JSON, rewritten again and again."""
+    evil = [
+        PendingEntry("/" + "\u0001" * 4000, f"sha256:{number:064x}", "\u0001" * 4096, stamp(NOW), "u", number)
+        for number in range(KEPT)
+    ]
+    assert len(encode_queue(evil)) > 45 * 1024 * 1024
+    queue = merge(evil, [entry(5000)], NOW)
+    assert len(encode_queue(queue)) < 5.2 * 1024 * 1024
+    assert queue == [*evil[-len(queue) + 1 :], entry(5000)]
+    plain = [
+        PendingEntry(f"/usr/bin/{number}", f"sha256:{number:064x}", "x" * 4096, stamp(NOW), "u", number)
+        for number in range(KEPT)
+    ]
+    assert merge(plain, [], NOW) == plain
+
+
+def test_the_file_is_for_people_too() -> None:
+    python = PendingProgram("/usr/bin/python3.11", "sha256:" + "c" * 64)
+    for queue in ([], [entry(1)], [entry(1), entry(2, interpreter=python)]):
+        assert encode_queue(queue) == msgspec.json.format(msgspec.json.encode(queue), indent=2) + b"\n"
 
 
 @given(st.text(max_size=3000))

@@ -1,9 +1,9 @@
 """pending.json on disk: the daemon adds to it, the command line takes from it.
 
 A flood costs little: requests are gathered, one write is under way at a time, and the writes that a flood causes are
-at least a quarter of a second apart. A program that is in the file already causes a write only to renew its time, at
-most once a minute. A program that was not in it is there before its refusal is sent, so that ``list-pending``
-right after a refusal shows it.
+at least a quarter of a second apart, and five times as long as the last one took. A program that is in the file already
+causes a write only to renew its time, at most once a minute. A program that was not in it is there before its refusal
+is sent, so that ``list-pending`` right after a refusal shows it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from keychain_auth.policy.pending import NotAQueue, PendingEntry, decode_queue, 
 
 T = TypeVar("T")
 _APART_SECONDS = 0.25
+_TIMES_AS_LONG = 5  # a long queue is rewritten for a sixth of the time at most
 _RENEW_SECONDS = 60.0
 _Key = tuple[str, str, str]
 
@@ -55,6 +56,7 @@ class PendingFile:
         self._version: tuple[int, int] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._last_write = -_APART_SECONDS
+        self._apart = _APART_SECONDS
 
     async def add(self, entry: PendingEntry) -> None:
         """Queue ``entry``; returns when it is in the file (or could not be written, which the journal says)."""
@@ -87,7 +89,7 @@ class PendingFile:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.sleep(max(0.0, self._last_write + _APART_SECONDS - loop.time()))
+            await asyncio.sleep(max(0.0, self._last_write + self._apart - loop.time()))
             fresh, self._fresh = self._fresh, {}
             self._last_write = loop.time()
             try:
@@ -95,6 +97,7 @@ class PendingFile:
             except (OSError, ValueError, UnsafeFile) as error:
                 self._journal.error("the pending queue cannot be written", path=self.path, why=error)
                 return
+            self._apart = max(_APART_SECONDS, _TIMES_AS_LONG * (loop.time() - self._last_write))
             long_ago = -_RENEW_SECONDS
             self._written = {
                 key: self._last_write if key in fresh else self._written.get(key, long_ago) for key in kept

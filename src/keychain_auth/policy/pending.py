@@ -1,8 +1,9 @@
 """Who asked and was not known: the rules of the pending queue. Pure: the clock is an argument.
 
 Contract (protocol, section "Files"): one entry for each program (for a script: for each pair of interpreter and
-script), gone after 24 hours, at most 1,000 kept, the oldest out first. Command lines can carry secrets: they are cut
-at 4 KiB, and the file that holds them is 0600.
+script), gone after 24 hours, at most 1,000 and 5 MiB kept, the oldest out first (names full of control characters
+would else make 50 MB of it). Command lines can carry secrets: they are cut at 4 KiB, and the file that holds them is
+0600.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from keychain_auth.model import Identity, Program
 
 KEPT = 1000
+KEPT_BYTES = 5 * 1024 * 1024
 LIFETIME = timedelta(hours=24)
 COMMAND_LINE_BYTES = 4096
 
@@ -77,14 +79,20 @@ def pending_entry(identity: Identity, command_line: str, user: str, now: datetim
 
 
 def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
-    """The queue after ``fresh`` requests: one for each key, expired ones gone, the newest 1,000, oldest first."""
+    """The queue after ``fresh`` requests, the oldest first: one for each key, expired ones gone, the newest 1,000 of
+    them that fit into 5 MiB."""
     by_key: dict[tuple[str, str, str], PendingEntry] = {}
     for entry in (*queue, *fresh):
         by_key.pop(entry.key, None)  # asked again: it moves to the young end
         by_key[entry.key] = entry
     oldest = stamp(now - LIFETIME)
-    alive = [entry for entry in by_key.values() if entry.timestamp > oldest]
-    return alive[-KEPT:]
+    alive = [entry for entry in by_key.values() if entry.timestamp > oldest][-KEPT:]
+    room = KEPT_BYTES
+    for at in range(len(alive) - 1, -1, -1):
+        room -= len(_encode(alive[at]))
+        if room < 0:
+            return alive[at + 1 :]
+    return alive
 
 
 def stamp(moment: datetime) -> str:
@@ -103,6 +111,7 @@ def cut(command_line: str) -> str:
 
 
 _decode = msgspec.json.Decoder(list[PendingEntry]).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def decode_queue(content: bytes) -> list[PendingEntry]:
@@ -114,8 +123,13 @@ def decode_queue(content: bytes) -> list[PendingEntry]:
 
 
 def encode_queue(queue: list[PendingEntry]) -> bytes:
-    """The bytes of pending.json, readable by people."""
-    return msgspec.json.format(msgspec.json.encode(queue), indent=2) + b"\n"
+    """The bytes of pending.json, readable by people.
+
+    Entry by entry: one call for megabytes would hold the interpreter's lock, and so the event loop, all the while.
+    """
+    entries = (msgspec.json.format(_encode(entry), indent=2).replace(b"\n", b"\n  ") for entry in queue)
+    inside = b",".join(b"\n  " + entry for entry in entries)
+    return b"[" + inside + (b"\n]\n" if inside else b"]\n")
 
 
 def find(queue: list[PendingEntry], wanted: str) -> list[PendingEntry]:
