@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from daemon.requests import SUCCESS, failed, read, request, results, write
+from daemon.requests import PENDING, SUCCESS, failed, read, request, results, write
 from support.daemon import Daemon
+from support.lines import until
 from support.secret_service import Desktop
 from support.talker import Talker
 from support.world import World
@@ -160,6 +161,37 @@ def test_a_service_moves_into_the_vault(desktop: Desktop, world: World) -> None:
         ("admin_migrate_remove", ["a", "b"], "from secret-service to vault"),
     ]
     world.assert_nowhere(SECRET)
+
+
+def test_a_migration_that_was_killed_is_finished_by_the_next(desktop: Desktop, world: World) -> None:
+    world.write_settings(SETTINGS)
+    daemon = start(desktop)
+    names = {f"key {number:03}": f"value {number}" for number in range(75)}
+    assert talker(world).ask(write(names, attributes={"team": "x"})) == SUCCESS
+    words = ("migrate", "aws", "--from", "vault", "--to", "secret-service")
+    command = world.spawn([world.python, "-m", "keychain_auth.cli.main", *words], env=desktop.env)
+    until(lambda: sum(line["action"] == "admin_migrate" for line in world.audit()) == 2, "the second step has begun")
+    daemon.kill()
+    assert command.wait() == 1
+    assert b"read back what the command changes" in command.err.text().encode()
+    start(desktop)
+    told = world.cli_json(*words)
+    assert len(told["copied"]) + len(told["alike"]) == 75
+    assert 50 <= len(told["alike"]) < 75
+    assert len(desktop.items()) == 75
+    assert desktop.lookup("service", "aws", "username", "key 074", "team", "x") == "value 74"
+    assert world.cli_json(*words)["copied"] == []
+    assert len(world.cli_json("list-secrets", "aws")) == 75  # nothing was removed
+
+
+def test_expected_open_what_lies_in_the_desktop_is_everybodys(desktop: Desktop, routed: World) -> None:
+    """A program that no entry knows: the daemon refuses it, the Secret Service does not."""
+    assert talker(routed).ask(write({"key": SECRET}, "desk")) == SUCCESS
+    stranger = routed.talker(routed.build_client("stranger", "other"))
+    assert stranger.ask(read("key", service="desk"))["reason"] == PENDING
+    assert desktop.lookup("service", "desk", "username", "key") == SECRET
+    lines = [line for line in routed.audit() if line["result"] == "GRANTED" and line["action"] == "read"]
+    assert lines == []
 
 
 def test_a_migration_of_a_locked_collection_says_so(desktop: Desktop, routed: World) -> None:
