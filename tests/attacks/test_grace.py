@@ -46,6 +46,8 @@ def test_an_open_connection_of_the_version_before_stays_until_its_moment(world: 
     upgraded(world, program)
     assert won(talker.ask(ASK))
     assert won(talker.reconnect().ask(ASK))  # a new connection of the process that runs the removed file
+    [connect] = [line for line in world.audit() if "the version before" in (line.get("detail") or "")]
+    assert (connect["action"], connect["result"]) == ("connect", "GRANTED")
     assert won(world.talker(program).ask(ASK))  # the new version
     end_grace(world, program)
     assert talker.ask(ASK)["status"] == "denied"

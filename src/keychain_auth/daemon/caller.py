@@ -18,7 +18,7 @@ from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry
 from keychain_auth.policy.match import match
-from keychain_auth.policy.pending import PendingEntry, pending_entry
+from keychain_auth.policy.pending import PendingEntry, pending_entry, stamp
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
 _TEMPLATES = 64
@@ -74,8 +74,10 @@ class Caller:
         if entry.no_rollback and signature is not None and signature.build is not None:
             await self._builds.record(entry.program.path, signature.key, signature.build)
 
-    def signed_by(self, entry: Entry) -> str | None:
-        """Whose signature the entry rests on, for the record; None if on nobody's."""
+    def basis(self, entry: Entry) -> str | None:
+        """What the entry rests on beside its hash, for the record: a signature, or the time after an upgrade."""
+        if entry.until is not None:
+            return f"the version before an upgrade, until {stamp(datetime.fromtimestamp(entry.until, UTC))}"
         signature = self.identity.signature
         if signature is None or entry.signer != signature.key:
             return None

@@ -105,7 +105,7 @@ class Gate:
             return refused
         try:
             await caller.remember_build(entry)
-            self._turn.record(caller.record("connect", "GRANTED", detail=caller.signed_by(entry)))
+            self._turn.record(caller.record("connect", "GRANTED", detail=caller.basis(entry)))
         except OSError as error:
             return self._forgetful(caller, error)
         except AuditError:
