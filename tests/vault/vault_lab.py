@@ -26,9 +26,10 @@ def open_at(folder: Path) -> Vault:
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Drive a coroutine as the request path does: one ``send(None)``. Suspending is a failure."""
+    """Drive a coroutine to its end. Waiting for something is a failure; letting others have their turn is not."""
     try:
-        coroutine.send(None)
+        while coroutine.send(None) is None:  # asyncio.sleep(0), the only thing that yields None
+            pass
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     coroutine.close()

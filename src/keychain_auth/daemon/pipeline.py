@@ -12,6 +12,7 @@ Contract:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -40,6 +41,9 @@ from keychain_auth.wire.messages import (
 # Of a refused request not every name is kept: who is refused must not be able to fill the log, and so end its history.
 _REFUSED_TARGETS = 20
 _CHANGES = frozenset(("write", "delete"))
+# What one pass of the event loop does of a long answer, in items (about 0.1 ms), and in names of one record.
+_AT_ONCE = 64
+_RECORDED_AT_ONCE = 1000
 
 
 class Pipeline:
@@ -78,7 +82,7 @@ class Pipeline:
         decision = decide(entry, request)
         if isinstance(decision, Denial):
             return self._denied(caller, request, decision)
-        if request.action == "read" and request.match == "exact":
+        if request.action == "read" and request.match == "exact" and len(request.targets) <= _AT_ONCE:
             return self._read(caller, request, entry)
         return self._carry_out(caller, request, entry)
 
@@ -100,6 +104,8 @@ class Pipeline:
             if request.action != "check":
                 self._require_open()
             found = await self._look(request, entry)
+            if len(found) > _AT_ONCE and request.action not in _CHANGES:
+                return Reply(await self._tell_at_length(caller, request, found))
             record = caller.granted(request.action, request.service, _touched(request, found))
             if request.action in _CHANGES:
                 self._turn.record_now(record)
@@ -109,6 +115,22 @@ class Pipeline:
         except (AuditError, KeychainError) as error:
             return self._unable(caller, request, error)
         return Reply(_success(request, found))
+
+    async def _tell_at_length(self, caller: Caller, request: Request, found: list[Item]) -> bytes:
+        """A long answer in parts, between which others have their turn, and with several records.
+
+        After the first pause this is no part of a turn, so each record is written when it is made. Raises AuditError.
+        """
+        parts = []
+        for at in range(0, len(found), _AT_ONCE):
+            await asyncio.sleep(0)
+            parts.append(codec.encode_items(found[at : at + _AT_ONCE]))
+        touched = _touched(request, found)
+        for at in range(0, len(touched), _RECORDED_AT_ONCE):
+            await asyncio.sleep(0)
+            names = touched[at : at + _RECORDED_AT_ONCE]
+            self._turn.record(caller.granted(request.action, request.service, names))
+        return codec.join_results(parts)
 
     # --- the keychain -------------------------------------------------------------------------
 

@@ -115,6 +115,16 @@ def encode_results(items: list[Item]) -> bytes:
     return _RESULTS + _encode(items) + b"}\n"
 
 
+def encode_items(items: list[Item]) -> bytes:
+    """A part of the results of a long answer, for ``join_results``."""
+    return _encode(items)[1:-1]
+
+
+def join_results(parts: list[bytes]) -> bytes:
+    """The line that ``encode_results`` makes of all the items whose parts these are; none is empty."""
+    return b"".join((_RESULTS, b"[", b",".join(parts), b"]}\n"))
+
+
 def encode_done() -> bytes:
     """The line of a successful write, delete or check."""
     return _SUCCESS_WITHOUT_RESULTS

@@ -1,7 +1,9 @@
 """The vault as a keychain: reads from memory, writes in one thread, one transaction each.
 
 Contract (beyond ``keychain.base``):
-* ``read``, ``read_prefix``, ``search`` and ``services`` never suspend: a single ``send(None)`` finishes them. They
+* ``read_now``, ``search`` and ``services`` never suspend: a single ``send(None)`` finishes them. ``read`` and
+  ``read_prefix`` suspend after every ``PART`` values, so that others have their turn; what they return is all of the
+  moment in which they were called, or all of a later one. They
   see what is committed, and a write as soon as it has returned.
 * Changes happen one after the other. Cancelling the task that awaits one does not undo it, nor leave memory and
   disk apart.
@@ -48,6 +50,9 @@ from keychain_auth.model import Item
 
 T = TypeVar("T")
 
+PART = 64
+"""Values opened at once, in about a tenth of a millisecond."""
+
 
 class Vault:
     """An open vault; ``open_vault`` makes it. All methods belong to one thread, that of the event loop."""
@@ -88,7 +93,7 @@ class Vault:
 
     async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain. Raises VaultDamaged naming service and target if a value does not authenticate."""
-        return self.read_now(service, targets, attributes)
+        return await self._in_parts(service, attributes, lambda: self._named(service, targets))
 
     def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain. It never takes waiting."""
@@ -102,12 +107,35 @@ class Vault:
                     return [Item(record.target, self._open_value(record.blob, record.context), record.attributes)]
                 except NotAuthentic:
                     raise _altered(service, record.target) from None
-        wanted = [record for target in targets if (record := records.get(target)) is not None]
-        return self._revealed(service, wanted, attributes)
+        return self._revealed(service, self._named(service, targets), attributes)
+
+    def _named(self, service: str, targets: Sequence[str]) -> list[Record]:
+        records = self._shelf(service).records
+        return [record for target in targets if (record := records.get(target)) is not None]
 
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        return self._revealed(service, self._shelf(service).beginning_with(prefixes), attributes)
+        return await self._in_parts(service, attributes, lambda: self._shelf(service).beginning_with(prefixes))
+
+    async def _in_parts(
+        self, service: str, attributes: Mapping[str, str], find: Callable[[], Sequence[Record]]
+    ) -> list[Item]:
+        """What ``find`` finds, with values. What lies in memory stays as it was found, whatever is written meanwhile;
+        a long value is read from the disk, so after a write that came in between all is found and read anew."""
+        records = find()
+        if len(records) <= PART:
+            return self._revealed(service, records, attributes)
+        budget, generation = Budget(self.answer_bytes), self._generation
+        items: list[Item] = []
+        for at in range(0, len(records), PART):
+            part = records[at : at + PART]
+            if self._generation != generation and any(record.blob is None for record in part):
+                return self._revealed(service, find(), attributes)
+            items += self._revealed(service, part, attributes, budget)
+            await asyncio.sleep(0)
+            if self._closed:
+                raise _is_closed()
+        return items
 
     async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
@@ -130,9 +158,16 @@ class Vault:
             raise KeychainError("cannot use a name that holds a NUL character")
         return self._index.shelf(service)
 
-    def _revealed(self, service: str, records: Sequence[Record], attributes: Mapping[str, str]) -> list[Item]:
+    def _revealed(
+        self,
+        service: str,
+        records: Sequence[Record],
+        attributes: Mapping[str, str],
+        budget: Budget | None = None,
+    ) -> list[Item]:
         items = []
-        budget = Budget(self.answer_bytes) if len(records) > 1 else None
+        if budget is None and len(records) > 1:
+            budget = Budget(self.answer_bytes)
         for record in records:
             if attributes and not matches(record, attributes):
                 continue
