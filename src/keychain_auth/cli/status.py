@@ -47,6 +47,7 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
         "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
         **_others(answer["keychains"]),
         "protection": answer["protection"],
+        "sleep": answer["sleep"],
         "audit": f"{answer['audit']['seq']} lines, {answer['audit']['path']}",
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",

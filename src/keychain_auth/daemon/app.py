@@ -44,6 +44,7 @@ from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.safe import Safe
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
+from keychain_auth.daemon.sleep_watch import SleepWatch
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
@@ -97,6 +98,7 @@ class App:
             )
             undo.callback(self._close_safe)
             self._seal = PolicySeal(self._safe, self._policy_file)
+            self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
             self._safe.on_open, self._safe.on_lock = self._opened, self._locked
             self._router = self._routed()
             # The way of a request is as short as it can be: where nothing is routed, nobody looks for routes.
@@ -146,6 +148,7 @@ class App:
         admin.start()
         housekeeping.start()
         self._safe.start()
+        self._sleep.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
@@ -153,6 +156,7 @@ class App:
 
         self._journal.info("stopping", connections=self._server.connections)
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
+        await self._sleep.stop()
         await housekeeping.stop()
         await pending.close(_STOP_SECONDS)
         self._gate.close()
@@ -212,6 +216,7 @@ class App:
             "pending": self._count_pending(),
             "keychain": self._safe.health(),
             "keychains": self._router.health(),
+            "sleep": self._sleep.state,
             "protection": what_they_stop(self._safe.slot_kinds()),
             "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
             "identity": self._platform.rules(),

@@ -18,6 +18,8 @@ values = 3                       # earlier values kept of each secret; 0: none
 idle_seconds = 0.0               # lock the vault after this time without use; 0: never
 absolute_seconds = 0.0           # lock it after this time, used or not; 0: never
 passphrase_seconds = 0.5         # what one attempt at a passphrase costs, where the passphrase is set
+on_sleep = true                  # lock it when the machine goes to sleep, while a passphrase is set (needs logind)
+on_screen_lock = true            # the same when the screen is locked
 tpm = ""                         # the TPM, as tss2-tcti(7) has it: "device:/dev/tpmrm0"
 wsl_helper = ""                  # on WSL: the program on the Windows side that keeps a key (absolute path)
 
@@ -63,6 +65,8 @@ class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: float = 0.0
     absolute_seconds: float = 0.0
     passphrase_seconds: float = 0.5
+    on_sleep: bool = True
+    on_screen_lock: bool = True
     tpm: str = ""
     wsl_helper: str = ""
 

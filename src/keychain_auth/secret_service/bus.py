@@ -76,6 +76,11 @@ class Bus:
             raise Unreachable(f"there is no D-Bus session at {address} ({_reason(error)})") from None
         self._to_bus("Hello")
 
+    def fileno(self) -> int:
+        """Readable when something came."""
+        number: int = self._socket.fileno()
+        return number
+
     def close(self) -> None:
         """Leave the bus. May be called twice."""
         self._socket.close()
