@@ -250,3 +250,33 @@ def test_json_of_the_audit_never_holds_a_code(cheap: World) -> None:
     code = told(cheap, "protect", "add", "recovery", passphrase=None)["code"]
     assert code not in json.dumps(cheap.audit())
     assert "admin_protect_add" in [line["action"] for line in cheap.audit()]
+
+
+def test_a_forgotten_passphrase_beside_a_key_file(cheap: World) -> None:
+    program = cheap.granted("talker", "aws")
+    daemon = cheap.start()
+    cheap.cli("set", "aws", "a", input="hunter2")
+    protect(cheap, key_file=True)
+    assert cheap.cli("protect", "remove", "2").returncode == 5  # the daemon asks for it
+    daemon.stop()
+    assert cheap.cli_json("protect", "remove", "2") == {"outcome": "removed", "number": 2, "kind": "passphrase"}
+    assert cheap.cli("protect", "remove", "1").returncode == 2  # the last one
+    cheap.start()
+    assert cheap.cli("get", "aws", "a").stdout == "hunter2"
+    assert cheap.cli_json("status")["policy"]["sealed"] is False
+    assert cheap.talker(program).ask(read("a")) == results({"target": "a", "value": "hunter2"})
+    assert "protect_remove" in [line["action"] for line in cheap.audit()]
+    assert cheap.cli("audit", "verify").returncode == 0
+
+
+def test_no_slot_is_removed_from_a_vault_that_only_a_person_opens(cheap: World) -> None:
+    daemon = cheap.start()
+    protect(cheap)
+    told(cheap, "protect", "add", "recovery")
+    daemon.stop()
+    done = cheap.cli("protect", "remove", "2")
+    assert (done.returncode, "the vault is locked" in done.stderr) == (5, True)
+    assert cheap.cli("audit", "verify").returncode == 5  # nobody can be asked here
+    assert tell(cheap, "audit", "verify").returncode == 0
+    cheap.start()
+    assert told(cheap, "unlock")["outcome"] == "unlocked"

@@ -11,13 +11,13 @@ import msgspec
 
 from keychain_auth.audit import verify as audit_verify
 from keychain_auth.cli import output
-from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.offline import open_alone
+from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, DaemonNotRunning, KeychainAuthError, NotFound
-from keychain_auth.keychain.vault.opening import FILE_NAME, open_vault
-from keychain_auth.protectors.keyfile import KeyFile
+from keychain_auth.keychain.vault.opening import FILE_NAME
 
 _VERIFY_SECONDS = 600.0  # ten full files take some seconds; a slow disk takes longer
 _COLUMNS = ("timestamp", "action", "result", "reason", "program", "service", "targets")
@@ -45,6 +45,7 @@ def tail(lines: int, as_json: bool) -> None:
 
 @audit.command()
 @socket_option
+@passphrase_option
 @json_option
 def verify(socket: str | None, as_json: bool) -> int:
     """Verify the whole audit log. Exit code 1 names the first line that does not fit.
@@ -88,7 +89,7 @@ async def _verify_alone(places: Places) -> audit_verify.Report:
     if not os.path.lexists(os.path.join(places.vault, FILE_NAME)):
         # open_vault would make a new one, with a key that fits no line.
         raise NotFound(f"there is no vault in {places.vault}, and so no key to verify with")
-    vault = open_vault(places.vault, [KeyFile(places.vault_key)])
+    vault = open_alone(places)
     try:
         return audit_verify.verify(places.audit_log, vault.audit_key())
     finally:

@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from keychain_auth.cli import output
+from keychain_auth.cli.offline import remove_slot
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin, passphrase
-from keychain_auth.errors import EXIT_LOCKED
+from keychain_auth.daemon.places import find_places
+from keychain_auth.errors import EXIT_LOCKED, DaemonNotRunning
 
 _SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
 _KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service", "wsl")
@@ -133,9 +135,16 @@ def protect_add(kind: str, new_passphrase_fd: int | None, pcrs: str, socket: str
 def protect_remove(number: int, socket: str | None, as_json: bool) -> None:
     """Remove the key slot NUMBER, as `protect list` shows it. The last one stays.
 
+    While no daemon runs, a vault that opens without you (by the key file) needs no passphrase for this: the way out if
+    it is forgotten.
+
     Who has an older copy of the vault and that slot's key can still open it, and so later copies: `rekey` ends that.
     """
-    answer: dict[str, Any] = admin.ask("protect-remove", socket=socket, timeout=_SLOW, number=number)
+    answer: dict[str, Any]
+    try:
+        answer = admin.ask("protect-remove", socket=socket, timeout=_SLOW, number=number)
+    except DaemonNotRunning:
+        answer = {"number": number, "kind": remove_slot(find_places(socket), number)}
     if as_json:
         output.print_json({"outcome": "removed", **answer})
         return
