@@ -107,6 +107,23 @@ def test_locked_gone_and_back(desktop: Desktop, routed: World) -> None:
     assert reasons == ["keychain_locked"]
 
 
+def test_it_stops_in_time_while_the_keyring_hangs(desktop: Desktop) -> None:
+    world = desktop.world
+    world.write_settings(
+        '[keychains.routes]\n"desk*" = "patient"\n[keychains.stores.patient]\nkind = "secret-service"\nseconds = 3.0\n'
+    )
+    daemon = start(desktop)
+    program = talker(world)
+    assert program.ask(write({"key": SECRET}, "desk")) == SUCCESS
+    with desktop.hung():
+        program.send(read("key", service="desk"), write({"key": "new"}, "desk"))
+        began = time.monotonic()
+        assert world.cli_json("status")["keychains"]["keychains"]["patient"]["state"] == "open"
+        assert time.monotonic() - began < 3  # a probe is waited for one second
+        assert daemon.stop() == 0
+    assert program.answer() == failed("internal_error")
+
+
 def state(world: World) -> dict[str, Any]:
     found: dict[str, Any] = world.cli_json("status")["keychains"]["keychains"]["secret-service"]
     return found
@@ -127,6 +144,9 @@ def test_a_service_moves_into_the_vault(desktop: Desktop, world: World) -> None:
         == 2
     )
 
+    text = world.cli(*words).stdout
+    assert text.startswith("desk, from secret-service to vault: 2 copied, 0 there already\n")
+    assert 'programs still get desk from secret-service. To change that: "desk" = "vault" in daemon.toml' in text
     done = world.cli(*words, "--delete")  # copied, but programs still read it there
     assert done.returncode == 2
     assert "programs still get desk from secret-service: nothing was removed" in done.stderr

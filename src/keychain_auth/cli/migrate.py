@@ -67,9 +67,9 @@ def migrate(
     return EXIT_FAILED
 
 
-def _all(daemon: admin.Conversation, command: str, fields: dict[str, Any], **more: bool) -> dict[str, list[str]]:
+def _all(daemon: admin.Conversation, command: str, fields: dict[str, Any], **more: bool) -> dict[str, Any]:
     """Every step of a command, added up."""
-    found: dict[str, list[str]] = {name: [] for name in _LISTS}
+    found: dict[str, Any] = {name: [] for name in _LISTS}
     after = ""
     while True:
         step: dict[str, Any] = daemon.ask(command, after=after, **fields, **more)
@@ -77,12 +77,11 @@ def _all(daemon: admin.Conversation, command: str, fields: dict[str, Any], **mor
             found[name] += step[name]
         after = step["next"]
         if not after:
+            found["routed"] = step["routed"]
             return found
 
 
-def _say(
-    service: str, source: str, destination: str, done: dict[str, list[str]], *, dry_run: bool, delete: bool
-) -> None:
+def _say(service: str, source: str, destination: str, done: dict[str, Any], *, dry_run: bool, delete: bool) -> None:
     copied = "would be copied" if dry_run else "copied"
     output.say(
         f"{service}, from {source} to {destination}: {len(done['copied'])} {copied}, {len(done['alike'])} there already"
@@ -92,3 +91,8 @@ def _say(
             output.say(f"{printable(target)} {text}")
     if delete:
         output.say(f"{len(done['removed'])} removed from {source}")
+    if done["routed"] != destination:
+        output.say(
+            f"programs still get {service} from {done['routed']}. To change that: "
+            f'"{service}" = "{destination}" in daemon.toml, [keychains.routes], and restart'
+        )

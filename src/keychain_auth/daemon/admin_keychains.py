@@ -32,7 +32,9 @@ class KeychainCommands:
 
     async def _migrate(self, request: AdminRequest, peer: Peer, path: str) -> Step:
         migration = self._migration(request, peer, path, "migrate")
-        return await migration.copy(request.after, replace=request.replace, dry_run=request.dry_run)
+        step = await migration.copy(request.after, replace=request.replace, dry_run=request.dry_run)
+        step.routed = self._router.routes.find(request.service)
+        return step
 
     async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> Step:
         routed = self._router.routes.find(request.service)

@@ -29,7 +29,8 @@ Record = Callable[[Sequence[str]], None]
 
 class Step(msgspec.Struct):
     """What one step did, or with ``dry_run`` would have done: targets. ``next``: continue after this one; "" at the
-    end. ``left``: how many are still to be looked at."""
+    end. ``left``: how many are still to be looked at. ``routed``: where programs get the service from, if the caller
+    knows."""
 
     copied: list[str] = []
     alike: list[str] = []
@@ -38,6 +39,7 @@ class Step(msgspec.Struct):
     removed: list[str] = []
     next: str = ""
     left: int = 0
+    routed: str = ""
 
 
 class Migration:

@@ -194,7 +194,8 @@ class SecretStore:
         return KeychainError(f"the Secret Service refused ({error})")
 
     def _called(self) -> str:
-        return f"the collection {self._name!r} of the Secret Service" if self._name else "the default collection"
+        which = f"the collection {self._name!r}" if self._name else "the default collection"
+        return f"{which} of the desktop's keyring"
 
     # --- reading ----------------------------------------------------------------------------------
 
