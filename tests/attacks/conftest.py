@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from attacks.lab import Broker
+from attacks.lab import Broker, start
 from attacks.naive import NaiveBroker
+from support.daemon import Daemon
 from support.world import World
 
 
@@ -29,3 +30,9 @@ def naive(world: World) -> Iterator[Broker]:
 def trusted(world: World) -> str:
     """A registered program, and a secret stored by it."""
     return world.granted("trusted", "aws", variant="trusted")
+
+
+@pytest.fixture
+def keeper(world: World) -> Daemon:
+    """A daemon with the secret."""
+    return start(world)

@@ -87,6 +87,15 @@ def nothing(front: Any) -> None:
     become(front)
 
 
+def held(front: Any) -> None:
+    """The honest front, but slow."""
+    front.prepare()
+    print("held", flush=True)
+    input()
+    front.go()
+    become(front)
+
+
 def other_program(front: Any) -> None:
     front.prepare()
     front.go()
@@ -192,8 +201,8 @@ PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 TRICKS = {
     each.__name__: each
     for each in (
-        nothing, other_program, other_arguments, environment, other_script, other_content, connection, late_connection,
-        second_thread, late_thread, no_randomisation, twice,
+        nothing, held, other_program, other_arguments, environment, other_script, other_content, connection,
+        late_connection, second_thread, late_thread, no_randomisation, twice,
     )
 }  # fmt: skip
 

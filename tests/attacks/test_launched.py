@@ -12,47 +12,27 @@ from collections.abc import Iterator
 
 import pytest
 
+from attacks.lab import build, build_library
+from attacks.launch_lab import ASKING, declared, launch, output, registered
 from attacks.naive import SECRET
 from attacks.naive_launcher import NaiveLauncher
-from daemon.requests import PENDING, SUCCESS, write
-from support import programs
+from daemon.requests import PENDING
 from support.daemon import Daemon
 from support.process import Process
 from support.world import World
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ASKING = """
-import os, socket
-s = socket.socket(socket.AF_UNIX)
-s.connect(os.environ["KEYCHAIN_AUTH_SOCKET"])
-s.sendall(b'{"type":"REQUEST","action":"read","service":"aws","targets":["secret"]}' + bytes([10]))
-print("honest", s.makefile().readline(), flush=True)
-"""
+FRONT = os.path.join(HERE, "front.py")
 
 
 @pytest.fixture
-def daemon(world: World) -> Daemon:
-    """A daemon with the secret, which a native program has stored."""
-    started = world.start()
-    assert world.talker(world.granted("keeper", "aws")).ask(write({"secret": SECRET})) == SUCCESS
-    return started
-
-
-@pytest.fixture
-def script(world: World, daemon: Daemon) -> str:
+def script(world: World, keeper: Daemon) -> str:
     """A script that asks for the secret and prints the answer; registered, at the grade that is the default."""
     return registered(world, world.write("app.py", ASKING))
 
 
-def registered(world: World, path: str, *options: str, interpreter: str = "") -> str:
-    words = ("register", "--script", path, "--interpreter", interpreter or world.installation.interpreter)
-    assert world.cli(*words, *options).returncode == 0
-    assert world.cli("authorize", path, "aws").returncode == 0
-    return path
-
-
 @pytest.fixture
-def naive(world: World) -> Iterator[str]:
+def gullible(world: World) -> Iterator[str]:
     """The socket of a launcher that believes its front."""
     path = world.path("naive.sock")
     launcher = NaiveLauncher(path)
@@ -60,44 +40,25 @@ def naive(world: World) -> Iterator[str]:
     launcher.close()
 
 
-def launch(world: World, script: str, *arguments: str, **env: str) -> Process:
-    """The command ``keychain-auth launch``."""
-    words = [world.python, "-m", "keychain_auth.cli.main", "launch", script, *arguments]
-    process = world.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": world.socket, **env})
-    process.end_input()
-    return process
-
-
 def front(world: World, trick: str, script: str, *naive: str) -> Process:
     """A front that does something else."""
     with open(FRONT, encoding="utf-8") as file:
         program = world.write("front.py", file.read())  # the checkout may be closed to the user under test
-    evil = programs.compiled(os.path.join(HERE, "preload.c"))
-    library = programs.compiled(os.path.join(HERE, "preload.c"), shared=True, variant="library")
     env = {
         "KEYCHAIN_AUTH_SOCKET": world.path("naive.sock") if naive else world.socket,
-        "EVIL_PROGRAM": programs.install(evil, world.path("bin", "evil"), world.user),
-        "EVIL_LIBRARY": programs.install(library, world.path("bin", "evil.so"), world.user),
+        "EVIL_PROGRAM": build(world, "preload"),
+        "EVIL_LIBRARY": build_library(world, "preload"),
     }
     process = world.spawn([world.python, program, trick, script, *naive], env=env)
     process.end_input()
     return process
 
 
-FRONT = os.path.join(HERE, "front.py")
-
-
-def output(process: Process) -> str:
-    process.wait()
-    return process.out.text() + process.err.text()
-
-
 def test_a_launched_script_is_served_and_the_same_script_declared_is_not(world: World, script: str) -> None:
     process = launch(world, script)
     assert SECRET in output(process)
     assert process.returncode == 0
-    declared = world.spawn([world.installation.interpreter, script], env={"KEYCHAIN_AUTH_SOCKET": world.socket})
-    assert "identity_not_verified" in output(declared)
+    assert "identity_not_verified" in output(declared(world, script))
     actions = [(line["action"], line["result"]) for line in world.audit() if line.get("script_path") == script]
     assert actions == [("launch", "GRANTED"), ("connect", "GRANTED"), ("read", "GRANTED"), ("connect", "DENIED")]
 
@@ -113,41 +74,43 @@ AFTER = {
 
 
 @pytest.mark.parametrize("trick", AFTER)
-def test_a_front_that_becomes_something_else(world: World, daemon: Daemon, script: str, naive: str, trick: str) -> None:
+def test_a_front_that_becomes_something_else(
+    world: World, keeper: Daemon, script: str, gullible: str, trick: str
+) -> None:
     assert SECRET in output(front(world, trick, script, "naive"))
     process = front(world, trick, script)
     assert output(process) == ""
     assert process.returncode == -signal.SIGKILL
-    assert AFTER[trick] in daemon.wait_log("launch refused")
+    assert AFTER[trick] in keeper.wait_log("launch refused")
     [record] = [line for line in world.audit() if line["action"] == "launch"]
     assert (record["result"], record["reason"]) == ("DENIED", "identity_not_verified")
 
 
-def test_a_thread_that_is_not_traced_executes(world: World, daemon: Daemon, script: str, naive: str) -> None:
+def test_a_thread_that_is_not_traced_executes(world: World, keeper: Daemon, script: str, gullible: str) -> None:
     """The kernel lets a thread that executes take the place of the one that was seized."""
     assert SECRET in output(front(world, "late_thread", script, "naive"))
     process = front(world, "late_thread", script)
     assert SECRET not in output(process)
     assert process.returncode == -signal.SIGKILL
-    assert "it never started the interpreter" in daemon.wait_log("launch refused")
+    assert "it never started the interpreter" in keeper.wait_log("launch refused")
 
 
 @pytest.mark.parametrize("trick", ["connection", "late_connection"])
-def test_a_connection_from_before(world: World, daemon: Daemon, script: str, naive: str, trick: str) -> None:
+def test_a_connection_from_before(world: World, keeper: Daemon, script: str, gullible: str, trick: str) -> None:
     """Another program connects, asks, leaves a child to read, and becomes the script. The kernel names the pid."""
     assert SECRET in output(front(world, trick, script, "naive"))
     process = front(world, trick, script)
     assert SECRET not in output(process)
     assert process.returncode == -signal.SIGKILL
     wanted = "is a connection to the daemon" if trick == "connection" else "it inherits the descriptors"
-    assert wanted in daemon.wait_log("launch refused")
+    assert wanted in keeper.wait_log("launch refused")
 
 
 @pytest.mark.parametrize(
     ("trick", "why"), [("second_thread", "it has 2 threads"), ("other_content", "is not what was registered")]
 )
 def test_what_is_seen_before_go_is_told_to_the_front(
-    world: World, daemon: Daemon, script: str, naive: str, trick: str, why: str
+    world: World, keeper: Daemon, script: str, gullible: str, trick: str, why: str
 ) -> None:
     assert SECRET in output(front(world, trick, script, "naive"))
     process = front(world, trick, script)
@@ -155,14 +118,14 @@ def test_what_is_seen_before_go_is_told_to_the_front(
     assert said.startswith("refused")
     assert why in said
     assert process.returncode == 3
-    daemon.wait_log("launch refused")
+    keeper.wait_log("launch refused")
 
 
-def test_without_address_randomisation(world: World, daemon: Daemon, script: str) -> None:
+def test_without_address_randomisation(world: World, keeper: Daemon, script: str) -> None:
     """It would survive each exec, and a later one could look like this one."""
     assert SECRET in output(front(world, "nothing", script))
     assert front(world, "no_randomisation", script).wait() == -signal.SIGKILL
-    daemon.wait_log("personality 0x40000")
+    keeper.wait_log("personality 0x40000")
 
 
 AGAIN = """
@@ -171,12 +134,12 @@ sys.argv[1:] and os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", sys
 """
 
 
-def test_another_exec_of_the_same_interpreter_is_no_longer_the_script(world: World, daemon: Daemon) -> None:
+def test_another_exec_of_the_same_interpreter_is_no_longer_the_script(world: World, keeper: Daemon) -> None:
     path = registered(world, world.write("again.py", AGAIN + ASKING))
     assert SECRET in output(launch(world, path))
     assert PENDING in output(launch(world, path, ASKING))
 
 
-def test_a_child_is_not_the_script(world: World, daemon: Daemon) -> None:
+def test_a_child_is_not_the_script(world: World, keeper: Daemon) -> None:
     path = registered(world, world.write("parent.py", "import os\nif os.fork(): os.wait(); os._exit(0)\n" + ASKING))
     assert PENDING in output(launch(world, path))

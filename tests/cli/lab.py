@@ -32,20 +32,25 @@ def closed_stream(world: World, stream: int, *words: str) -> subprocess.Complete
 
 
 class Terminal:
-    """A command on a terminal of its own (pty(7)): what it shows, and what a person types."""
+    """A command on a terminal of its own (pty(7)): what it shows, and what a person types.
 
-    def __init__(self, world: World, *words: str) -> None:
+    ``shell``: a shell with job control there instead, and ``words`` are its own.
+    """
+
+    def __init__(self, world: World, *words: str, shell: str = "") -> None:
         self._screen = b""
         self._seen = 0
         self._fd, terminal = pty.openpty()
         # setsid and a terminal opened without O_NOCTTY: that terminal becomes the controlling one (/dev/tty).
         code = (
             "import os, sys; os.setsid(); name = os.ttyname(0); os.close(os.open(name, os.O_RDWR));"
-            "os.execv(sys.executable, [sys.executable, '-m', 'keychain_auth', *sys.argv[1:]])"
+            "os.execv(sys.argv[1], sys.argv[1:])"
         )
+        program = [shell] if shell else [world.python, "-m", "keychain_auth"]
         world.user.own(os.ttyname(terminal))
         self.process = subprocess.Popen(
-            [world.python, "-c", code, *words], env=world.environment({"TERM": "xterm", "COLUMNS": "200"}), cwd="/",
+            [world.python, "-c", code, *program, *words],
+            env=world.environment({"TERM": "xterm", "COLUMNS": "200"}), cwd="/",
             stdin=terminal, stdout=terminal, stderr=terminal, **world.user.popen(),
         )  # fmt: skip
         os.close(terminal)

@@ -4,53 +4,84 @@ The interpreter was started with -I and -S, so ``sys.path`` has the standard lib
 ``sitecustomize`` and no cached bytecode of the user's has been read yet.
 
 * Source below ``trees`` was verified, but bytecode that lies beside it was not: none is read, and none is written.
-* What lies neither there, nor in the standard library, nor below a folder of ``imports`` (where only root writes) is
-  not imported at all.
+* What lies neither there, nor in the standard library, nor below a folder of ``imports`` (where only root writes), nor
+  anywhere else that only root can write, is not imported at all.
 
 It keeps an honest script from loading what somebody put in its way. It is no sandbox for the script itself.
 """
 
+import _frozen_importlib_external as external
+import os
 import sys
+
+_shown = sys.excepthook
 
 
 def _launch(stream, path, prefix, imports, trees):
-    import _frozen_importlib_external as external
-    import os
-
     source = stream.read()
     stream.close()
     os.close(3)
-    of_root = (*sys.path, *imports)
+    _restrict(path, (*sys.path, *imports), trees)
+    _prepare_site(prefix, imports)
+    main = sys.modules["__main__"].__dict__
+    del main["f"]
+    main.update(__file__=path, __loader__=external.SourceFileLoader("__main__", path))
+    sys.argv[:] = sys.argv[1:]
+    code = compile(source, path, "exec", dont_inherit=True)
+    sys.excepthook = _excepthook(code)
+    exec(code, main)
+
+
+def _restrict(path, of_root, trees):
+    """Let importlib ask before it takes source, or bytecode, from anywhere."""
     cached = external.cache_from_source
     sourceless = external.SourcelessFileLoader.get_code
 
-    def inside(file, folders):
-        return any(file == folder or file.startswith(folder + "/") for folder in folders)
-
-    def verified(file):
+    def is_verified(file):
         file = os.path.normpath(file)
-        if inside(file, trees):
+        if _inside(file, trees):
             return True
-        if inside(file, of_root):
+        if _inside(file, of_root) or (file.startswith("/") and _is_of_root(file)):
             return False
+        folder = os.path.dirname(file)
+        if os.path.basename(file).startswith("__init__."):
+            folder = os.path.dirname(folder)
         raise ImportError(
             f"{file} lies outside of what was registered with {path}; if it belongs to it: "
-            f"keychain-auth register --script {path} --tree {os.path.dirname(file)}"
+            f"keychain-auth register --script {path} --tree {folder}"
         )
 
     def cache_from_source(file, *words, **names):
-        if verified(file):
+        if is_verified(file):
             raise NotImplementedError  # then importlib compiles the source, and writes nothing (SourceLoader.get_code)
         return cached(file, *words, **names)
 
     def get_code(self, name):
-        verified(self.path)
+        is_verified(self.path)
         return sourceless(self, name)
 
     sys.pycache_prefix = None
     external.cache_from_source = cache_from_source
     external.SourcelessFileLoader.get_code = get_code
 
+
+def _inside(file, folders):
+    return any(file == folder or file.startswith(folder + "/") for folder in folders)
+
+
+def _is_of_root(file):
+    """Can only root change or replace it?"""
+    while True:
+        about = os.stat(file, follow_symlinks=False)
+        if about.st_uid != 0 or about.st_mode & 0o022:
+            return False
+        if file == "/":
+            return True
+        file = os.path.dirname(file)
+
+
+def _prepare_site(prefix, imports):
+    """What ``site.main`` does, for these folders and no others."""
     import site
 
     if prefix:
@@ -65,20 +96,14 @@ def _launch(stream, path, prefix, imports, trees):
     site.sethelper()
     site.execsitecustomize()
 
-    shown = sys.excepthook
-    code = compile(source, path, "exec", dont_inherit=True)
+
+def _excepthook(code):
+    """As without us: a traceback begins at the script."""
 
     def excepthook(kind, error, traceback):
-        """As without us: a traceback begins at the script."""
         inner = traceback
         while inner is not None and inner.tb_frame.f_code is not code:
             inner = inner.tb_next
-        shown(kind, error.with_traceback(inner or traceback), inner or traceback)
+        _shown(kind, error.with_traceback(inner or traceback), inner or traceback)
 
-    sys.excepthook = excepthook
-    sys.argv[:] = sys.argv[1:]
-    main = sys.modules["__main__"].__dict__
-    for name in ("f", "_launch", "sys", "__doc__"):
-        main.pop(name, None)
-    main.update(__file__=path, __doc__=None, __loader__=external.SourceFileLoader("__main__", path))
-    exec(code, main)
+    return excepthook

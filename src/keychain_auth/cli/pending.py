@@ -14,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import imports, output, policy
 from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
@@ -22,7 +22,7 @@ from keychain_auth.cli.programs import look_at
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
-from keychain_auth.model import Grade, Program
+from keychain_auth.model import Grade, Launch, Program
 from keychain_auth.policy import edit
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.pending import PendingEntry, find, stamp
@@ -93,6 +93,10 @@ def approve(
     entry = _choose(_load(places), hash_, path)
     program, interpreter = _unchanged(entry)
     wanted = demands(is_script=interpreter is not None, **options)
+    if interpreter is not None:
+        known = policy.read(places).by_path.get(program.path)
+        launch = imports.renewed(places, interpreter.path, known[0].launch if known else Launch())
+        wanted = {**wanted, "launch": launch} if launch else wanted
 
     def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
         _same_interpreter(document, program, interpreter)

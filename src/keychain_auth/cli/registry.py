@@ -6,6 +6,7 @@ the change at its next request.
 
 from __future__ import annotations
 
+import os
 import shlex
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import imports, output, policy
 from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
@@ -36,21 +37,32 @@ from keychain_auth.policy.pending import stamp
 @click.option(
     "--interpreter", metavar="PATH", help="What runs the script. Otherwise its first line (#!) or its suffix says it."
 )
+@click.option("--app", is_flag=True, help="PATH is the command of a Python virtual environment (its bin/TOOL).")
+@click.option(
+    "--tree",
+    "trees",
+    metavar="FOLDER",
+    multiple=True,
+    help="The script imports from FOLDER too, as it is now. For Python it is put on the path.",
+)
 @demand_options
 @passphrase_option
 @json_option
-def register(path: str, script: bool, interpreter: str | None, as_json: bool, **options: Any) -> None:
+def register(
+    path: str, script: bool, interpreter: str | None, app: bool, trees: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Make the program PATH known, with no permission at all.
 
     Symlinks are resolved. A path that is known already gets its new hash and keeps its grants. An interpreter is
-    refused: to register it would be to register everything that it runs. A script is known only as surely as its
-    command line, which --allow-declared says is enough.
+    refused: to register it would be to register everything that it runs. A script is registered together with
+    what it imports from, as far as others than root can change that, and is to be started by keychain-auth launch.
+    --allow-declared accepts it also when its command line only says that it is the script.
     """
-    if interpreter is not None and not script:
-        raise click.UsageError("--interpreter goes with --script.")
+    if not (script or app) and (interpreter is not None or trees):
+        raise click.UsageError("--interpreter and --tree go with --script or --app.")
     places = find_places()
-    if script:
-        _register_script(places, path, interpreter, demands(is_script=True, **options), as_json)
+    if script or app:
+        _register_script(places, path, interpreter, trees, app, demands(is_script=True, **options), as_json)
         return
     wanted = demands(is_script=False, **options)
     file = require_program(path)
@@ -63,7 +75,10 @@ def register(path: str, script: bool, interpreter: str | None, as_json: bool, **
     _tell(outcome, file.program, None, _entry(places, file.program), warnings, as_json)
 
 
-def _register_script(places: Places, path: str, given: str | None, wanted: edit.Document, as_json: bool) -> None:
+def _register_script(
+    places: Places, path: str, given: str | None, trees: tuple[str, ...], app: bool, wanted: edit.Document,
+    as_json: bool,
+) -> None:  # fmt: skip
     script = look_at(path)
     if script.is_program:
         raise UsageError(
@@ -76,11 +91,19 @@ def _register_script(places: Places, path: str, given: str | None, wanted: edit.
             f"started by its first line it gets the flags {' '.join(flags)}, and is not recognised: "
             f"start it with {interpreter.program.path} {script.program.path}"
         )
+    launch = imports.launch_document(places, interpreter.program.path, os.path.abspath(interpreter.typed), trees)
+    if app and not launch.get("prefix"):
+        raise UsageError(
+            f"{script.program.path} is not run by the Python of a virtual environment",
+            hint=f"keychain-auth register --script {shlex.quote(path)}",
+        )
+    wanted = {**wanted, "launch": launch} if launch else wanted
     now = stamp(datetime.now(UTC))
     outcome = policy.change(
         places,
         lambda document: edit.register(document, script.program, now, interpreter=interpreter.program, demands=wanted),
     )
+    imports.forget_unused(places, policy.read(places))
     _tell(outcome, script.program, interpreter.program, _entry(places, script.program), warnings, as_json)
 
 
@@ -92,10 +115,10 @@ def _register_script(places: Places, path: str, given: str | None, wanted: edit.
 def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     """Give the known program PATH its new hash; its grants stay.
 
-    For a script, its interpreter is hashed anew as well. Where the entry names a signer, only what that signer signed
-    is taken. An unknown path is exit code 6. With --all instead of PATH,
-    each program that changed is renewed if dpkg or rpm says that its package installed it so, and only root could have;
-    the others are listed with the reason.
+    For a script, its interpreter and what it imports from are hashed anew as well. Where the entry names a signer, only
+    what that signer signed is taken. An unknown path is exit code 6. With --all instead of PATH, each program that
+    changed is renewed if dpkg or rpm says that its package installed it so, and only root could have; the others are
+    listed with the reason.
     """
     if every == (path is not None):
         raise click.UsageError("either PATH or --all")
@@ -109,11 +132,15 @@ def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     entry = present.by_path[known][0]
     file = look_at(known) if entry.signer is None else signed_file(known, entry.signer)
     interpreter: File | None = None
+    launch: edit.Document = {}
     if entry.interpreter is not None:
         interpreter = look_at(entry.interpreter.path)
+        launch = imports.renewed(places, interpreter.program.path, entry.launch)
     program = msgspec.structs.replace(file.program, path=known)
     runs = None if interpreter is None else interpreter.program
-    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs, now=now))
+    demanded = {"launch": launch} if launch else {}
+    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs, now=now, demands=demanded))
+    imports.forget_unused(places, policy.read(places))
     _tell(outcome, program, runs, _entry(places, program), [], as_json)
 
 
@@ -214,6 +241,10 @@ def _tell(
         output.say(f"  run by {interpreter.path}")
     if entry.minimum_grade is Grade.DECLARED:
         output.say(*DECLARED_MEANS)
+    for tree in entry.launch.trees:
+        output.say(f"  imports from {tree.path}, as it is now")
+    if interpreter is not None:
+        output.say(f"Start it with: keychain-auth launch {shlex.quote(program.path)}")
     for warning in warnings:
         complain(f"warning: {warning}")
     if outcome == "registered":

@@ -45,6 +45,7 @@ from keychain_auth.daemon.safe import Safe
 from keychain_auth.daemon.server import Server
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.sleep_watch import SleepWatch
+from keychain_auth.daemon.trees import Trees
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
@@ -129,9 +130,10 @@ class App:
         pipeline = Pipeline(self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open)
         self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
+        trees = Trees(self._places.trees, host.filesystems, self._settings.hash_limit_bytes)
         launching = LaunchCommands(
             self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
-            load_preludes(), limits.verify_seconds,
+            trees, load_preludes(), limits.verify_seconds,
         )  # fmt: skip
         commands = self._commands(turn)
         commands.add(launching.table, launching.table)

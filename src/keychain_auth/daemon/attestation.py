@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from keychain_auth.daemon.hasher import Hasher
-from keychain_auth.daemon.launches import Launched, Launches
+from keychain_auth.daemon.launches import Launched, Launches, Watch
 from keychain_auth.daemon.room import RoomFull, WaitingRoom
 from keychain_auth.daemon.verified import Verified
 from keychain_auth.daemon.workers import Overdue, Workers
@@ -156,12 +156,15 @@ class Attestor:
         self, peer: Peer, facts: PeerFacts, launched: Launched, policy: Policy, until: float
     ) -> Attested | Refusal:
         """A script that this daemon saw before its first instruction: what was looked at then still holds."""
-        libraries = frozenset[Program]()
-        if facts.code.files:
-            entry = policy.by_program.get((launched.script.path, launched.script.sha256))
-            libraries = await self._libraries(peer, facts, entry, until)
-            if (refusal := await self._second_look(peer, facts, until)) is not None:
-                return refusal
+        watch = launched.watch
+        changed = () if watch is None else await self._look(peer, watch.changed, until)
+        if changed:
+            why = f"since it was launched this has changed: {', '.join(changed)}: launch it anew"
+            return Refusal(IDENTITY_NOT_VERIFIED, why, launched.script.path)
+        libraries = frozenset([file async for file in self._unverified(peer, facts, watch, until)])
+        waited = watch is not None or facts.code.files
+        if waited and (refusal := await self._second_look(peer, facts, until)) is not None:
+            return refusal
         identity = attest.launched(
             facts, launched.interpreter, launched.script, launched.launch, self._host, libraries=libraries
         )
@@ -169,6 +172,20 @@ class Attestor:
         if isinstance(found, Denial) and found.reason == NOT_REGISTERED:
             return Attested(identity, await self._look(peer, peer.command_line, until))
         return await self._strictly(peer, facts, found, until) or Attested(identity, ())
+
+    async def _unverified(
+        self, peer: Peer, facts: PeerFacts, watch: Watch | None, until: float
+    ) -> AsyncIterator[Program]:
+        """What a launched script has loaded that is neither root's nor was verified with it."""
+        for file in facts.code.files:
+            opened = await self._look(peer, partial(peer.open_library, file), until)
+            if opened is None:
+                yield Program(file.path, "")
+                continue
+            with contextlib.closing(opened):
+                if watch is None or not watch.has(opened.facts.path, opened.key):
+                    digest = await self._hasher.digest(opened.key, opened.hash, True, until - time.monotonic())
+                    yield Program(file.path, digest.sha256)
 
     async def _script(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         """An interpreter: what it runs is what counts. Its command line is read once, and is only a claim."""

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from keychain_auth.identity.facts import ExecId
+from keychain_auth.identity.facts import ExecId, FileKey
 from keychain_auth.model import Launch, Program
 
 MOST = 256
@@ -30,7 +30,10 @@ class Watch(Protocol):
     """What was verified at the start, to be looked at again."""
 
     def changed(self) -> tuple[str, ...]:
-        """The paths of what is no longer as it was, a few of them; for a worker thread."""
+        """The paths of what is no longer as it was, a few of them; for a worker thread. Raises OSError."""
+
+    def has(self, path: str, key: FileKey) -> bool:
+        """Was this version of this file verified?"""
 
 
 class Launched(msgspec.Struct, frozen=True):

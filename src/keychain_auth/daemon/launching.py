@@ -28,8 +28,9 @@ from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.admin import AdminRequest
 from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.launches import Launched, Launches
+from keychain_auth.daemon.launches import Launched, Launches, Watch
 from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.trees import Trees
 from keychain_auth.daemon.turn import Turn
 from keychain_auth.daemon.workers import Overdue, Workers
 from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound
@@ -64,6 +65,7 @@ class LaunchCommands:
         looks: Workers,
         turn: Turn,
         journal: Journal,
+        trees: Trees,
         preludes: Preludes,
         seconds: float,
     ) -> None:
@@ -75,6 +77,7 @@ class LaunchCommands:
         self._looks = looks
         self._turn = turn
         self._journal = journal
+        self._trees = trees
         self._preludes = preludes
         self._seconds = seconds
         self._under_way = 0
@@ -115,6 +118,8 @@ class LaunchCommands:
         try:
             await self._looks.run(partial(attempt.look_at_front, peer), until - time.monotonic())
             digest = await self._interpreter(attempt.front, entry, what.interpreter, until)
+            left = until - time.monotonic()
+            attempt.watch = await self._looks.run(partial(self._trees.verify, entry, digest.of_root), left)
             await self._start(attempt, digest)
         finally:
             if not attempt.attended:
@@ -183,6 +188,7 @@ class _Attempt:
         self.entry = entry
         self.front = front
         self.attended = False  # a thread has it, and calls ``done`` at its end
+        self.watch: Watch | None = None
         self._plan = what
         self._host = host
         self._launches = launches
@@ -262,7 +268,9 @@ class _Attempt:
         if (refusal := judge_stopped(facts, wanted, self._host)) is not None:
             return refusal, None
         pidfd = self.front.share_pidfd()
-        launched = Launched(self.front.pid, pidfd, facts.exec_id, what.interpreter, entry.program, entry.launch)
+        launched = Launched(
+            self.front.pid, pidfd, facts.exec_id, what.interpreter, entry.program, entry.launch, self.watch
+        )
         if not self._launches.remember(launched, loop):
             os.close(pidfd)
             return Refusal(IDENTITY_NOT_VERIFIED, "too many launched scripts are running"), None

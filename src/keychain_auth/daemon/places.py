@@ -19,6 +19,7 @@ class Places(NamedTuple):
     vault: str
     vault_key: str
     audit_log: str
+    trees: str
     builds: str
 
 
@@ -35,5 +36,6 @@ def find_places(socket: str | None = None) -> Places:
         vault=data,
         vault_key=os.path.join(data, "vault.key"),
         audit_log=os.path.join(data, "audit.log"),
+        trees=os.path.join(config, "trees"),
         builds=os.path.join(data, "builds.json"),
     )

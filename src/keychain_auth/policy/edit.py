@@ -63,12 +63,16 @@ def register(
 
 
 def upgrade(
-    document: Document, program: Program, interpreter: Program | None = None, *, now: str
-) -> tuple[Document, str]:
-    """Give a known path its new hash, grants kept. Raises NotFound for an unknown path."""
+    document: Document, program: Program, interpreter: Program | None = None, *, now: str,
+    demands: Document | None = None,
+) -> tuple[Document, str]:  # fmt: skip
+    """Give a known path its new hash, grants kept; ``demands`` as for ``register``. Raises NotFound for an unknown
+    path."""
     changed = copy.deepcopy(document)
     before = copy.deepcopy(_known(changed, program.path))
     _refresh(changed, program, interpreter, now)
+    for existing in _known(changed, program.path):
+        existing.update(demands or {})
     return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
 
 

@@ -69,6 +69,7 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "foreign_mounts": entry.foreign_mounts,
         "strict": entry.strict,
         "grace_seconds": entry.grace_seconds,
+        "trees": [tree.path for tree in entry.launch.trees],
         "signer": None if entry.signer is None else key_text(entry.signer),
         "no_rollback": entry.no_rollback,
     }

@@ -60,7 +60,7 @@ def plan(entry: Entry, preludes: Preludes) -> Plan:
     variables = {SCRIPT_VARIABLE: script}
     if _PYTHON.match(name):
         prelude = preludes.python.encode() + f"\n_launch(f, {_python_words(entry)})\n".encode()
-        code = f"f=open('{_SCRIPT}','rb');exec(f.read({len(prelude)}))"
+        code = f"f=open('{_SCRIPT}','rb');exec(f.read({len(prelude)}),{{'f':f}})"
         return Plan(entry.interpreter, (program, *_python_flags(entry), "-c", code, script), prelude, variables)
     if _NODE.match(name):
         if script.endswith(".mjs"):

@@ -1,0 +1,150 @@
+"""What a script imports beside itself: asked of its interpreter when it is registered, and recorded with the entry.
+
+For Python the interpreter itself says where it looks (``sys.path`` after its ``.pth`` files), isolated from the
+environment. What others than root can change of it becomes a tree of the entry, with a digest over all that is in it; a
+side file keeps the digests of the single files, so that the daemon can name those that changed. For Node the folders
+are those that the person names. Of other languages only the script is recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from keychain_auth import files
+from keychain_auth.daemon.places import Places
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.identity.tree import digest
+from keychain_auth.model import Launch
+from keychain_auth.platform.linux import filehash, tree
+from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.policy.edit import Document
+from keychain_auth.policy.parse import Policy
+
+_SECONDS = 60.0
+_LARGEST = 1 << 40
+_PYTHON = re.compile(r"(?:python|pypy)\d")
+_NODE = re.compile(r"node(?:js)?(?:-?\d+)?$")
+_ASK = """
+import json, site, sys
+with open("/proc/self/maps") as lines:
+    words = [line.split(None, 5) for line in lines]
+mapped = sorted({line[5].rstrip("\\n") for line in words if len(line) > 5 and "x" in line[1] and line[5][0] == "/"})
+prefix = sys.prefix if sys.prefix != sys.base_prefix else ""
+print(json.dumps({"prefix": prefix, "path": sys.path, "sites": site.getsitepackages(), "mapped": mapped}))
+"""
+
+
+class _Answer(NamedTuple):
+    """What an interpreter says of itself: its environment's folder, where it imports from, which of that are
+    ``site-packages``, and the files it has mapped to run."""
+
+    prefix: str
+    path: list[str]
+    sites: list[str]
+    mapped: list[str]
+
+
+def launch_document(places: Places, interpreter: str, python: str, folders: Iterable[str]) -> Document:
+    """The field ``launch`` of an entry: what the script may import. Writes the side files.
+
+    ``interpreter`` is the real file, ``python`` the name by which it is started (that of a virtual environment), and
+    ``folders`` are those that the person added. Raises KeychainAuthError, OSError.
+    """
+    added = [_folder(folder) for folder in folders]
+    if _PYTHON.match(os.path.basename(interpreter)):
+        return _python(places, interpreter, python, added)
+    if not added:
+        return {}
+    if not _NODE.match(os.path.basename(interpreter)):
+        raise UsageError(f"of a script that {interpreter} runs nothing but itself is looked at: leave --tree out")
+    return {"trees": _trees(places, added)}
+
+
+def renewed(places: Places, interpreter: str, launch: Launch) -> Document:
+    """The same field once more, for files that have changed. Raises as ``launch_document``."""
+    python = os.path.join(launch.prefix, "bin", "python") if launch.prefix else interpreter
+    if _PYTHON.match(os.path.basename(interpreter)):
+        added = [path for path in launch.imports if not path.endswith("-packages") and os.path.isdir(path)]
+    else:
+        added = [each.path for each in launch.trees]
+    return launch_document(places, interpreter, python, added)
+
+
+def _python(places: Places, interpreter: str, python: str, added: list[str]) -> Document:
+    answer = _ask(python)
+    sites = [os.path.realpath(folder) for folder in answer.sites if os.path.isdir(folder)]
+    imports = list(dict.fromkeys([*added, *sites]))
+    looked_in = (os.path.realpath(path) for path in answer.path if os.path.exists(path))
+    loaded = (path for path in answer.mapped if path != interpreter and os.path.exists(path))
+    roots = dict.fromkeys([*imports, *looked_in, *loaded])
+    changeable = [root for root in roots if not only_root_writes(root)]
+    document: Document = {"imports": imports, "trees": _trees(places, changeable)}
+    if answer.prefix:
+        document["prefix"] = os.path.realpath(answer.prefix)
+    return document
+
+
+def _ask(python: str) -> _Answer:
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", _ASK], env={"PATH": os.defpath}, cwd="/", stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=True, timeout=_SECONDS,
+        )  # fmt: skip
+        answer = json.loads(done.stdout.splitlines()[-1])
+        return _Answer(answer["prefix"], answer["path"], answer["sites"], answer["mapped"])
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
+        raise KeychainAuthError(f"{python} does not say what it imports from: {error}") from None
+
+
+def _trees(places: Places, roots: list[str]) -> list[Document]:
+    """The outermost of ``roots``, each with its digest."""
+    outermost = [root for root in roots if not any(root != other and _inside(root, other) for other in roots)]
+    return [{"path": root, "hash": f"sha256:{_recorded(places, root)}"} for root in sorted(outermost)]
+
+
+def _recorded(places: Places, root: str) -> str:
+    """The digest of the tree; its listing is in a side file of that name then."""
+    try:
+        listing = tree.listing(tree.survey(root), _hash)
+    except tree.TreeRefused as refused:
+        raise KeychainAuthError(
+            f"{refused}: what is imported through it could not be verified", hint=f"ls -l {shlex.quote(root)}"
+        ) from None
+    made = digest(listing)
+    files.make_private_dir(places.trees)
+    files.replace(os.path.join(places.trees, f"{made}.json"), json.dumps(listing).encode())
+    return made
+
+
+def forget_unused(places: Places, present: Policy) -> None:
+    """Remove the side files that no entry of the policy refers to."""
+    used = {f"{each.sha256}.json" for entry in present.by_program.values() for each in entry.launch.trees}
+    with contextlib.suppress(OSError):  # they only name files: what stays is no harm
+        for name in set(os.listdir(places.trees)) - used:
+            os.unlink(os.path.join(places.trees, name))
+
+
+def _hash(item: tree.Found) -> str:
+    fd = tree.open_found(item)
+    try:
+        return filehash.digest(fd, _LARGEST, nosuid=True).sha256
+    finally:
+        os.close(fd)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _folder(typed: str) -> str:
+    real = os.path.realpath(typed)
+    if not os.path.isdir(real):
+        raise NotFound(f"{typed} is no folder")
+    return real

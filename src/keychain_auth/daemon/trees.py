@@ -1,0 +1,151 @@
+"""The trees that a launched script imports from: verified before it starts, looked at again when it connects.
+
+Contract:
+* ``verify`` returns only if each tree has exactly the digest of the entry, and each folder of imports is in one of them
+  or can be changed by root alone. Otherwise it raises LaunchRefused, and names the files that differ, as far as the
+  side file of the registration says what was there.
+* The hash of a file is remembered by its version, under the rules of ``platform.linux.filehash``.
+
+What it does not promise: anything about files that the script opens by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from keychain_auth.errors import LaunchRefused
+from keychain_auth.identity.facts import FileKey
+from keychain_auth.identity.tree import differences, digest
+from keychain_auth.model import Entry, Launch, Program
+from keychain_auth.platform.base import FileTooLarge
+from keychain_auth.platform.linux import filehash, tree
+from keychain_auth.platform.linux.filesystem import MountTable
+from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.linux.syscalls import statx_descriptor
+
+_REMEMBERED = 200_000
+_NAMED = 8
+
+
+class TreeWatch:
+    """What was verified, in which version. See ``launches.Watch``."""
+
+    def __init__(self, surveys: dict[str, tree.Survey], folders: dict[str, FileKey]) -> None:
+        """``surveys`` of whole trees, ``folders`` of which only what is directly in them counts."""
+        self._surveys = surveys
+        self._folders = folders
+        self._files = {item.path: item.key for found in surveys.values() for item in found.values()}
+
+    def changed(self) -> tuple[str, ...]:
+        """The paths of what is no longer as it was, a few of them; for a worker thread."""
+        below = [path for root, found in self._surveys.items() for path in tree.changed(root, found)]
+        return tuple([*below, *(path for path, key in self._folders.items() if tree.key_of(path) != key)][:_NAMED])
+
+    def has(self, path: str, key: FileKey) -> bool:
+        """Was this version of this file verified?"""
+        return self._files.get(path) == key
+
+
+class Trees:
+    """Verifies; remembers hashes. For worker threads."""
+
+    def __init__(self, side_files: str, filesystems: frozenset[str], limit: int) -> None:
+        """``side_files``: the folder of the listings that registrations left. ``limit``: bytes of one file."""
+        self._side_files = side_files
+        self._filesystems = filesystems
+        self._limit = limit
+        self._mounts = MountTable()
+        self._hashes: dict[FileKey, str] = {}
+        self._lock = threading.Lock()
+
+    def verify(self, entry: Entry, interpreter_of_root: bool) -> TreeWatch | None:
+        """None if there is nothing but root's. Raises LaunchRefused."""
+        launch = entry.launch
+        try:
+            surveys = {wanted.path: self._verify_tree(entry, wanted) for wanted in launch.trees}
+            _check_imports(launch, entry)
+            folders = {}
+            if not interpreter_of_root and entry.interpreter is not None:
+                folders = _surroundings(entry.interpreter)
+        except tree.TreeRefused as refused:
+            raise LaunchRefused(f"{entry.program.path}: {refused}", hint=_upgrade(entry)) from None
+        except FileTooLarge as large:
+            raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
+        except OSError as error:
+            raise LaunchRefused(f"{error.filename}: {error.strerror}", hint=_upgrade(entry)) from None
+        return TreeWatch(surveys, folders) if surveys or folders else None
+
+    def _verify_tree(self, entry: Entry, wanted: Program) -> tree.Survey:
+        try:
+            found = tree.survey(wanted.path)
+            listing = tree.listing(found, self._hash)
+        except OSError as error:
+            what = f"{error.filename or wanted.path}: {error.strerror}"
+            raise LaunchRefused(f"{entry.program.path} imports from {what}", hint=_upgrade(entry)) from None
+        if digest(listing) != wanted.sha256:
+            named = self._named(wanted, listing)
+            raise LaunchRefused(
+                f"what {entry.program.path} imports has changed since it was registered: {named}", hint=_upgrade(entry)
+            )
+        return found
+
+    def _hash(self, item: tree.Found) -> str:
+        known = self._hashes.get(item.key)
+        if known is not None:
+            return known
+        fd = tree.open_found(item)
+        try:
+            made = filehash.digest(fd, self._limit, nosuid=self._is_nosuid(fd))
+        finally:
+            os.close(fd)
+        if made.key != item.key:
+            raise tree.TreeRefused(f"{item.path} is changing")
+        if made.keep:
+            with self._lock:
+                if len(self._hashes) >= _REMEMBERED:
+                    self._hashes.clear()
+                self._hashes[made.key] = made.sha256
+        return made.sha256
+
+    def _is_nosuid(self, fd: int) -> bool:
+        with self._lock:
+            mount = self._mounts.mount(statx_descriptor(fd).mount_id)
+        if mount.filesystem not in self._filesystems:
+            raise tree.TreeRefused(f"it imports from {mount.filesystem}, which the daemon does not trust")
+        return mount.nosuid
+
+    def _named(self, wanted: Program, listing: dict[str, str]) -> str:
+        """The files that differ, by the listing that the registration left."""
+        try:
+            with open(os.path.join(self._side_files, f"{wanted.sha256}.json"), encoding="utf-8") as file:
+                before = json.load(file)
+        except (OSError, ValueError):
+            return f"something in {wanted.path}"
+        texts = isinstance(before, dict) and all(isinstance(said, str) for said in before.values())
+        if not texts or digest(before) != wanted.sha256:
+            return f"something in {wanted.path}"
+        return ", ".join(os.path.join(wanted.path, name) for name in differences(before, listing, _NAMED))
+
+
+def _check_imports(launch: Launch, entry: Entry) -> None:
+    for folder in launch.imports:
+        inside = any(folder == each.path or folder.startswith(each.path + "/") for each in launch.trees)
+        if not inside and not only_root_writes(folder):
+            raise LaunchRefused(f"others than root can change {folder}, and it was not recorded", hint=_upgrade(entry))
+
+
+def _surroundings(interpreter: Program) -> dict[str, FileKey]:
+    """The folders in which an interpreter looks for ``pyvenv.cfg``: it must not be there, and must not come."""
+    folders = {}
+    for folder in (os.path.dirname(interpreter.path), os.path.dirname(os.path.dirname(interpreter.path))):
+        config = os.path.join(folder, "pyvenv.cfg")
+        if os.path.lexists(config):
+            raise tree.TreeRefused(f"{config} would send {interpreter.path} elsewhere")
+        folders[folder] = tree.key_of(folder)
+    return folders
+
+
+def _upgrade(entry: Entry) -> str:
+    return f"keychain-auth upgrade {entry.program.path}"

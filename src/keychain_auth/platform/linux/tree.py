@@ -1,0 +1,115 @@
+"""Looks at folder trees: what is in them, in which version, and whether they are still as they were.
+
+Contract: a tree is one folder (or one file) on one filesystem. Links inside it lead to places inside it, or to what
+only root can change; a link that leads elsewhere, another filesystem mounted inside, and more than ``MOST`` names are
+refused, for then the digest would not say what is imported.
+
+A later look compares versions (device, inode, size, times), of folders too: a file that was put in and taken out again
+leaves its trace in the folder's ctime, which nobody but root can set back.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from keychain_auth.identity.facts import FileKey
+from keychain_auth.identity.tree import SKIPPED
+from keychain_auth.platform.linux.ownership import only_root_writes
+
+MOST = 100_000
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+
+
+class TreeRefused(Exception):
+    """What is there cannot be verified. The text says why."""
+
+
+class Found(NamedTuple):
+    """Something in a tree. ``target`` is that of a link, else ""."""
+
+    path: str
+    mode: int
+    key: FileKey
+    target: str
+
+
+Survey = dict[str, Found]
+"""By name, relative to the tree; "" is the tree itself."""
+
+
+def survey(root: str) -> Survey:
+    """What is in the tree at the real path ``root``, not yet read. Raises TreeRefused, OSError."""
+    about = os.stat(root, follow_symlinks=False)
+    found: Survey = {"": _found(root, about)}
+    if stat.S_ISDIR(about.st_mode):
+        for name, item in _below(root, "", about.st_dev):
+            found[name] = item
+            if len(found) > MOST:
+                raise TreeRefused(f"{root} has more than {MOST} files")
+            if item.target:
+                _check_link(root, item)
+    elif not stat.S_ISREG(about.st_mode):
+        raise TreeRefused(f"{root} is neither a folder nor a file")
+    return found
+
+
+def listing(found: Survey, hashed: Callable[[Found], str]) -> dict[str, str]:
+    """What ``identity.tree`` makes a digest of; ``hashed`` gives the SHA-256 of a file."""
+    return {name: _said(item, hashed) for name, item in found.items()}
+
+
+def open_found(item: Found) -> int:
+    """A readable descriptor of the file. Raises OSError."""
+    return os.open(item.path, _OPEN)
+
+
+def changed(root: str, before: Survey, most: int = 8) -> tuple[str, ...]:
+    """The paths of what is no longer in the version of ``before``."""
+    try:
+        now = survey(root)
+    except (TreeRefused, OSError):
+        return (root,)
+    names = before.keys() | now.keys()
+    return tuple(sorted(os.path.join(root, name) for name in names if before.get(name) != now.get(name)))[:most]
+
+
+def key_of(path: str) -> FileKey:
+    """The version of what is at ``path``. Raises OSError."""
+    return _found(path, os.stat(path, follow_symlinks=False)).key
+
+
+def _below(folder: str, prefix: str, device: int) -> Iterator[tuple[str, Found]]:
+    with os.scandir(folder) as names:
+        for entry in names:
+            about = entry.stat(follow_symlinks=False)
+            name = prefix + entry.name
+            is_folder = stat.S_ISDIR(about.st_mode)
+            if is_folder and entry.name == SKIPPED:
+                continue
+            if about.st_dev != device:
+                raise TreeRefused(f"another filesystem is mounted at {entry.path}")
+            yield name, _found(entry.path, about)
+            if is_folder:
+                yield from _below(entry.path, f"{name}/", device)
+
+
+def _found(path: str, about: os.stat_result) -> Found:
+    key = FileKey(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    return Found(path, about.st_mode, key, os.readlink(path) if stat.S_ISLNK(about.st_mode) else "")
+
+
+def _check_link(root: str, item: Found) -> None:
+    real = os.path.realpath(item.path)
+    if real != root and not real.startswith(root + "/") and not only_root_writes(real):
+        raise TreeRefused(f"the link {item.path} leads out of the tree, to {real}")
+
+
+def _said(item: Found, hashed: Callable[[Found], str]) -> str:
+    if stat.S_ISDIR(item.mode):
+        return "folder"
+    if stat.S_ISLNK(item.mode):
+        return f"link {item.target}"
+    return f"file {hashed(item)}" if stat.S_ISREG(item.mode) else "other"

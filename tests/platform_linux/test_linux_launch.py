@@ -1,0 +1,103 @@
+"""Trees as they lie on the disk, Yama, and sockets in the words of the kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from keychain_auth.identity.tree import digest
+from keychain_auth.platform.linux import tree
+from keychain_auth.platform.linux.descriptors import SocketDiagnosis
+from keychain_auth.platform.linux.launch import forbidden_by
+
+
+def digest_of(folder: Path) -> str:
+    return digest(tree.listing(tree.survey(str(folder)), lambda item: Path(item.path).read_text()))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tree" / "package").mkdir(parents=True)
+    (tmp_path / "tree" / "package" / "a.py").write_text("a")
+    (tmp_path / "tree" / "link").symlink_to("package/a.py")
+    return tmp_path / "tree"
+
+
+def test_everything_in_a_tree_counts_but_bytecode(folder: Path) -> None:
+    seen = {digest_of(folder)}
+    (folder / "package" / "__pycache__").mkdir()
+    (folder / "package" / "__pycache__" / "a.cpython-311.pyc").write_text("x")
+    assert digest_of(folder) in seen
+    for change in (
+        (folder / "new").mkdir,
+        lambda: (folder / "package" / "a.py").write_text("b"),
+        lambda: (folder / "package" / "b.so").write_text("b"),
+        lambda: (folder / "package" / "b.so").rename(folder / "b.so"),
+        lambda: os.mkfifo(folder / "pipe"),
+        lambda: ((folder / "link").unlink(), (folder / "link").symlink_to("package")),
+    ):
+        change()
+        assert digest_of(folder) not in seen
+        seen.add(digest_of(folder))
+
+
+def test_what_was_changed_and_put_back_shows(folder: Path) -> None:
+    before = tree.survey(str(folder))
+    assert tree.changed(str(folder), before) == ()
+    path = folder / "package" / "a.py"
+    about = path.stat()
+    path.write_text("b")
+    path.write_text("a")
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert tree.changed(str(folder), before) == (str(path),)
+    before = tree.survey(str(folder))
+    (folder / "evil.so").write_text("")
+    (folder / "evil.so").unlink()
+    assert tree.changed(str(folder), before) == (f"{folder}/",)
+
+
+def test_links_that_lead_out_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "system").symlink_to("/usr/bin/env")  # only root can change that
+    tree.survey(str(folder))
+    (folder / "out").symlink_to(tmp_path / "nowhere")  # whoever makes it chooses what is imported
+    with pytest.raises(tree.TreeRefused, match="leads out of the tree"):
+        tree.survey(str(folder))
+
+
+def test_what_is_no_tree(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(tree.TreeRefused, match="neither a folder nor a file"):
+        tree.survey(str(tmp_path / "pipe"))
+    with pytest.raises(FileNotFoundError):
+        tree.survey(str(tmp_path / "nothing"))
+    assert tree.changed(str(tmp_path / "nothing"), {}) == (str(tmp_path / "nothing"),)
+
+
+@pytest.mark.parametrize(("scope", "refused"), [("0", False), ("1", False), ("2", True), ("3", True), ("?", False)])
+def test_yama(tmp_path: Path, scope: str, refused: bool) -> None:
+    (tmp_path / "ptrace_scope").write_text(scope + "\n")
+    assert (scope in forbidden_by(str(tmp_path / "ptrace_scope"))) is refused
+    assert forbidden_by(str(tmp_path / "no-yama")) == ""
+
+
+def test_where_a_socket_leads(tmp_path: Path) -> None:
+    diagnosis = SocketDiagnosis()
+    listener, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    with listener, client, socket.socket(socket.AF_INET) as other:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        client.connect(str(tmp_path / "s"))
+        inodes = {each: os.fstat(each.fileno()).st_ino for each in (listener, client, other)}
+        waits, asks = diagnosis.describe(inodes[listener]), diagnosis.describe(inodes[client])
+        assert (waits is not None) and waits.listening and waits.waiting == (inodes[client],)
+        assert (asks is not None) and asks.connected and asks.peer == 0
+        accepted, _ = listener.accept()
+        with accepted:
+            waits, asks = diagnosis.describe(inodes[listener]), diagnosis.describe(inodes[client])
+            assert (waits is not None) and waits.waiting == ()
+            assert (asks is not None) and asks.peer == os.fstat(accepted.fileno()).st_ino
+        assert diagnosis.describe(inodes[other]) is None
+    diagnosis.close()
