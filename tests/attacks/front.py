@@ -57,7 +57,8 @@ class Real:
 
     def __init__(self, script: str) -> None:
         self._script = os.path.realpath(script)
-        self._daemon = admin.Conversation(above=3)
+        honest._occupy()
+        self._daemon = admin.Conversation()
         self.plan = self._daemon.ask("launch", target=self._script)
 
     def prepare(self, content: bytes | None = None) -> None:

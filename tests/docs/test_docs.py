@@ -39,6 +39,7 @@ NO_COMMANDS = (
     NOT_RUNNING_MESSAGE,
     "keychain-auth vault 1 index | members | name | state | value",
     "keychain-auth audit 1",
+    "keychain-auth tree 1",
 )
 # What paths in the documents may begin with: places that every Linux has, nobody's own.
 COMMON_PLACES = {"bin", "dev", "etc", "lib", "proc", "run", "tmp", "usr", "var"}

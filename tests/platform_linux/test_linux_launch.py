@@ -56,7 +56,7 @@ def test_what_was_changed_and_put_back_shows(folder: Path) -> None:
     before = tree.survey(str(folder))
     (folder / "evil.so").write_text("")
     (folder / "evil.so").unlink()
-    assert tree.changed(str(folder), before) == (f"{folder}/",)
+    assert tree.changed(str(folder), before) == (str(folder),)
 
 
 def test_links_that_lead_out_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -71,9 +71,16 @@ def test_what_is_no_tree(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(tree.TreeRefused, match="neither a folder nor a file"):
         tree.survey(str(tmp_path / "pipe"))
-    with pytest.raises(FileNotFoundError):
-        tree.survey(str(tmp_path / "nothing"))
-    assert tree.changed(str(tmp_path / "nothing"), {}) == (str(tmp_path / "nothing"),)
+
+
+def test_what_must_not_be_there(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing"
+    before = tree.survey(str(nothing))
+    assert before == {}
+    assert tree.changed(str(nothing), before) == ()
+    nothing.write_text("")
+    assert tree.changed(str(nothing), before) == (str(nothing),)
+    assert digest_of(nothing) != digest({})
 
 
 @pytest.mark.parametrize(("scope", "refused"), [("0", False), ("1", False), ("2", True), ("3", True), ("?", False)])

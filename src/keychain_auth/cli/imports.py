@@ -81,14 +81,29 @@ def _python(places: Places, interpreter: str, python: str, added: list[str]) -> 
     answer = _ask(python)
     sites = [os.path.realpath(folder) for folder in answer.sites if os.path.isdir(folder)]
     imports = list(dict.fromkeys([*added, *sites]))
-    looked_in = (os.path.realpath(path) for path in answer.path if os.path.exists(path))
+    looked_in = (os.path.realpath(path) for path in answer.path)
     loaded = (path for path in answer.mapped if path != interpreter and os.path.exists(path))
-    roots = dict.fromkeys([*imports, *looked_in, *loaded])
-    changeable = [root for root in roots if not only_root_writes(root)]
+    roots = dict.fromkeys([*imports, *looked_in, *loaded, *_landmarks(interpreter)])
+    changeable = [root for root in roots if _changeable(root)]
     document: Document = {"imports": imports, "trees": _trees(places, changeable)}
     if answer.prefix:
         document["prefix"] = os.path.realpath(answer.prefix)
     return document
+
+
+def _landmarks(interpreter: str) -> list[str]:
+    """Files by which an interpreter finds its library (Modules/getpath.py). Mostly they are not there, and must not
+    come."""
+    folder = os.path.dirname(interpreter)
+    names = ("pyvenv.cfg", "pybuilddir.txt", os.path.basename(interpreter) + "._pth")
+    return [*(os.path.join(folder, name) for name in names), os.path.join(os.path.dirname(folder), "pyvenv.cfg")]
+
+
+def _changeable(path: str) -> bool:
+    """Can others than root change what is at ``path``, or put something there?"""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return not only_root_writes(path)
 
 
 def _ask(python: str) -> _Answer:

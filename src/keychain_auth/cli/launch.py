@@ -36,7 +36,8 @@ def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> 
     """Become the registered ``script``. Returns only by an error: KeychainAuthError, OSError."""
     path = os.path.realpath(script)
     content = _read(path, script)
-    with admin.Conversation(socket=socket, above=_SCRIPT_FD) as daemon:
+    _occupy()
+    with admin.Conversation(socket=socket) as daemon:
         plan = daemon.ask("launch", target=path)
         _leave_behind(daemon.fileno(), content=plan["prelude"].encode() + content)
         _let_be_traced(plan["daemon"])
@@ -51,6 +52,14 @@ def _read(path: str, typed: str) -> bytes:
             return file.read()
     except FileNotFoundError:
         raise NotFound(f"{typed} does not exist") from None
+
+
+def _occupy() -> None:
+    """Let the connection get another number than the script's. (To move it later would look to the daemon, for a
+    moment, as if this process did not hold it.)"""
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    if fd != _SCRIPT_FD:
+        os.close(fd)
 
 
 def _leave_behind(connection: int, *, content: bytes) -> None:

@@ -241,7 +241,7 @@ def _tell(
         output.say(f"  run by {interpreter.path}")
     if entry.minimum_grade is Grade.DECLARED:
         output.say(*DECLARED_MEANS)
-    for tree in entry.launch.trees:
+    for tree in (each for each in entry.launch.trees if os.path.lexists(each.path)):
         output.say(f"  imports from {tree.path}, as it is now")
     if interpreter is not None:
         output.say(f"Start it with: keychain-auth launch {shlex.quote(program.path)}")

@@ -56,26 +56,13 @@ def ask(
 
 
 class Conversation:
-    """Several commands on one connection. ``timeout``: seconds for all of them together. Raises as ``ask``.
+    """Several commands on one connection. ``timeout``: seconds for all of them together. Raises as ``ask``."""
 
-    ``above``: the number of its descriptor is greater than that.
-    """
-
-    def __init__(
-        self, *, socket: str | os.PathLike[str] | None = None, timeout: float = DEFAULT_TIMEOUT, above: int = -1
-    ) -> None:
+    def __init__(self, *, socket: str | os.PathLike[str] | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
         path = discovery.admin_socket_path(discovery.find_socket_path(socket))
         self._connection = _connect(path, self._deadline, timeout)
-        stream = self._connection.socket
-        if stream.fileno() <= above:
-            import fcntl  # noqa: PLC0415 - rarely needed
-
-            moved = sockets.socket(fileno=fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, above + 1))
-            moved.setblocking(False)
-            stream.close()
-            self._connection.socket = moved
 
     def __enter__(self) -> Conversation:
         return self

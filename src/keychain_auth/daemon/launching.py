@@ -39,7 +39,7 @@ from keychain_auth.identity.facts import HostFacts
 from keychain_auth.identity.launch import Wanted, judge_front, judge_stopped
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import Digest, FileTooLarge, Front, Peer, PeerGone, Platform
-from keychain_auth.policy.launching import MOST_SCRIPT_BYTES, SCRIPT_FD, Plan, Preludes, plan
+from keychain_auth.policy.launching import MOST_SCRIPT_BYTES, SCRIPT_FD, Plan, Preludes, loads_its_library, plan
 
 Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 
@@ -119,7 +119,7 @@ class LaunchCommands:
             await self._looks.run(partial(attempt.look_at_front, peer), until - time.monotonic())
             digest = await self._interpreter(attempt.front, entry, what.interpreter, until)
             left = until - time.monotonic()
-            attempt.watch = await self._looks.run(partial(self._trees.verify, entry, digest.of_root), left)
+            attempt.watch = await self._looks.run(partial(self._trees.verify, entry), left)
             await self._start(attempt, digest)
         finally:
             if not attempt.attended:
@@ -143,7 +143,7 @@ class LaunchCommands:
         upgrade = f"keychain-auth upgrade {entry.program.path}"
         if digest.sha256 != wanted.sha256:
             raise LaunchRefused(f"{wanted.path} is not the interpreter that was registered with it", hint=upgrade)
-        if not digest.of_root and entry.launch == Launch():
+        if not digest.of_root and loads_its_library(wanted) and entry.launch == Launch():
             raise LaunchRefused(f"its user can change {wanted.path}, and nothing says what it imports", hint=upgrade)
         return digest
 

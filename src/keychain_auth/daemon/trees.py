@@ -60,22 +60,20 @@ class Trees:
         self._hashes: dict[FileKey, str] = {}
         self._lock = threading.Lock()
 
-    def verify(self, entry: Entry, interpreter_of_root: bool) -> TreeWatch | None:
+    def verify(self, entry: Entry) -> TreeWatch | None:
         """None if there is nothing but root's. Raises LaunchRefused."""
         launch = entry.launch
         try:
             surveys = {wanted.path: self._verify_tree(entry, wanted) for wanted in launch.trees}
+            folders = _parents(surveys)
             _check_imports(launch, entry)
-            folders = {}
-            if not interpreter_of_root and entry.interpreter is not None:
-                folders = _surroundings(entry.interpreter)
         except tree.TreeRefused as refused:
             raise LaunchRefused(f"{entry.program.path}: {refused}", hint=_upgrade(entry)) from None
         except FileTooLarge as large:
             raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
         except OSError as error:
             raise LaunchRefused(f"{error.filename}: {error.strerror}", hint=_upgrade(entry)) from None
-        return TreeWatch(surveys, folders) if surveys or folders else None
+        return TreeWatch(surveys, folders) if surveys else None
 
     def _verify_tree(self, entry: Entry, wanted: Program) -> tree.Survey:
         try:
@@ -126,7 +124,7 @@ class Trees:
         texts = isinstance(before, dict) and all(isinstance(said, str) for said in before.values())
         if not texts or digest(before) != wanted.sha256:
             return f"something in {wanted.path}"
-        return ", ".join(os.path.join(wanted.path, name) for name in differences(before, listing, _NAMED))
+        return ", ".join(tree.place(wanted.path, name) for name in differences(before, listing, _NAMED))
 
 
 def _check_imports(launch: Launch, entry: Entry) -> None:
@@ -136,15 +134,16 @@ def _check_imports(launch: Launch, entry: Entry) -> None:
             raise LaunchRefused(f"others than root can change {folder}, and it was not recorded", hint=_upgrade(entry))
 
 
-def _surroundings(interpreter: Program) -> dict[str, FileKey]:
-    """The folders in which an interpreter looks for ``pyvenv.cfg``: it must not be there, and must not come."""
-    folders = {}
-    for folder in (os.path.dirname(interpreter.path), os.path.dirname(os.path.dirname(interpreter.path))):
-        config = os.path.join(folder, "pyvenv.cfg")
-        if os.path.lexists(config):
-            raise tree.TreeRefused(f"{config} would send {interpreter.path} elsewhere")
-        folders[folder] = tree.key_of(folder)
-    return folders
+def _parents(surveys: dict[str, tree.Survey]) -> dict[str, FileKey]:
+    """The folders of what must not be there: something that came and went shows in their ctime."""
+    folders = {_existing(os.path.dirname(root)) for root, found in surveys.items() if not found}
+    return {folder: tree.key_of(folder) for folder in folders}
+
+
+def _existing(path: str) -> str:
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def _upgrade(entry: Entry) -> str:

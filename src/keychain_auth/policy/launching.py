@@ -51,6 +51,11 @@ class Plan(NamedTuple):
     variables: dict[str, str]
 
 
+def loads_its_library(interpreter: Program) -> bool:
+    """Does the interpreter consist of more than its file, and is that in our hands (Python)?"""
+    return _PYTHON.match(interpreter.path.rpartition("/")[2]) is not None
+
+
 def plan(entry: Entry, preludes: Preludes) -> Plan:
     """How the script of ``entry`` is started. Raises UsageError if it cannot be."""
     if entry.interpreter is None:
@@ -58,7 +63,7 @@ def plan(entry: Entry, preludes: Preludes) -> Plan:
     program, script = entry.interpreter.path, entry.program.path
     name = program.rpartition("/")[2]
     variables = {SCRIPT_VARIABLE: script}
-    if _PYTHON.match(name):
+    if loads_its_library(entry.interpreter):
         prelude = preludes.python.encode() + f"\n_launch(f, {_python_words(entry)})\n".encode()
         code = f"f=open('{_SCRIPT}','rb');exec(f.read({len(prelude)}),{{'f':f}})"
         return Plan(entry.interpreter, (program, *_python_flags(entry), "-c", code, script), prelude, variables)

@@ -41,8 +41,14 @@ Survey = dict[str, Found]
 
 
 def survey(root: str) -> Survey:
-    """What is in the tree at the real path ``root``, not yet read. Raises TreeRefused, OSError."""
-    about = os.stat(root, follow_symlinks=False)
+    """What is in the tree at the real path ``root``, not yet read; empty if nothing is there.
+
+    Raises TreeRefused, OSError.
+    """
+    try:
+        about = os.stat(root, follow_symlinks=False)
+    except FileNotFoundError:
+        return {}
     found: Survey = {"": _found(root, about)}
     if stat.S_ISDIR(about.st_mode):
         for name, item in _below(root, "", about.st_dev):
@@ -67,13 +73,18 @@ def open_found(item: Found) -> int:
 
 
 def changed(root: str, before: Survey, most: int = 8) -> tuple[str, ...]:
-    """The paths of what is no longer in the version of ``before``."""
+    """The paths of what is no longer in the version of ``before``, a few of them."""
     try:
         now = survey(root)
     except (TreeRefused, OSError):
         return (root,)
     names = before.keys() | now.keys()
-    return tuple(sorted(os.path.join(root, name) for name in names if before.get(name) != now.get(name)))[:most]
+    return tuple(sorted(place(root, name) for name in names if before.get(name) != now.get(name)))[:most]
+
+
+def place(root: str, name: str) -> str:
+    """The path of ``name`` (which may have words after it) in the tree."""
+    return f"{root}/{name}" if name and name[0] != " " else root + name
 
 
 def key_of(path: str) -> FileKey:
