@@ -130,13 +130,9 @@ class App:
         pipeline = Pipeline(self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open)
         self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
-        trees = Trees(self._places.trees, host.filesystems, self._settings.hash_limit_bytes)
-        launching = LaunchCommands(
-            self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
-            trees, load_preludes(), limits.verify_seconds,
-        )  # fmt: skip
         commands = self._commands(turn)
-        commands.add(launching.table, launching.table)
+        launching = self._launching(turn, launches).table
+        commands.add(launching, launching)
         admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
@@ -196,6 +192,14 @@ class App:
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, commands).table, OPEN_TO_ALL)
         return commands
+
+    def _launching(self, turn: Turn, launches: Launches) -> LaunchCommands:
+        settings = self._settings
+        trees = Trees(self._places.trees, self._platform.host().filesystems, settings.hash_limit_bytes)
+        return LaunchCommands(
+            self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
+            trees, load_preludes(), settings.limits.verify_seconds,
+        )  # fmt: skip
 
     def status(self) -> dict[str, Any]:
         """The daemon's state for ``keychain-auth status``. Holds no secret."""
