@@ -17,6 +17,8 @@ from keychain_auth.policy.parse import Policy
 class Anybody:
     """A peer that nobody looked at."""
 
+    look = "not looked at"
+
     def __init__(self, pid: int, uid: int) -> None:
         self.pid = pid
         self.uid = uid
