@@ -133,6 +133,8 @@ class Weather:
     def _misedit(self) -> None:
         """The policy becomes nonsense for a while: the last good one stays, nobody notices."""
         with self._policy:
+            # The last good policy is the last that the daemon has seen: let it look, or it may be the one before.
+            assert self.world.cli("status").returncode == 0
             policy = self.world.read_policy()
             self.world.write(".config/keychain-auth/config.json", '{"registered_binaries": [')
             self._event.wait(self._chance.uniform(0.05, 0.4))

@@ -41,6 +41,8 @@ _COMMANDS = {
     "history": ("history", "history"),
     "restore-value": ("history", "restore_value"),
     "vault": ("vault", "vault"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "audit": ("audit", "audit"),
     "trust": ("trust", "trust"),
     "distrust": ("trust", "distrust"),

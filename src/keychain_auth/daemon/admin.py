@@ -62,6 +62,7 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     after: str = ""
     replace: bool = False
     dry_run: bool = False
+    path: str = ""
 
 
 class Proof:

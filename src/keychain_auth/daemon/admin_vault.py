@@ -1,4 +1,4 @@
-"""What a person does with the vault as a whole, over the admin socket: history, check.
+"""What a person does with the vault as a whole, over the admin socket: history, check, backup.
 
 Contract: as in ``admin``: each use is on record before its answer, no answer and no record holds a value.
 """
@@ -6,16 +6,19 @@ Contract: as in ``admin``: each use is on record before its answer, no answer an
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from keychain_auth.daemon.admin import AdminCommands, AdminRequest
 from keychain_auth.daemon.safe import Safe
-from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.keychain.router import VAULT
 from keychain_auth.keychain.routes import Routes
+from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
 from keychain_auth.platform.base import Peer
@@ -36,6 +39,7 @@ class VaultCommands:
             "restore-value": self._restore_value,
             "forget": self._forget,
             "vault-check": self._check,
+            "backup": self._backup,
         }
 
     @property
@@ -75,6 +79,23 @@ class VaultCommands:
         self._record(peer, path, "vault_check", "", ())
         async with self._checking:  # one at a time: each reads the whole vault
             return await self._vault.check()
+
+    async def _backup(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, int]:
+        """The daemon writes the file itself: what is in it leaves this process only sealed."""
+        if request.new_passphrase is None or not os.path.isabs(request.path):
+            raise UsageError("a backup needs a passphrase, and a path from the root")
+        self._record(peer, path, "backup", "", (request.path,))
+        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        async with self._checking:
+            content = await self._vault.backup(request.new_passphrase, created)
+        try:
+            await asyncio.to_thread(backup.write_new, request.path, content)
+        except OSError as error:
+            folder = os.path.dirname(request.path)
+            raise KeychainAuthError(
+                f"cannot write {request.path}: {error.strerror}", hint=f"ls -ld {folder}; df -h {folder}"
+            ) from None
+        return {"bytes": len(content)}
 
 
 def _nothing_of(request: AdminRequest) -> NotFound:

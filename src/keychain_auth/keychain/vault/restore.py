@@ -33,7 +33,7 @@ from keychain_auth.crypto.kdf import subkey, wipe
 from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
 from keychain_auth.keychain.vault.backup import Unpacked
 from keychain_auth.keychain.vault.checking import CheckReport
-from keychain_auth.keychain.vault.create import MARK, RESTORING, restoring_from
+from keychain_auth.keychain.vault.create import MARK, RESTORING, mark, restoring_from
 from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_SLOTS, SlotRow
 from keychain_auth.keychain.vault.opening import Inspected, inspect, vault_path
 from keychain_auth.keychain.vault.slots import new_slot, record_of, with_slot
@@ -89,6 +89,8 @@ def restore(folder: str, backup: Unpacked, key_file: Callable[[str], Protector],
         aside = _put_aside(path, stamp, [] if fits else [key_path])
         if not fits:
             os.rename(staged_key, key_path)
+        if key_file(key_path).kind not in [slot.kind for slot in slots]:
+            mark(path, found.vault_id)  # without a key file nothing else would say later that there was a vault
         os.rename(staged, path)
         files.sync_dir(folder)
         os.unlink(path + RESTORING)
