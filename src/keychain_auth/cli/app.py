@@ -43,6 +43,8 @@ _COMMANDS = {
     "vault": ("vault", "vault"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
+    "export": ("exchange", "export"),
+    "import": ("exchange", "import_secrets"),
     "audit": ("audit", "audit"),
     "trust": ("trust", "trust"),
     "distrust": ("trust", "distrust"),

@@ -81,7 +81,7 @@ def unseal(purpose: str, passphrase: str, content: bytes) -> bytes:
     except (binascii.Error, ValueError):
         raise NotAStrongbox("its header does not hold what it must") from None
     key = _key(purpose, passphrase, salt, cost)
-    if not hmac.compare_digest(_check(key), header.check):
+    if not hmac.compare_digest(_check(key).encode(), header.check.encode()):
         raise WrongKey
     cipher, binding = Aead(key), sha256(content[:end]).digest()
     plain = bytearray()

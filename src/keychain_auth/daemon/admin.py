@@ -63,6 +63,8 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     replace: bool = False
     dry_run: bool = False
     path: str = ""
+    entries: dict[str, str] = {}
+    attributes: dict[str, str] = {}
 
 
 class Proof:

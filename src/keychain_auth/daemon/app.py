@@ -21,6 +21,7 @@ from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.admin import AdminCommands, AdminGate
+from keychain_auth.daemon.admin_exchange import ExchangeCommands
 from keychain_auth.daemon.admin_keychains import KeychainCommands
 from keychain_auth.daemon.admin_lock import OPEN_TO_ALL, LockCommands
 from keychain_auth.daemon.admin_secrets import SecretCommands
@@ -189,6 +190,7 @@ class App:
         commands.guarded = lambda: self._safe.guarded
         commands.add(SecretCommands(self._router, commands, limits).table)
         commands.add(KeychainCommands(self._router, commands, limits).table)
+        commands.add(ExchangeCommands(self._router, commands, limits).table)
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, commands).table, OPEN_TO_ALL)
         return commands
