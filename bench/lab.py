@@ -78,7 +78,8 @@ class Server:
 class Lab:
     """See above. Parts of the benchmark get one, all the same."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(self, world: World, settings: Settings, stored: int = STORED) -> None:
+        self.stored = stored
         self.world = world
         self.settings = settings
         self.idle_rss = 0
@@ -112,8 +113,8 @@ class Lab:
     def _begin(self) -> None:
         self.idle_rss = self.restart().rss()
         self.register(self.load)
-        for first in range(0, STORED, _AT_ONCE):
-            numbers = range(first, first + _AT_ONCE)
+        for first in range(0, self.stored, _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, self.stored))
             names, values = [name(number) for number in numbers], [VALUE.format(number) for number in numbers]
             stored = self.ask({"action": "write", "targets": names, "values": values})
             if not stored.startswith(SUCCESS.encode()):

@@ -18,8 +18,8 @@ from lab import ROOT, Lab, World, choose_settings, machine
 from report import Report, Skip
 
 PARTS = (
-    "reads", "connects", "identity", "prefixes", "writes", "neighbours", "memory", "processes", "secret_service",
-    "flood",
+    "reads", "connects", "identity", "prefixes", "writes", "growth", "neighbours", "memory", "processes",
+    "secret_service", "flood",
 )  # fmt: skip
 
 
