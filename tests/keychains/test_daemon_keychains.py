@@ -258,3 +258,17 @@ def test_the_desktop_can_be_the_default_and_collections_have_names(desktop: Desk
     assert [row["service"] for row in world.cli_json("list-secrets")] == ["anything", "aws", "work-db"]
     text = world.cli("status").stdout
     assert "aws to vault, work-* to work, all others to secret-service" in text
+
+
+def test_locked_is_locked_whichever_keychain_a_service_lies_in(desktop: Desktop, routed: World) -> None:
+    """What a program may have, and the record of it, rest on the vault."""
+    program = talker(routed)
+    assert program.ask(write({"key": SECRET}, "desk")) == SUCCESS
+    routed.cli("lock")
+    for asked in (read("key", service="desk"), write({"key": "x"}, "desk"), request("search", "desk")):
+        assert program.ask(asked) == failed("keychain_locked")
+    for words in (("get", "desk", "key"), ("list-secrets",), ("rm", "desk", "key")):
+        done = routed.cli(*words)
+        assert (done.returncode, done.stdout) == (5, "")
+    assert routed.cli("unlock").returncode == 0
+    assert program.ask(read("key", service="desk")) == results({"target": "key", "value": SECRET})

@@ -18,6 +18,7 @@ SALT_BYTES = 16
 _KEY_BYTES = 32
 _MEMORY_KIB = 64 * 1024  # RFC 9106, section 4: the choice for machines that cannot spare 2 GiB
 _LANES = 4
+_FEWEST_PASSES = 3  # the same choice: also on a machine that was busy when the cost was measured
 _MOST_PASSES = 200
 
 # What a stored cost may ask for. Whoever can write the file must not be able to take all memory, or a day.
@@ -54,15 +55,18 @@ def stretch(passphrase: bytes | bytearray, salt: bytes, cost: Cost) -> bytearray
 
 
 def calibrate(seconds: float) -> Cost:
-    """The cost that takes about ``seconds`` here: 64 MiB, and as many passes as fit, at least one.
+    """The cost that takes about ``seconds`` here: 64 MiB, and as many passes as fit, at least three."""
+    return cost_for(seconds, _measure(1), _measure(3))
 
-    Measured with two passes of different length, because the first touch of the memory costs as much as a pass.
+
+def cost_for(seconds: float, one: float, three: float) -> Cost:
+    """The same, where one pass was measured to take ``one`` second, and three took ``three``.
+
+    From two measurements, because the first touch of the memory costs as much as a pass.
     """
-    one = _measure(1)
-    three = _measure(3)
     each = max((three - one) / 2, one / 20)
     passes = 1 + round((seconds - one) / each)
-    return Cost(_MEMORY_KIB, max(1, min(passes, _MOST_PASSES)), _LANES)
+    return Cost(_MEMORY_KIB, max(_FEWEST_PASSES, min(passes, _MOST_PASSES)), _LANES)
 
 
 def _measure(passes: int) -> float:

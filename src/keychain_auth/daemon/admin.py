@@ -225,7 +225,8 @@ class AdminCommands:
         self._verifying = asyncio.Lock()
         self._open_to_all = frozenset(("status", "audit-verify"))
         self.guarded: Callable[[], bool] = lambda: False
-        """Whether a passphrase is set: then a connection gives it (``authenticate``) before all other commands."""
+        """Whether a passphrase is set: then a connection gives it (``authenticate``) before all other commands. Raises
+        VaultLocked if nothing may be done now."""
         self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
             "status": self._tell_status,
             "audit-verify": self._verify_audit,
@@ -253,7 +254,7 @@ class AdminCommands:
                     "this daemon does not know the command: is it older than the command line?",
                     hint="restart the daemon: keychain-auth start",
                 ) from None
-            if request.command not in self._open_to_all and not proof.given and self.guarded():
+            if request.command not in self._open_to_all and self.guarded() and not proof.given:
                 proof.refused = request
                 raise PassphraseNeeded(f"{request.command} needs the passphrase", hint="keychain-auth --help")
             result = await command(request, peer, path)

@@ -170,6 +170,11 @@ class App:
         self._platform.close()
         self._journal.info("stopped")
 
+    def _guarded(self) -> bool:
+        """Whether people give the passphrase first. Locked is locked, whichever keychain a service lies in."""
+        self._safe.require_open()
+        return self._safe.guarded
+
     def _tell_what_is_wrong(self) -> None:
         if not self._safe.is_open:
             self._journal.warning("locked", why=self._safe.why_locked, mend="keychain-auth unlock")
@@ -187,7 +192,7 @@ class App:
         limits = self._settings.limits
         probe = self._router.probe
         commands = AdminCommands(self._audit, turn, self._journal, probe, self.status, self._verify_audit)
-        commands.guarded = lambda: self._safe.guarded
+        commands.guarded = self._guarded
         commands.add(SecretCommands(self._router, commands, limits).table)
         commands.add(KeychainCommands(self._router, commands, limits).table)
         commands.add(ExchangeCommands(self._router, commands, limits).table)
