@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ import pytest
 from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.secret_service.keychain import SecretServiceKeychain
 from keychain_auth.model import Item
+from keychain_auth.secret_service.bus import Bus, Unreachable
 from keychain_auth.secret_service.service import Gone, Locked, Service
 from keychain_auth.testing.lab import SECRET, Lab
 from keychains.test_secret_service import SecretServiceStore
@@ -143,6 +147,30 @@ def test_a_hung_service_holds_nobody_longer_than_agreed(desktop: Desktop, lab: L
     assert lab.read("a") == [Item("a", "1")]
     lab.write({"a": "2"})
     assert lab.read("a") == [Item("a", "2")]
+
+
+def test_a_bus_that_does_not_answer_keeps_no_descriptor(world: World) -> None:
+    """It takes the connection and its authentication, and then says nothing."""
+    address = world.path("run/silent")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+
+        def authenticate() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                while data := connection.recv(1024):
+                    if b"AUTH" in data:
+                        connection.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
+
+        thread = threading.Thread(target=authenticate, daemon=True)
+        thread.start()
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(Unreachable, match="did not answer in time"):
+            Bus("org.freedesktop.secrets", f"unix:path={address}", time.monotonic() + 0.5)
+        thread.join(10)
+        assert not thread.is_alive()  # it saw the end of the connection
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_service_that_was_replaced_is_used_at_once(desktop: Desktop, lab: Lab) -> None:

@@ -143,6 +143,19 @@ def test_names_are_remembered_and_values_are_not(desktop: Desktop, lab: Lab) -> 
     assert "GetAll" not in called
 
 
+def test_what_else_lies_in_the_collection_costs_nothing(desktop: Desktop, lab: Lab) -> None:
+    for number in range(20):
+        desktop.plain_create("v", {"service": "browser", "username": str(number)})
+    desktop.plain_create("ours", {"service": "svc", "username": "a"})
+    with desktop.monitored() as messages:
+        assert lab.read("a") == [Item("a", "ours")]
+        assert lab.search() == [Item("a")]
+    called = [field for message in messages for field in message.header.fields.values()]
+    assert called.count("GetAll") == 1
+    assert len(lab.search(service="browser")) == 20
+    assert lab.services() == ["browser", "svc"]
+
+
 def test_a_service_without_signals_is_asked_again(desktop: Desktop, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from keychain_auth.secret_service.service import Service
 

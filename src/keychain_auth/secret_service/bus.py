@@ -74,7 +74,11 @@ class Bus:
             self._socket = prep_socket(get_bus(address), timeout=self._left())
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise Unreachable(f"there is no D-Bus session at {address} ({_reason(error)})") from None
-        self._to_bus("Hello")
+        try:
+            self._to_bus("Hello")
+        except BaseException:
+            self._socket.close()
+            raise
 
     def fileno(self) -> int:
         """Readable when something came."""

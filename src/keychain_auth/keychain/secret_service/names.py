@@ -2,6 +2,8 @@
 
 Contract:
 * Names and attributes only, never a value.
+* Asked for are the names of the services that somebody uses: what else lies in the collection costs nothing. Only who
+  wants to know all services (``refresh`` without one) has every item looked at.
 * What another program changes is noticed by the signals of the service. A service that sends none is asked anew after
   ``seconds``.
 * ``refresh`` after an answer of the service: what was changed before that answer is known then, because the bus
@@ -29,26 +31,41 @@ class Names:
         self._service = service
         self._collection = collection
         self._seconds = seconds
-        self._loaded = 0.0
+        self._loaded: dict[
+            str | None, float
+        ] = {}  # services whose names are all here, and since when; None: all of them
         self._facts: dict[str, Facts] = {}
         self._places: dict[str, dict[str, list[str]]] = {}
         self._stale: set[str] = set()
 
-    def refresh(self) -> None:
-        """Take in what changed. Raises service.Gone, NoSuchObject."""
+    def refresh(self, service: str | None) -> None:
+        """Take in what changed, and have the names of ``service`` here; None: of all services.
+
+        Raises service.Gone, NoSuchObject.
+        """
         for signal in self._service.changes():
             self._note(signal)
-        now = time.monotonic()
-        if not self._loaded or now - self._loaded > self._seconds:
-            self._replace(self._service.facts(self._service.items(self._collection)))
-            self._loaded = now
-        elif self._stale:
+        if self._stale:
             self._look_again(sorted(self._stale))
-        self._stale.clear()
+            self._stale.clear()
+        if self._is_fresh(None) or (service is not None and self._is_fresh(service)):
+            return
+        if service is None:
+            self._replace(self._service.facts(self._service.items(self._collection)))
+            self._loaded = {None: time.monotonic()}
+        else:
+            [paths] = self._service.search(self._collection, [{"service": service}])
+            gone = {path for known in self._places.get(service, {}).values() for path in known} - set(paths)
+            self._look_again([*paths, *gone])
+            self._loaded[service] = time.monotonic()
+
+    def _is_fresh(self, service: str | None) -> bool:
+        since = self._loaded.get(service)
+        return since is not None and time.monotonic() - since <= self._seconds
 
     def forget(self) -> None:
         """Ask the service anew the next time."""
-        self._loaded = 0.0
+        self._loaded.clear()
 
     def changed(self, paths: Iterable[str]) -> None:
         """We changed these ourselves: look at them the next time, whether or not there is a signal."""

@@ -72,12 +72,14 @@ class SecretStore:
     def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
         require_names(service, targets, attributes)
-        return self._attempt(lambda at: self._read(at, service, targets, attributes))
+        return self._attempt(lambda at: self._read(at, service, targets, attributes), service)
 
     def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
         require_names(service, prefixes, attributes)
-        return self._attempt(lambda at: self._revealed(at, service, self._under(at, service, prefixes), attributes))
+        return self._attempt(
+            lambda at: self._revealed(at, service, self._under(at, service, prefixes), attributes), service
+        )
 
     def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
@@ -93,11 +95,11 @@ class SecretStore:
                     found.append(Item(target, None, own or None))
             return found
 
-        return self._attempt(look)
+        return self._attempt(look, service)
 
     def services(self) -> list[str]:
         """See Keychain."""
-        return self._attempt(lambda at: at.names.services())
+        return self._attempt(lambda at: at.names.services(), None)
 
     def write(self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str]) -> None:
         """See Keychain; undone as far as the service lets us if a step fails."""
@@ -114,7 +116,7 @@ class SecretStore:
     def probe(self) -> None:
         """Bring ``state`` and ``problem`` up to date."""
         try:
-            self._attempt(lambda at: None)
+            self._attempt(lambda at: None, "")
         except KeychainError:
             return  # it is in ``problem``
 
@@ -131,8 +133,11 @@ class SecretStore:
 
     # --- connecting -------------------------------------------------------------------------------
 
-    def _attempt(self, work: Callable[[Open], T]) -> T:
-        """``work`` on an open collection, tried once more if it shows that the connection was of no use."""
+    def _attempt(self, work: Callable[[Open], T], names: str | None) -> T:
+        """``work`` on an open collection, tried once more if it shows that the connection was of no use.
+
+        ``names``: the service whose names it needs; None: those of all services; "": none.
+        """
         if self._closed:
             raise KeychainError("this keychain is closed", hint="keychain-auth start")
         deadline = self._deadline or time.monotonic() + self._seconds
@@ -140,7 +145,7 @@ class SecretStore:
         while True:
             fresh = self._opened is None
             try:
-                result = work(self._ready(deadline))
+                result = work(self._ready(deadline, names))
             except (Gone, NoSuchObject, Refused) as error:
                 self.disconnect()
                 problem = self._explained(error)
@@ -162,7 +167,7 @@ class SecretStore:
         self.problem = str(problem)
         raise problem  # outside of the handlers: what was tried does not hang on it
 
-    def _ready(self, deadline: float) -> Open:
+    def _ready(self, deadline: float, names: str | None) -> Open:
         at = self._opened
         if at is None:
             service = Service(self._address or session_address(), deadline)
@@ -176,7 +181,8 @@ class SecretStore:
         if at.service.is_locked(at.collection):
             at.names.forget()
             raise Locked
-        at.names.refresh()
+        if names != "":
+            at.names.refresh(names)
         return at
 
     def _locked(self) -> KeychainError:
@@ -255,7 +261,7 @@ class SecretStore:
         """What is there is read first: that may be tried twice, and without it nothing could be undone."""
         if not targets:
             return
-        batch = self._attempt(lambda at: self._prepared(at, service, targets))
+        batch = self._attempt(lambda at: self._prepared(at, service, targets), service)
         try:
             self._attempt_once(lambda: work(batch))
         except KeychainError as problem:
@@ -308,7 +314,7 @@ class SecretStore:
     def _undone(self, batch: Batch, failure: KeychainError) -> KeychainError:
         """Put everything back. What is raised says whether that worked."""
         try:
-            self._attempt(lambda at: batch.undo(lambda target: self._present(at, batch.service, target)))
+            self._attempt(lambda at: batch.undo(lambda target: self._present(at, batch.service, target)), batch.service)
         except KeychainError as problem:
             names = ", ".join(repr(target) for target in batch.touched)
             failed = type(failure)(
