@@ -68,7 +68,7 @@ def _client(lab: Lab) -> Row:
     """In the process, so that the start of the interpreter, which both have, hides nothing."""
     python = f"{installed(lab)}/python"
     client, floor = lab.world.write("bin/client.py", _CLIENT), lab.world.write("bin/floor.py", _FLOOR)
-    lab.register(client, "--interpreter", python, "--script")
+    lab.register(client, "--interpreter", python, "--script", "--allow-declared")
     ours, bare = [], []
     for turn in range(lab.settings.starts + 1):
         for script, taken in ((client, ours), (floor, bare)):

@@ -113,7 +113,8 @@ def test_a_changed_module_is_named_until_the_upgrade(world: World, keeper: Daemo
     assert f"{helper} (changed)" in keeper.wait_log("launch refused")
     world.write("lib/helper.py", "X = 2\n")
     assert world.cli("upgrade", script).returncode == 0
-    assert secret_by(output(launch(world, script))) == {"honest"}
+    said = output(launch(world, script))
+    assert secret_by(said) == {"honest"}, (said, keeper.log)
 
 
 WAITING = "print('started', flush=True)\ninput()\n"

@@ -54,6 +54,7 @@ class Launches:
 
     def __init__(self) -> None:
         self._by_pid: dict[int, Launched] = {}
+        self._watched: set[int] = set()  # by id: a descriptor's number may be another's by then
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -81,12 +82,15 @@ class Launches:
         with self._lock:
             if self._by_pid.get(launched.pid) is launched:
                 del self._by_pid[launched.pid]
-        if loop.remove_reader(launched.pidfd):
+        if id(launched) in self._watched:
+            self._watched.remove(id(launched))
+            loop.remove_reader(launched.pidfd)
             os.close(launched.pidfd)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, launched: Launched, before: Launched | None) -> None:
-        if before is not None and loop.remove_reader(before.pidfd):
-            os.close(before.pidfd)
+        if before is not None:
+            self.forget(before, loop)
+        self._watched.add(id(launched))
         # A pidfd can be read once its process has ended (pidfd_open(2)).
         loop.add_reader(launched.pidfd, self.forget, launched, loop)
 
