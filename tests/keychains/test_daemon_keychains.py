@@ -138,6 +138,8 @@ def test_a_service_moves_into_the_vault(desktop: Desktop, world: World) -> None:
     words = ("migrate", "desk", "--from", "secret-service", "--to", "vault")
     dry = world.cli_json(*words, "--dry-run")
     assert (dry["copied"], dry["dry_run"]) == (["a", "b"], True)
+    looked = [(line["action"], line["targets"], line["detail"]) for line in world.audit() if line.get("detail")]
+    assert looked[-1] == ("admin_search", ["a", "b"], "compared in secret-service and vault")
     assert world.cli_json("list-secrets", "desk", "--keychain", "vault") == []
     assert (
         world.cli("migrate", "desk", "--from", "secret-service", "--to", "vault", "--dry-run", "--delete").returncode

@@ -34,7 +34,7 @@ class KeychainCommands:
         migration = self._migration(request, peer, path, "migrate")
         step = await migration.copy(request.after, replace=request.replace, dry_run=request.dry_run)
         step.routed = self._router.routes.find(request.service)
-        return step
+        return self._seen(step, request, peer, path)
 
     async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> Step:
         routed = self._router.routes.find(request.service)
@@ -43,7 +43,16 @@ class KeychainCommands:
                 f"programs still get {request.service} from {routed}: nothing was removed there",
                 hint=f'set "{request.service}" = "{request.to}" in daemon.toml, [keychains.routes], and restart first',
             )
-        return await self._migration(request, peer, path, "migrate_remove").remove(request.after)
+        step = await self._migration(request, peer, path, "migrate_remove").remove(request.after)
+        return self._seen(step, request, peer, path)
+
+    def _seen(self, step: Step, request: AdminRequest, peer: Peer, path: str) -> Step:
+        """What was only looked at is on record too, before it is told."""
+        targets = sorted([*step.alike, *step.differing, *step.unreadable, *(step.copied if request.dry_run else ())])
+        if targets:
+            detail = f"compared in {request.keychain} and {request.to}"
+            self._commands.record(peer, path, "search", request.service, targets, detail=detail)
+        return step
 
     def _migration(self, request: AdminRequest, peer: Peer, path: str, action: str) -> Migration:
         require_well_formed({"type": "REQUEST", "action": "search", "service": request.service}, self._limits)

@@ -62,7 +62,8 @@ class SecretCommands:
         for service in services:
             for item in await keychain.search(service, (request.prefix,) if request.prefix else (), {}):
                 rows.append({"service": service, "target": item.target, "attributes": item.attributes or {}})
-        self._record(peer, path, "search", request.service, [row["target"] for row in rows])
+        detail = f"in {request.keychain}" if request.keychain else None
+        self._record(peer, path, "search", request.service, [row["target"] for row in rows], detail=detail)
         return rows
 
     async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
