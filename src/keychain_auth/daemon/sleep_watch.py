@@ -67,9 +67,9 @@ class SleepWatch:
                 finally:
                     logind.close()
             except module.Unreachable as problem:
-                if self.state != str(problem):
-                    self.state = str(problem)
-                    self._journal.info("logind is not watched", why=problem)
+                if self.state == "watched":  # never there is no news: many machines have no logind
+                    self._journal.warning("logind is not watched any more", why=problem)
+                self.state = str(problem)
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _listen(self, logind: Watched, wanted: set[str]) -> None:
