@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import click
 import pytest
 
 from cli.lab import Terminal
+from keychain_auth.cli.app import commands
 from support.person import WORDS, protect, tell
 from support.world import World
 
@@ -115,3 +117,23 @@ def test_the_client_library_asks_nobody(cheap: World, terminal: Callable[..., Te
     assert "Daemon rejected request: keychain_locked" in done.out.text(), done.err.text()
     assert "assphrase" not in done.out.text() + done.err.text()
     assert terminal("unlocked").wait() == 5
+
+
+ASKING = (
+    "approve authorize backup distrust export get history import list-secrets migrate policy:seal protect:add"
+    " protect:remove protect:reseal register rekey require restore-value revoke rm set trust unlock unregister upgrade"
+    " vault:check"
+)
+
+
+def test_whatever_may_ask_takes_a_descriptor() -> None:
+    """A script has no terminal: each command that can need the passphrase can be given it."""
+    context = click.Context(commands)
+    for name in ASKING.split():
+        command: click.Command | None = commands
+        for word in name.split(":"):
+            assert isinstance(command, click.Group)
+            command = command.get_command(context, word)
+        assert command is not None
+        options = [option for parameter in command.params for option in parameter.opts]
+        assert "--passphrase-fd" in options, name

@@ -139,6 +139,7 @@ def tell_grants(entry: dict[str, Any]) -> None:
 @click.command()
 @click.argument("service")
 @click.argument("grade", type=click.Choice([grade.value for grade in Grade]), required=False)
+@passphrase_option
 @json_option
 def require(service: str, grade: str | None, as_json: bool) -> None:
     """Let SERVICE ask for a minimum GRADE of every program that uses it; without GRADE, for none.

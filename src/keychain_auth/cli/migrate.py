@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from keychain_auth.cli import output
-from keychain_auth.cli.options import checked_service, json_option, socket_option
+from keychain_auth.cli.options import checked_service, json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain, printable
 from keychain_auth.client import admin
 from keychain_auth.errors import EXIT_FAILED, UsageError
@@ -28,6 +28,7 @@ _LISTS = ("copied", "alike", "differing", "unreadable", "removed")
 @click.option("--replace", is_flag=True, help="Where both have another value, take that of --from.")
 @click.option("--delete", is_flag=True, help="Afterwards remove from --from what --to has alike.")
 @socket_option
+@passphrase_option
 @json_option
 def migrate(
     service: str,

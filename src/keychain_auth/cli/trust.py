@@ -6,7 +6,7 @@ import click
 
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.keys import public_key_of
-from keychain_auth.cli.options import checked_service, json_option
+from keychain_auth.cli.options import checked_service, json_option, passphrase_option
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import NotFound
 from keychain_auth.identity.signature import key_text
@@ -16,6 +16,7 @@ from keychain_auth.policy import edit
 @click.command()
 @click.argument("service")
 @click.argument("key")
+@passphrase_option
 @json_option
 def trust(service: str, key: str, as_json: bool) -> None:
     """Let every program that KEY signed read, write and search SERVICE.
@@ -34,6 +35,7 @@ def trust(service: str, key: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("signer", metavar="SERVICE|KEY")
+@passphrase_option
 @json_option
 def distrust(signer: str, as_json: bool) -> None:
     """Take a signer's trust away: all of a KEY, or every signer of a SERVICE.
