@@ -267,6 +267,23 @@ def test_every_document_is_in_the_index() -> None:
     assert {document for document in DOCUMENTS if document.startswith("docs/")} - linked <= {"docs/README.md"}
 
 
+def test_decisions_are_numbered_from_one_without_gaps() -> None:
+    names = sorted(os.listdir(os.path.join(ROOT, "docs", "adr")))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+    for number, name in enumerate(names, 1):
+        assert text_of(f"docs/adr/{name}").startswith(f"# ADR {number}: ")
+
+
+def test_every_action_of_a_person_is_in_the_list_of_the_audit_log() -> None:
+    listed = {span for row in rows(PROTOCOL) for span in _SPAN.findall(row[0]) if span.startswith("admin_")}
+    written = set()
+    for path in glob.glob(os.path.join(ROOT, "src", "keychain_auth", "daemon", "admin*.py")):
+        with open(path, encoding="utf-8") as file:
+            written.update(f"admin_{name}" for name in re.findall(r'record\(peer, path, "(\w+)"', file.read()))
+    assert len(written) > 15
+    assert written <= listed
+
+
 def test_every_test_that_is_named_exists() -> None:
     defined: set[str] = set()
     for path in glob.glob(os.path.join(ROOT, "tests", "**", "test_*.py"), recursive=True):

@@ -1,4 +1,4 @@
 """What runs before a launched script, in the script's own language. Not imported: read as text, and sent along.
 
-See ``policy.launching`` for where it stands, and ``docs/adr/0011-launched-scripts.md`` for why.
+See ``policy.launching`` for where it stands, and ``docs/adr/0007-launched-scripts.md`` for why.
 """
