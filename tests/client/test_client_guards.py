@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
 import socket
@@ -141,13 +142,13 @@ def test_the_descriptor_is_close_on_exec_from_the_call_that_creates_it(
 ) -> None:
     """Set afterwards it would be too late: another thread may fork and exec in between."""
     flags: list[int] = []
-    connect = socket.socket.connect
 
-    def look_then_connect(self: socket.socket, address: str) -> None:
-        flags.append(fdinfo_flags(self.fileno()))
-        connect(self, address)
+    class Looking(_socket.socket):
+        def connect(self, address: str) -> None:
+            flags.append(fdinfo_flags(self.fileno()))
+            super().connect(address)
 
-    monkeypatch.setattr(socket.socket, "connect", look_then_connect)
+    monkeypatch.setattr(_socket, "socket", Looking)
     daemon.serve(Conversation.until_end)
     KeychainAuthClient(socket_path=daemon.path).close()
     assert len(flags) == 1

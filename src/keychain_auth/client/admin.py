@@ -12,14 +12,14 @@ Only the standard library: ``keychain-auth get`` comes through here.
 
 from __future__ import annotations
 
-import json
+import _socket as sockets
 import os
-import socket as sockets
 import time
 
 from keychain_auth import errors
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import WANT_READ, WANT_WRITE, Connection, connect
+from keychain_auth.wire import quick_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
@@ -28,9 +28,6 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
 DEFAULT_TIMEOUT = 30.0  # seconds
 _PAUSE = 0.005  # seconds, while the daemon's queue of new connections is full
 _CHUNK = 256 * 1024
-
-# UTF-8 as it is, not \uXXXX: a lone surrogate cannot hide in an escape.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def ask(
@@ -96,7 +93,7 @@ class Conversation:
 
 def _line(message: dict[str, object]) -> bytes:
     try:
-        return (_encode(message) + "\n").encode()
+        return (quick_json.dumps(message) + "\n").encode()
     except UnicodeEncodeError:  # it would carry the value along: raised below, outside of the handler
         pass
     raise errors.InvalidRequest("names and values are text in UTF-8, and one of these is not")
@@ -157,7 +154,7 @@ def _receive(stream: sockets.socket) -> bytes | None:
 
 def _result(line: bytes) -> Any:
     try:
-        answer = json.loads(line.decode())
+        answer = quick_json.loads(line.decode())
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):

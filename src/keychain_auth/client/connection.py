@@ -14,16 +14,16 @@ pid is compared as well, for those.
 
 from __future__ import annotations
 
+import _socket as socket  # its part in C: the module around it costs a short program 2 ms, and gives nothing used here
 import os
 import select
-import socket
-import weakref
 
 from keychain_auth.client.trust import check_listener
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
+    import weakref
     from typing import Protocol
 
     class OwnedByProcess(Protocol):
@@ -107,17 +107,20 @@ def connect(path: str) -> Connection:
 
 # --- fork(2) ----------------------------------------------------------------------------------
 
-_clients: weakref.WeakSet[OwnedByProcess] = weakref.WeakSet()
+_clients: weakref.WeakSet[OwnedByProcess] | None = None
 
 
 def forget_in_children(client: OwnedByProcess) -> None:
     """Have ``client._after_fork()`` called in every child that this process forks from now on."""
+    global _clients  # noqa: PLW0603 - a command that asks once has no clients, and does without weakref
+    if _clients is None:
+        import weakref  # noqa: PLC0415
+
+        _clients = weakref.WeakSet()
+        os.register_at_fork(after_in_child=_forget)
     _clients.add(client)
 
 
 def _forget() -> None:
-    for client in list(_clients):
+    for client in list(_clients or ()):
         client._after_fork()
-
-
-os.register_at_fork(after_in_child=_forget)

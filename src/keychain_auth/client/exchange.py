@@ -12,7 +12,7 @@ Contract (protocol, sections "Transport" and "Client library"):
 
 from __future__ import annotations
 
-import socket
+import _socket as socket
 
 from keychain_auth.client.connection import WANT_READ, WANT_WRITE, Connection
 from keychain_auth.errors import ConnectionLost, InvalidRequest

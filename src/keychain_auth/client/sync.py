@@ -12,14 +12,14 @@ Contract (protocol, section "Client library"):
 What it does not promise: that secrets leave the memory of this process once they are read. Python's strings
 are copied and freed by the interpreter, unwiped.
 
-Nothing heavy is imported here: a program pays for ``socket`` and ``json``, and little more.
+Nothing heavy is imported here: a program pays for the C parts of ``socket`` and ``json``, and little more.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
+from _thread import allocate_lock  # what threading.Lock is; the module around it costs 1 ms
 from collections.abc import Iterable, Mapping
 
 from keychain_auth.client import discovery
@@ -56,7 +56,7 @@ class KeychainAuthClient:
     ) -> None:
         self._path = discovery.find_socket_path(socket_path)
         self._timeout = checked_timeout(timeout)
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._closed = False
         self._connection: Connection | None = None
         forget_in_children(self)
@@ -218,7 +218,7 @@ class KeychainAuthClient:
             connection.close()
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it; that thread does not exist here
+        self._lock = allocate_lock()  # another thread may have held it; that thread does not exist here
         self._drop()
 
 

@@ -14,8 +14,8 @@ path themselves.
 
 from __future__ import annotations
 
+import _socket as socket
 import os
-import socket
 import stat
 import struct
 
