@@ -63,7 +63,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     broker = lab.world.write("bin/broker.py", _BROKER + _LOOP.format(count=_COUNTS["broker"]))
     direct = lab.world.write("bin/direct.py", _DIRECT + _LOOP.format(count=_COUNTS["direct"]))
     python = f"{installed(lab)}/python"
-    lab.register(broker, "--interpreter", python, "--script")
+    lab.register(broker, "--interpreter", python, "--allow-declared", "--script")
     session = ["/usr/bin/env", f"PYTHONPATH={lab.world.path('keyring')}", "dbus-run-session", "--", "bash", "-c"]
     ours, theirs = [], []
     for _ in range(lab.settings.rounds):

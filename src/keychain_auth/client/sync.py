@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import time
 from _thread import allocate_lock  # what threading.Lock is; the module around it costs 1 ms
-from collections.abc import Iterable, Mapping
 
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import Connection, connect, forget_in_children
@@ -30,6 +29,7 @@ from keychain_auth.wire import client as wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
+    from collections.abc import Iterable, Mapping
     from typing import Any, Self
 
     from keychain_auth.client.exchange import Timeout
