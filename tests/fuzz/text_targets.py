@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from fuzz.engine import Target
+from keychain_auth.cli import interchange
 from keychain_auth.daemon.admin import AdminRequest
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.errors import KeychainAuthError, PolicyFormatError
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError
 from keychain_auth.policy.parse import Policy, parse_policy
 from keychain_auth.policy.pending import NotAQueue, decode_queue, encode_queue, find, merge
 from keychain_auth.wire import client as answers
@@ -207,6 +208,16 @@ def check_admin(line: bytes) -> None:
     assert isinstance(request.command, str)
 
 
+def check_import(content: bytes) -> None:
+    """Secrets that can be written as JSON and read again, or an error; the first byte chooses the form."""
+    form = interchange.FORMATS[content[0] % len(interchange.FORMATS)] if content else "json"
+    try:
+        secrets = interchange.parse(form, content[1:].decode())
+    except (UnicodeDecodeError, UsageError):
+        return
+    assert interchange.parse("json", interchange.compose("json", secrets)) == secrets
+
+
 POLICY = json.dumps(
     {
         "protocol_version": "1",
@@ -299,6 +310,15 @@ _TOML = [
     b"1979-05-27",
 ]
 
+_EXPORTS = [
+    b'\0[{"service":"s","target":"t","value":"v","attributes":{"k":"v"}},{"target":"u","value":""}]',
+    b"\1A=b # c\nexport B=\"x\\ny\"\nC='z'\n",
+    (
+        b"\2folder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n"
+        b'F,,login,N,"a\nb",,0,u,n,"p""q",t\n'
+    ),
+    b"\5name,url,username,password,note\nn,u,a,p,\nn,u,b,q,x\n",
+]
 TEXT_TARGETS = [
     Target("request", check_request, [_READ, _WRITE, _CHECK, *_vectors()], JSON + WIRE),
     Target(
@@ -310,5 +330,6 @@ TEXT_TARGETS = [
         "pending", check_pending, [PENDING, b"[]"], [*JSON, b"pid", b"user", b"timestamp", b"command_line", b"script"]
     ),
     Target("settings", check_settings, [b"[limits]\nconnections = 5\n[history]\nvalues = 0\n"], _TOML),
+    Target("import", check_import, _EXPORTS, [*JSON, b'"', b"'", b",", b"\r\n", b"export ", b"=", b"#", b"\0"]),
     Target("admin", check_admin, [b'{"command":"set","service":"s","target":"t","value":"v"}'], JSON + WIRE),
 ]

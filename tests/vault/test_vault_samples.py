@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from vault_lab import contents, opened
 
+from keychain_auth.keychain.vault import backup, restore
+from keychain_auth.protectors.keyfile import KeyFile
+
 SAMPLES = Path(__file__).parent / "samples"
 NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/expected.json"))
 
@@ -29,7 +32,7 @@ def held(folder: Path) -> list[Any]:
 
 
 def test_there_is_a_sample_of_every_format() -> None:
-    assert {"format-1", "format-1-crashed"} <= set(NAMES)
+    assert {"format-1", "format-1-crashed", "format-2-crashed"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,3 +41,21 @@ def test_a_sample_opens_with_everything_in_it(tmp_path: Path, name: str) -> None
     assert len(expected) > 10
     assert held(tmp_path) == expected
     assert held(tmp_path) == expected  # and once more, whatever the first opening did to it
+
+
+def test_earlier_values_of_a_sample_are_there(tmp_path: Path) -> None:
+    sample("format-2-crashed", tmp_path)
+    with opened(tmp_path) as (vault, runner):
+        assert runner.run(vault.check()).findings == []
+        assert [(one.number, one.program) for one in vault.history("svc", "target-3")] == [
+            (number, f"/usr/bin/program-{4 - number}") for number in range(4)
+        ]
+        runner.run(vault.restore_value("svc", "target-7", 1))
+        assert contents(vault)["svc", "target-7"] == ("value 7", None)
+
+
+def test_a_backup_of_the_first_form_is_restored(tmp_path: Path) -> None:
+    content = (SAMPLES / "backup-1" / "vault.backup").read_bytes()
+    unpacked = backup.unpack("sample", content, "a sample's passphrase")
+    restore.restore(str(tmp_path), unpacked, KeyFile, str(tmp_path / "vault.key"), "now")
+    assert held(tmp_path) == json.loads((SAMPLES / "backup-1" / "contents.json").read_text(encoding="utf-8"))

@@ -196,11 +196,11 @@ def _compose_json(secrets: Iterable[Secret]) -> str:
 def _parse_csv(form: str, text: str) -> list[Secret]:
     columns = _MANAGERS[form]
     reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
-    missing = [columns[word] for word in ("name", "value") if columns[word] not in (reader.fieldnames or ())]
-    if missing:
-        raise UsageError(f"this is no export of {form}: it has no column {missing[0]!r}")
     rows: list[tuple[int, dict[str, str]]] = []
     try:
+        missing = [columns[word] for word in ("name", "value") if columns[word] not in (reader.fieldnames or ())]
+        if missing:
+            raise UsageError(f"this is no export of {form}: it has no column {missing[0]!r}")
         for row in reader:
             if None in row or None in row.values():
                 raise UsageError(f"line {reader.line_num}: not as many fields as the first line has")

@@ -5,15 +5,21 @@ Contract: nothing here shows a value. What is not in order is named by service a
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import click
 import msgspec
 
 from keychain_auth.cli import output
+from keychain_auth.cli.offline import open_alone
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
-from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, KeychainAuthError
+from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, DaemonNotRunning, KeychainAuthError, NotFound
 from keychain_auth.keychain.vault.checking import CheckReport
+from keychain_auth.keychain.vault.opening import vault_path
 
 _CHECK_SECONDS = 600.0
 
@@ -28,16 +34,29 @@ def vault() -> None:
 @passphrase_option
 @json_option
 def check(socket: str | None, as_json: bool) -> int:
-    """Look at every page, every value and every earlier value of the vault, while the daemon serves.
+    """Look at every page, every value and every earlier value of the vault, while the daemon serves or without it.
 
     Exit code 1 if something does not authenticate or does not add up; each such thing is named.
     """
-    answer = admin.ask("vault-check", socket=socket, timeout=_CHECK_SECONDS)
+    try:
+        answer = admin.ask("vault-check", socket=socket, timeout=_CHECK_SECONDS)
+    except DaemonNotRunning:
+        return show(asyncio.run(_alone(find_places(socket))), as_json)
     try:
         report = msgspec.convert(answer, CheckReport)
     except msgspec.ValidationError:
         raise KeychainAuthError("this daemon is of another version than this command") from None
     return show(report, as_json)
+
+
+async def _alone(places: Places) -> CheckReport:
+    if not os.path.lexists(vault_path(places.vault)):
+        raise NotFound(f"there is no vault in {places.vault}", hint="keychain-auth start")
+    vault = open_alone(places)
+    try:
+        return await vault.check()
+    finally:
+        await vault.close()
 
 
 def show(report: CheckReport, as_json: bool) -> int:

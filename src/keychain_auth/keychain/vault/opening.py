@@ -19,7 +19,7 @@ from keychain_auth import files
 from keychain_auth.crypto.aead import KEY_BYTES, scrub_stack
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.crypto.kdf import wipe
-from keychain_auth.errors import KeychainError, NotFound, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
+from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.checking import CheckReport, check
@@ -267,27 +267,6 @@ def inspect(path: str, key: bytes | memoryview) -> Inspected:
             except BaseException:
                 codec.wipe()
                 raise
-
-
-def check_closed(folder: str, protectors: Sequence[Protector]) -> CheckReport:
-    """Look at every row of the vault in ``folder``, which nobody else may have open; nothing is changed.
-
-    Raises as ``open_vault``, and NotFound if there is none.
-    """
-    path = vault_path(folder)
-    key = memoryview(bytearray(KEY_BYTES))
-    with contextlib.ExitStack() as undo:
-        undo.callback(os.close, claim_vault(folder))
-        undo.callback(wipe, key)
-        with _explained(path):
-            if creation.missing(path, protectors) is not None:
-                raise NotFound(f"there is no vault in {os.path.dirname(path)}", hint="keychain-auth start")
-            _check_files(path)
-            reader = undo.enter_context(contextlib.closing(Reader(path)))
-            version, codec, _, slots = _unlock(path, reader, protectors, key)
-            undo.callback(codec.wipe)
-            _check_slots(_load(reader, codec)[1], codec, slots)
-            return check(path, codec, version)
 
 
 def _check_slots(index: Index, codec: layout.Codec, slots: Sequence[SlotRow]) -> None:
