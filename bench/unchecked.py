@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from keychain_auth.cli.main import main
-from keychain_auth.daemon.attestation import Attested, Attestor
+from keychain_auth.daemon.attesting.attestation import Attested, Attestor
 from keychain_auth.model import Grade, Identity
 from keychain_auth.platform.linux.channel import UnixChannel
 from keychain_auth.policy.parse import Policy

@@ -19,15 +19,15 @@ import time
 from typing import Any
 
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.daemon.attestation import Attested
-from keychain_auth.daemon.builds_file import BuildsFile
+from keychain_auth.daemon.attesting.attestation import Attested
 from keychain_auth.daemon.caller import Caller
-from keychain_auth.daemon.connection import Connection
 from keychain_auth.daemon.gate import Session
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.pipeline import Pipeline
-from keychain_auth.daemon.policy_file import PolicyFile
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving.connection import Connection
+from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.keychain.vault import open_vault
 from keychain_auth.model import Grade, Identity, Program
 from keychain_auth.platform.linux.linux import LinuxPlatform

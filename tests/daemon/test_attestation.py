@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 import msgspec
 import pytest
 
-from keychain_auth.daemon import hasher as hasher_module
-from keychain_auth.daemon.attestation import Attested, Attestor
-from keychain_auth.daemon.hasher import Hasher
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.attesting import hasher as hasher_module
+from keychain_auth.daemon.attesting.attestation import Attested, Attestor
+from keychain_auth.daemon.attesting.hasher import Hasher
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS, Refusal
 from keychain_auth.identity.facts import Code, ExecId, FileFacts, FileKey, HostFacts, Namespaces, PeerFacts, ScriptFacts
 from keychain_auth.model import Signature

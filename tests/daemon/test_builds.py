@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keychain_auth.crypto.ed25519 import SigningKey
-from keychain_auth.daemon.builds_file import BuildsFile
+from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.signature import LARGEST_BUILD, key_text
 from keychain_auth.policy.builds import decode_builds, encode_builds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keychain_auth.daemon.lock_rules import Backoff, Timers
+from keychain_auth.daemon.locking.lock_rules import Backoff, Timers
 
 
 def test_pauses_double_up_to_ten_seconds() -> None:
@@ -52,7 +52,7 @@ def test_a_night_in_the_bag_counts() -> None:
     """The clock of the timers goes on while the machine sleeps; it is never behind the one that does not."""
     import time
 
-    from keychain_auth.daemon.safe import clock
+    from keychain_auth.daemon.locking.safe import clock
 
     assert clock() >= time.monotonic() - 1
     idle = Timers(300, 0)

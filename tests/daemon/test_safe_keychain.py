@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keychain_auth.daemon.safe import Safe
+from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.protectors.keyfile import KeyFile
 from keychain_auth.testing import CannotDo, KeychainContract, Store

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from keychain_auth.daemon import server as server_module
-from keychain_auth.daemon.doorway import Doorway
 from keychain_auth.daemon.gate import RefusedSession
-from keychain_auth.daemon.server import Server
+from keychain_auth.daemon.serving import server as server_module
+from keychain_auth.daemon.serving.doorway import Doorway
+from keychain_auth.daemon.serving.server import Server
 from keychain_auth.platform.linux.readiness import Readiness
 from keychain_auth.wire.messages import Limits
 

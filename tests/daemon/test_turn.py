@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keychain_auth.daemon.gate import Session
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.errors import AuditError
 
 

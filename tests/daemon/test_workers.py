@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 
 
 def test_results_and_errors_come_back() -> None:

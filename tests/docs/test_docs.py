@@ -277,7 +277,7 @@ def test_decisions_are_numbered_from_one_without_gaps() -> None:
 def test_every_action_of_a_person_is_in_the_list_of_the_audit_log() -> None:
     listed = {span for row in rows(PROTOCOL) for span in _SPAN.findall(row[0]) if span.startswith("admin_")}
     written = set()
-    for path in glob.glob(os.path.join(ROOT, "src", "keychain_auth", "daemon", "admin*.py")):
+    for path in glob.glob(os.path.join(ROOT, "src", "keychain_auth", "daemon", "admin", "*.py")):
         with open(path, encoding="utf-8") as file:
             written.update(f"admin_{name}" for name in re.findall(r'record\(peer, path, "(\w+)"', file.read()))
     assert len(written) > 15

@@ -15,7 +15,7 @@ import msgspec
 
 from fuzz.engine import Target
 from keychain_auth.cli import interchange
-from keychain_auth.daemon.admin import AdminRequest
+from keychain_auth.daemon.admin.socket import AdminRequest
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError
 from keychain_auth.policy.parse import Policy, parse_policy

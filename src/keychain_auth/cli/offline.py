@@ -11,8 +11,8 @@ import asyncio
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import administrative
 from keychain_auth.client import passphrase as asked
+from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.places import Places
-from keychain_auth.daemon.protection import Protection
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import VaultLocked
 from keychain_auth.keychain.vault import Keys, Vault, open_vault

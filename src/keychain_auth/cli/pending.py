@@ -19,8 +19,8 @@ from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.programs import look_at
-from keychain_auth.daemon import pending_file
 from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.model import Grade, Launch, Program
 from keychain_auth.policy import edit

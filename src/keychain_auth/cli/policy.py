@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from keychain_auth.cli.programs import spellings
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin, passphrase
-from keychain_auth.daemon import policy_file
 from keychain_auth.daemon.places import Places
+from keychain_auth.daemon.state import policy_file
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, NotFound, PolicyFormatError
 from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.policy.edit import Document

@@ -19,36 +19,36 @@ from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
-from keychain_auth.daemon import pending_file
-from keychain_auth.daemon.admin import AdminCommands, AdminGate
-from keychain_auth.daemon.admin_exchange import ExchangeCommands
-from keychain_auth.daemon.admin_keychains import KeychainCommands
-from keychain_auth.daemon.admin_lock import OPEN_TO_ALL, LockCommands
-from keychain_auth.daemon.admin_secrets import SecretCommands
-from keychain_auth.daemon.admin_vault import VaultCommands
-from keychain_auth.daemon.attestation import Attestor
-from keychain_auth.daemon.builds_file import BuildsFile
+from keychain_auth.daemon.admin.exchange import ExchangeCommands
+from keychain_auth.daemon.admin.keychains import KeychainCommands
+from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
+from keychain_auth.daemon.admin.secrets import SecretCommands
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
+from keychain_auth.daemon.admin.vault import VaultCommands
+from keychain_auth.daemon.attesting.attestation import Attestor
+from keychain_auth.daemon.attesting.hasher import Hasher
+from keychain_auth.daemon.attesting.launches import Launches
+from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes
+from keychain_auth.daemon.attesting.trees import Trees
+from keychain_auth.daemon.attesting.workers import Workers
 from keychain_auth.daemon.gate import Gate
-from keychain_auth.daemon.hasher import Hasher
 from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.late_audit import LateAudit
-from keychain_auth.daemon.launches import Launches
-from keychain_auth.daemon.launching import LaunchCommands, load_preludes
-from keychain_auth.daemon.pending_file import PendingFile
+from keychain_auth.daemon.locking.late_audit import LateAudit
+from keychain_auth.daemon.locking.protection import Protection
+from keychain_auth.daemon.locking.safe import Safe
+from keychain_auth.daemon.locking.sleep_watch import SleepWatch
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
-from keychain_auth.daemon.policy_file import UNSEALED, PolicyFile
-from keychain_auth.daemon.policy_seal import PolicySeal
-from keychain_auth.daemon.protection import Protection
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.safe import Safe
-from keychain_auth.daemon.server import Server
+from keychain_auth.daemon.serving.server import Server
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.daemon.sleep_watch import SleepWatch
-from keychain_auth.daemon.trees import Trees
-from keychain_auth.daemon.turn import Turn
-from keychain_auth.daemon.workers import Workers
+from keychain_auth.daemon.state import pending_file
+from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.pending_file import PendingFile
+from keychain_auth.daemon.state.policy_file import UNSEALED, PolicyFile
+from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.router import VAULT, Router

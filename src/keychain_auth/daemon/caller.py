@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.template import Template
-from keychain_auth.daemon.attestation import Attested
-from keychain_auth.daemon.builds_file import BuildsFile
-from keychain_auth.daemon.pending_file import PendingFile
-from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.attesting.attestation import Attested
+from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.pending_file import PendingFile
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry
 from keychain_auth.policy.match import match

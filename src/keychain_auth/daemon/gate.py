@@ -16,16 +16,16 @@ from functools import partial
 from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
-from keychain_auth.daemon.attestation import Attestor
-from keychain_auth.daemon.builds_file import BuildsFile
+from keychain_auth.daemon.attesting.attestation import Attestor
+from keychain_auth.daemon.attesting.strangers import Strangers
 from keychain_auth.daemon.caller import Caller
-from keychain_auth.daemon.connection import Handler, Reply
-from keychain_auth.daemon.pending_file import PendingFile
 from keychain_auth.daemon.pipeline import Pipeline
-from keychain_auth.daemon.policy_file import PolicyFile
 from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.strangers import Strangers
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving.connection import Handler, Reply
+from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.pending_file import PendingFile
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.model import Denial, Program

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.late_audit import LateAudit
-from keychain_auth.daemon.policy_file import PolicyFile
+from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.refusals import Refusals
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError
 
 _EVERY_SECONDS = 1.0

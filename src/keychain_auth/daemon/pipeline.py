@@ -19,10 +19,10 @@ from typing import Any
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.caller import Caller
-from keychain_auth.daemon.connection import Reply
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving.connection import Reply
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.errors import AuditError, KeychainError, VaultLocked
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.model import Denial, Entry, Item, Request

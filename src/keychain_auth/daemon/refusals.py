@@ -11,8 +11,8 @@ import time
 from keychain_auth.audit.coalesce import Coalescer
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import AuditSettings
-from keychain_auth.daemon.turn import Turn
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import Refusal
 

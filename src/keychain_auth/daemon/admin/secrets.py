@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from keychain_auth.daemon.admin import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.router import Router

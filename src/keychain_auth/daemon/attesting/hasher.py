@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace, PeerGone
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from keychain_auth.daemon.admin import AdminCommands, AdminRequest
-from keychain_auth.daemon.admin_secrets import require_well_formed
+from keychain_auth.daemon.admin.secrets import require_well_formed
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from keychain_auth.daemon.admin import AdminCommands, AdminRequest
-from keychain_auth.daemon.admin_secrets import require_well_formed
+from keychain_auth.daemon.admin.secrets import require_well_formed
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.errors import UsageError
 from keychain_auth.keychain.migration import Migration, Step
 from keychain_auth.keychain.router import Router

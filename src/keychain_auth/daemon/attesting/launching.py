@@ -25,14 +25,14 @@ from importlib import resources
 from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
-from keychain_auth.daemon.admin import AdminRequest
-from keychain_auth.daemon.hasher import Hasher
+from keychain_auth.daemon.admin.socket import AdminRequest
+from keychain_auth.daemon.attesting.hasher import Hasher
+from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
+from keychain_auth.daemon.attesting.trees import Trees
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.launches import Launched, Launches, Watch
-from keychain_auth.daemon.policy_file import PolicyFile
-from keychain_auth.daemon.trees import Trees
-from keychain_auth.daemon.turn import Turn
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal, judge_script
 from keychain_auth.identity.facts import HostFacts

@@ -14,11 +14,11 @@ from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-from keychain_auth.daemon import eager
-from keychain_auth.daemon.connection import Connection, Handler
-from keychain_auth.daemon.doorway import Doorway
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving import eager
+from keychain_auth.daemon.serving.connection import Connection, Handler
+from keychain_auth.daemon.serving.doorway import Doorway
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.platform.base import Channel, Listener, Readiness
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import RATE_LIMITED, Limits

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shlex
 
 from keychain_auth import files
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.policy.builds import Builds, decode_builds, encode_builds
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.safe import Safe
+from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.settings import LockSettings
 
 T = TypeVar("T")

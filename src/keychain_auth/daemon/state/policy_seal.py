@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 
 from keychain_auth import files
-from keychain_auth.daemon.policy_file import PolicyFile
-from keychain_auth.daemon.safe import Safe
+from keychain_auth.daemon.locking.safe import Safe
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import PolicyFormatError, UsageError
 from keychain_auth.keychain.vault import Vault
 from keychain_auth.keychain.vault.format import OWN_POLICY

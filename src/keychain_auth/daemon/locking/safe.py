@@ -24,7 +24,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from keychain_auth.crypto.envelope import Protector
-from keychain_auth.daemon.lock_rules import Backoff, Timers
+from keychain_auth.daemon.locking.lock_rules import Backoff, Timers
 from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.errors import KeychainAuthError, TooManyGuesses, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault import Keys, Vault, claim_vault, open_vault, peek_slots

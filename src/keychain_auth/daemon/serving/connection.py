@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from keychain_auth.daemon import eager
-from keychain_auth.daemon.turn import Turn
+from keychain_auth.daemon.serving import eager
+from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.platform.base import Channel, Readiness
 from keychain_auth.wire.framing import LineSplitter, LineTooLong
 from keychain_auth.wire.messages import Limits

@@ -18,11 +18,11 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from keychain_auth.daemon.hasher import Hasher
-from keychain_auth.daemon.launches import Launched, Launches, Watch
-from keychain_auth.daemon.room import RoomFull, WaitingRoom
-from keychain_auth.daemon.verified import Verified
-from keychain_auth.daemon.workers import Overdue, Workers
+from keychain_auth.daemon.attesting.hasher import Hasher
+from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
+from keychain_auth.daemon.attesting.room import RoomFull, WaitingRoom
+from keychain_auth.daemon.attesting.verified import Verified
+from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.identity.facts import HostFacts, MappedFile, PeerFacts

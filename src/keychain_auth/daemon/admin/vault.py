@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from keychain_auth.daemon.admin import AdminCommands, AdminRequest
-from keychain_auth.daemon.safe import Safe
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.keychain.router import VAULT
 from keychain_auth.keychain.routes import Routes

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from keychain_auth.crypto.envelope import Protector
-from keychain_auth.daemon.admin import AdminCommands, AdminRequest
-from keychain_auth.daemon.policy_seal import PolicySeal
-from keychain_auth.daemon.protection import Protection
-from keychain_auth.daemon.safe import Safe
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.locking.protection import Protection
+from keychain_auth.daemon.locking.safe import Safe
+from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault import Keys
 from keychain_auth.platform.base import Peer

@@ -1,0 +1,1 @@
+"""Who is asking: looks at processes, hashes, launched scripts."""

@@ -1,0 +1,1 @@
+"""The vault's door, and what rests on it being open."""

@@ -1,0 +1,1 @@
+"""Connections: accepting, bytes in and out, whose turn it is."""

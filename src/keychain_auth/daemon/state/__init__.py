@@ -1,0 +1,1 @@
+"""Files that the daemon and the command line share."""
