@@ -4,6 +4,7 @@ The interpreter was started with -I and -S, so ``sys.path`` has the standard lib
 ``sitecustomize`` and no cached bytecode of the user's has been read yet.
 
 * Source below ``trees`` was verified, but bytecode that lies beside it was not: none is read, and none is written.
+* Nothing in a ``__pycache__`` below ``trees`` is imported as a module: what comes and goes there leaves no trace.
 * What lies neither there, nor in the standard library, nor below a folder of ``imports`` (where only root writes), nor
   anywhere else that only root can write, is not imported at all.
 
@@ -36,10 +37,19 @@ def _restrict(path, of_root, trees):
     """Let importlib ask before it takes source, or bytecode, from anywhere."""
     cached = external.cache_from_source
     sourceless = external.SourcelessFileLoader.get_code
+    extension = external.ExtensionFileLoader.create_module
+
+    def not_of_cache(file):
+        if any(_inside(file, (tree,)) and "__pycache__" in file[len(tree) :].split("/") for tree in trees):
+            raise ImportError(
+                f"{file} lies in a __pycache__ folder, from where a launched script imports nothing; if it belongs to "
+                f"{path}, move it to another folder, and then: keychain-auth upgrade {path}"
+            )
 
     def is_verified(file):
         file = os.path.normpath(file)
         if _inside(file, trees):
+            not_of_cache(file)
             return True
         if _inside(file, of_root) or (file.startswith("/") and _is_of_root(file)):
             return False
@@ -60,9 +70,14 @@ def _restrict(path, of_root, trees):
         is_verified(self.path)
         return sourceless(self, name)
 
+    def create_module(self, spec):
+        not_of_cache(os.path.normpath(self.path))
+        return extension(self, spec)
+
     sys.pycache_prefix = None
     external.cache_from_source = cache_from_source
     external.SourcelessFileLoader.get_code = get_code
+    external.ExtensionFileLoader.create_module = create_module
 
 
 def _inside(file, folders):

@@ -25,11 +25,11 @@ from keychain_auth.model import Launch
 from keychain_auth.platform.linux import filehash, tree
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.policy.edit import Document
+from keychain_auth.policy.launching import is_python
 from keychain_auth.policy.parse import Policy
 
 _SECONDS = 60.0
 _LARGEST = 1 << 40
-_PYTHON = re.compile(r"(?:python|pypy)\d")
 _NODE = re.compile(r"node(?:js)?(?:-?\d+)?$")
 _ASK = """
 import json, site, sys
@@ -58,19 +58,19 @@ def launch_document(places: Places, interpreter: str, python: str, folders: Iter
     ``folders`` are those that the person added. Raises KeychainAuthError, OSError.
     """
     added = [_folder(folder) for folder in folders]
-    if _PYTHON.match(os.path.basename(interpreter)):
+    if is_python(interpreter):
         return _python(places, interpreter, python, added)
     if not added:
         return {}
     if not _NODE.match(os.path.basename(interpreter)):
         raise UsageError(f"of a script that {interpreter} runs nothing but itself is looked at: leave --tree out")
-    return {"trees": _trees(places, added)}
+    return {"trees": _trees(places, added, python=False)}
 
 
 def renewed(places: Places, interpreter: str, launch: Launch) -> Document:
     """The same field once more, for files that have changed. Raises as ``launch_document``."""
     python = os.path.join(launch.prefix, "bin", "python") if launch.prefix else interpreter
-    if _PYTHON.match(os.path.basename(interpreter)):
+    if is_python(interpreter):
         added = [path for path in launch.imports if not path.endswith("-packages") and os.path.isdir(path)]
     else:
         added = [each.path for each in launch.trees]
@@ -85,7 +85,7 @@ def _python(places: Places, interpreter: str, python: str, added: list[str]) -> 
     loaded = (path for path in answer.mapped if path != interpreter and os.path.exists(path))
     roots = dict.fromkeys([*imports, *looked_in, *loaded, *_landmarks(interpreter)])
     changeable = [root for root in roots if _changeable(root)]
-    document: Document = {"imports": imports, "trees": _trees(places, changeable)}
+    document: Document = {"imports": imports, "trees": _trees(places, changeable, python=True)}
     if answer.prefix:
         document["prefix"] = os.path.realpath(answer.prefix)
     return document
@@ -118,16 +118,16 @@ def _ask(python: str) -> _Answer:
         raise KeychainAuthError(f"{python} does not say what it imports from: {error}") from None
 
 
-def _trees(places: Places, roots: list[str]) -> list[Document]:
+def _trees(places: Places, roots: list[str], *, python: bool) -> list[Document]:
     """The outermost of ``roots``, each with its digest."""
     outermost = [root for root in roots if not any(root != other and _inside(root, other) for other in roots)]
-    return [{"path": root, "hash": f"sha256:{_recorded(places, root)}"} for root in sorted(outermost)]
+    return [{"path": root, "hash": f"sha256:{_recorded(places, root, python)}"} for root in sorted(outermost)]
 
 
-def _recorded(places: Places, root: str) -> str:
+def _recorded(places: Places, root: str, python: bool) -> str:
     """The digest of the tree; its listing is in a side file of that name then."""
     try:
-        listing = tree.listing(tree.survey(root), _hash)
+        listing = tree.listing(tree.survey(root, python=python), _hash)
     except tree.TreeRefused as refused:
         raise KeychainAuthError(
             f"{refused}: what is imported through it could not be verified", hint=f"ls -l {shlex.quote(root)}"

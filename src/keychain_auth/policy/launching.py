@@ -51,9 +51,14 @@ class Plan(NamedTuple):
     variables: dict[str, str]
 
 
+def is_python(interpreter: str) -> bool:
+    """Is the program at this path a Python?"""
+    return _PYTHON.match(interpreter.rpartition("/")[2]) is not None
+
+
 def loads_its_library(interpreter: Program) -> bool:
     """Does the interpreter consist of more than its file, and is that in our hands (Python)?"""
-    return _PYTHON.match(interpreter.path.rpartition("/")[2]) is not None
+    return is_python(interpreter.path)
 
 
 def plan(entry: Entry, preludes: Preludes) -> Plan:

@@ -24,6 +24,7 @@ from keychain_auth.platform.linux import filehash, tree
 from keychain_auth.platform.linux.filesystem import MountTable
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.policy.launching import is_python
 
 _REMEMBERED = 200_000
 _NAMED = 8
@@ -32,15 +33,18 @@ _NAMED = 8
 class TreeWatch:
     """What was verified, in which version. See ``launches.Watch``."""
 
-    def __init__(self, surveys: dict[str, tree.Survey], folders: dict[str, FileKey]) -> None:
-        """``surveys`` of whole trees, ``folders`` of which only what is directly in them counts."""
+    def __init__(self, surveys: dict[str, tree.Survey], folders: dict[str, FileKey], *, python: bool) -> None:
+        """``surveys`` of whole trees, ``folders`` of which only what is directly in them counts; ``python`` as in
+        ``tree.survey``."""
+        self._python = python
         self._surveys = surveys
         self._folders = folders
         self._files = {item.path: item.key for found in surveys.values() for item in found.values()}
 
     def changed(self) -> tuple[str, ...]:
         """The paths of what is no longer as it was, a few of them; for a worker thread."""
-        below = [path for root, found in self._surveys.items() for path in tree.changed(root, found)]
+        surveys = self._surveys.items()
+        below = [path for root, found in surveys for path in tree.changed(root, found, python=self._python)]
         return tuple([*below, *(path for path, key in self._folders.items() if tree.key_of(path) != key)][:_NAMED])
 
     def has(self, path: str, key: FileKey) -> bool:
@@ -73,11 +77,11 @@ class Trees:
             raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
         except OSError as error:
             raise LaunchRefused(f"{error.filename}: {error.strerror}", hint=_upgrade(entry)) from None
-        return TreeWatch(surveys, folders) if surveys else None
+        return TreeWatch(surveys, folders, python=_is_python(entry)) if surveys else None
 
     def _verify_tree(self, entry: Entry, wanted: Program) -> tree.Survey:
         try:
-            found = tree.survey(wanted.path)
+            found = tree.survey(wanted.path, python=_is_python(entry))
             listing = tree.listing(found, self._hash)
         except OSError as error:
             what = f"{error.filename or wanted.path}: {error.strerror}"
@@ -144,6 +148,10 @@ def _existing(path: str) -> str:
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     return path
+
+
+def _is_python(entry: Entry) -> bool:
+    return entry.interpreter is not None and is_python(entry.interpreter.path)
 
 
 def _upgrade(entry: Entry) -> str:

@@ -2,7 +2,8 @@
 
 Contract: a tree is one folder (or one file) on one filesystem. Links inside it lead to places inside it, or to what
 only root can change; a link that leads elsewhere, another filesystem mounted inside, and more than ``MOST`` names are
-refused, for then the digest would not say what is imported.
+refused, for then the digest would not say what is imported. Of a Python tree cached bytecode is left out
+(``identity.tree``), and no link leads to it.
 
 A later look compares versions (device, inode, size, times), of folders too: a file that was put in and taken out again
 leaves its trace in the folder's ctime, which nobody but root can set back.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from keychain_auth.identity.facts import FileKey
-from keychain_auth.identity.tree import SKIPPED
+from keychain_auth.identity.tree import CACHE, is_cached_bytecode
 from keychain_auth.platform.linux.ownership import only_root_writes
 
 MOST = 100_000
@@ -40,10 +41,11 @@ Survey = dict[str, Found]
 """By name, relative to the tree; "" is the tree itself."""
 
 
-def survey(root: str) -> Survey:
+def survey(root: str, *, python: bool) -> Survey:
     """What is in the tree at the real path ``root``, not yet read; empty if nothing is there.
 
-    Raises TreeRefused, OSError.
+    ``python``: leave out its cached bytecode; other interpreters may load what is named so. Raises TreeRefused,
+    OSError.
     """
     try:
         about = os.stat(root, follow_symlinks=False)
@@ -51,12 +53,12 @@ def survey(root: str) -> Survey:
         return {}
     found: Survey = {"": _found(root, about)}
     if stat.S_ISDIR(about.st_mode):
-        for name, item in _below(root, "", about.st_dev):
+        for name, item in _below(root, "", about.st_dev, python):
             found[name] = item
             if len(found) > MOST:
                 raise TreeRefused(f"{root} has more than {MOST} files")
             if item.target:
-                _check_link(root, item)
+                _check_link(root, item, python)
     elif not stat.S_ISREG(about.st_mode):
         raise TreeRefused(f"{root} is neither a folder nor a file")
     return found
@@ -72,10 +74,10 @@ def open_found(item: Found) -> int:
     return os.open(item.path, _OPEN)
 
 
-def changed(root: str, before: Survey, most: int = 8) -> tuple[str, ...]:
+def changed(root: str, before: Survey, *, python: bool, most: int = 8) -> tuple[str, ...]:
     """The paths of what is no longer in the version of ``before``, a few of them."""
     try:
-        now = survey(root)
+        now = survey(root, python=python)
     except (TreeRefused, OSError):
         return (root,)
     names = before.keys() | now.keys()
@@ -92,19 +94,37 @@ def key_of(path: str) -> FileKey:
     return _found(path, os.stat(path, follow_symlinks=False)).key
 
 
-def _below(folder: str, prefix: str, device: int) -> Iterator[tuple[str, Found]]:
+def _below(folder: str, prefix: str, device: int, python: bool) -> Iterator[tuple[str, Found]]:
     with os.scandir(folder) as names:
         for entry in names:
             about = entry.stat(follow_symlinks=False)
             name = prefix + entry.name
-            is_folder = stat.S_ISDIR(about.st_mode)
-            if is_folder and entry.name == SKIPPED:
-                continue
             if about.st_dev != device:
                 raise TreeRefused(f"another filesystem is mounted at {entry.path}")
-            yield name, _found(entry.path, about)
-            if is_folder:
-                yield from _below(entry.path, f"{name}/", device)
+            here = name, _found(entry.path, about)
+            if not stat.S_ISDIR(about.st_mode):
+                yield here
+            elif python and entry.name == CACHE:
+                yield from _in_cache(here, device)
+            else:
+                yield here
+                yield from _below(entry.path, f"{name}/", device, python)
+
+
+def _in_cache(cache: tuple[str, Found], device: int) -> Iterator[tuple[str, Found]]:
+    """What could be imported from a ``__pycache__`` folder, with the folder; nothing if it only has bytecode."""
+    prefix = cache[0] + "/"
+    everything = _below(cache[1].path, prefix, device, python=False)
+    others = (each for each in everything if not _is_bytecode(each[0][len(prefix) :], each[1]))
+    first = next(others, None)
+    if first is not None:
+        yield cache
+        yield first
+        yield from others
+
+
+def _is_bytecode(name: str, item: Found) -> bool:
+    return stat.S_ISREG(item.mode) and is_cached_bytecode(name)
 
 
 def _found(path: str, about: os.stat_result) -> Found:
@@ -112,9 +132,12 @@ def _found(path: str, about: os.stat_result) -> Found:
     return Found(path, about.st_mode, key, os.readlink(path) if stat.S_ISLNK(about.st_mode) else "")
 
 
-def _check_link(root: str, item: Found) -> None:
+def _check_link(root: str, item: Found, python: bool) -> None:
     real = os.path.realpath(item.path)
-    if real != root and not real.startswith(root + "/") and not only_root_writes(real):
+    if real == root or real.startswith(root + "/"):
+        if python and CACHE in real[len(root) :].split("/"):
+            raise TreeRefused(f"the link {item.path} leads to cached bytecode, which is not verified: {real}")
+    elif not only_root_writes(real):
         raise TreeRefused(f"the link {item.path} leads out of the tree, to {real}")
 
 
