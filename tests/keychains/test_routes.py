@@ -53,7 +53,7 @@ def test_without_a_route_it_is_the_default() -> None:
     assert len(routes._known) <= 1024
 
 
-DESKTOP = SecretServiceSettings("secret-service")
+DESKTOP = SecretServiceSettings()
 
 
 class Elsewhere(InMemory):
@@ -67,7 +67,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> tuple[Router, InMemory, InMemory]:
     router = Router(
         here,
         Routes("vault", {"there*": "desktop"}),
-        {"desktop": SecretServiceSettings("secret-service")},
+        {"desktop": SecretServiceSettings()},
         answer_bytes=1000,
     )
     return router, here, there
@@ -178,7 +178,7 @@ def loaded_after(code: str) -> set[str]:
 from keychain_auth.keychain.kinds import SecretServiceSettings
 from keychain_auth.keychain.router import Router
 from keychain_auth.keychain.routes import Routes
-Router(object(), Routes('vault', {}), {'secret-service': SecretServiceSettings('secret-service')}, answer_bytes=1)
+Router(object(), Routes('vault', {}), {'secret-service': SecretServiceSettings()}, answer_bytes=1)
 """,
     ],
     ids=["the daemon", "a keychain that no route names"],
@@ -191,7 +191,7 @@ def test_the_library_is_loaded_when_it_is_used() -> None:
     pytest.importorskip("jeepney")
     code = """
 from keychain_auth.keychain.kinds import *
-open_keychain('desktop', SecretServiceSettings('secret-service'), 1)
+open_keychain('desktop', SecretServiceSettings(), 1)
 """
     assert loaded_after(code) == set(_UNUSED)
 
@@ -201,7 +201,7 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
         "import sys; sys.modules['jeepney'] = None\n"
         "from keychain_auth.keychain.kinds import *\n"
         "from keychain_auth.errors import KeychainAuthError\n"
-        "try: open_keychain('desktop', SecretServiceSettings('secret-service'), 1)\n"
+        "try: open_keychain('desktop', SecretServiceSettings(), 1)\n"
         "except KeychainAuthError as error: assert 'jeepney' in str(error) and '[secret-service]' in error.hint\n"
         "else: raise AssertionError\n"
         "del sys.modules['jeepney']"

@@ -82,7 +82,7 @@ class KeychainsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     def all_stores(self) -> dict[str, StoreSettings]:
         """All keychains that can be opened beside the vault."""
-        return {"secret-service": SecretServiceSettings("secret-service"), **self.stores}
+        return {"secret-service": SecretServiceSettings(), **self.stores}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ So nothing here names them but as text.
 from __future__ import annotations
 
 import importlib
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,27 +15,50 @@ from keychain_auth.errors import KeychainAuthError
 from keychain_auth.keychain.base import Keychain
 
 
-class SecretServiceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SecretServiceSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="secret-service"
+):
     """A collection of the desktop's keyring. ``collection``: alias, last part of its path, or label; "" is the default
     one. ``seconds``: how long an operation may take. ``names_seconds``: how long names are remembered at most.
     """
 
-    kind: Literal["secret-service"]
     collection: str = ""
     seconds: float = 5.0
     names_seconds: float = 5.0
 
 
-StoreSettings = SecretServiceSettings
+class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="etcd"):
+    """A cluster of etcd (docs/fleet.md). ``endpoints``: all members, ``https://HOST:PORT``. ``ca``, ``certificate``,
+    ``certificate_key``: PEM files. ``key_file``: the fleet's key, 64 hexadecimal digits. ``prefix``: what all keys in
+    the cluster begin with. ``seconds``: how long an operation may take, ``attempt_seconds`` how long one member may.
+    ``rest_seconds``: how long nobody is asked after all of them failed. ``operations``: the cluster's --max-txn-ops.
+    """
+
+    endpoints: tuple[str, ...]
+    ca: str
+    certificate: str
+    certificate_key: str
+    key_file: str
+    prefix: str = "keychain-auth/"
+    seconds: float = 5.0
+    attempt_seconds: float = 2.0
+    rest_seconds: float = 1.0
+    operations: int = 128
+
+
+StoreSettings = SecretServiceSettings | EtcdSettings
 """What ``[keychains.stores.NAME]`` of daemon.toml can be: ``kind`` says which."""
 
 
 class _Module(Protocol):
-    def open_keychain(self, settings: StoreSettings, answer_bytes: int) -> Keychain: ...
+    def open_keychain(self, settings: Any, answer_bytes: int) -> Keychain: ...
 
 
-_MODULES = {SecretServiceSettings: "keychain_auth.keychain.secret_service.keychain"}
-_EXTRAS = {SecretServiceSettings: "secret-service"}
+_MODULES = {
+    SecretServiceSettings: "keychain_auth.keychain.secret_service.keychain",
+    EtcdSettings: "keychain_auth.keychain.etcd.keychain",
+}
+_EXTRAS: dict[type, str] = {SecretServiceSettings: "secret-service"}
 
 
 def open_keychain(name: str, settings: StoreSettings, answer_bytes: int) -> Keychain:
@@ -49,6 +72,6 @@ def open_keychain(name: str, settings: StoreSettings, answer_bytes: int) -> Keyc
     except ImportError as error:
         raise KeychainAuthError(
             f"the keychain {name!r} needs a package that is not installed ({error.name})",
-            hint=f"pip install 'keychain-auth[{_EXTRAS[kind]}]'",
+            hint=f"pip install 'keychain-auth[{_EXTRAS.get(kind, '')}]'",
         ) from None
     return module.open_keychain(settings, answer_bytes)

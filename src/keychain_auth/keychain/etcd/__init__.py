@@ -1,0 +1,1 @@
+"""A cluster of etcd as a keychain, for many machines that share secrets."""

@@ -1,0 +1,190 @@
+"""A cluster of etcd as a keychain: many machines, one store, and nothing in it that the cluster could read.
+
+Contract: as ``keychain.base``, with these differences (docs/keychains.md, docs/fleet.md):
+
+* A change takes as many targets as a transaction of the cluster allows; more are refused, and nothing is changed.
+* If no member answers after a change was sent, it may have been made all the same. The error says so.
+
+Four threads look, one changes: changes of this machine never meet each other in the cluster. An operation that has not
+begun within its ``seconds`` never begins; one that has is over by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from keychain_auth import files
+from keychain_auth.errors import KeychainAuthError, KeychainError, UnsafeFile
+from keychain_auth.keychain.etcd.cluster import Cluster, Identity, Unavailable
+from keychain_auth.keychain.etcd.sealing import Seal
+from keychain_auth.keychain.etcd.store import EtcdStore
+from keychain_auth.keychain.kinds import EtcdSettings
+from keychain_auth.model import Item
+
+T = TypeVar("T")
+_READERS = 4
+
+
+class EtcdKeychain:
+    """Opened by ``open_keychain``."""
+
+    def __init__(self, store: EtcdStore, cluster: Cluster, *, members: int, seconds: float) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._members = members
+        self._seconds = seconds
+        self._readers = ThreadPoolExecutor(_READERS, "etcd-read")
+        self._writer = ThreadPoolExecutor(1, "etcd-write")
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds them only weakly
+        self._problem = ""
+        self._closed = False
+
+    @property
+    def answer_bytes(self) -> int:
+        """What one answer may gather (``budget``)."""
+        return self._store.answer_bytes
+
+    @answer_bytes.setter
+    def answer_bytes(self, most: int) -> None:
+        self._store.answer_bytes = most
+
+    async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain."""
+        return await self._look(partial(self._store.read, service, targets, attributes))
+
+    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """See Keychain. It always takes waiting."""
+
+    async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain."""
+        return await self._look(partial(self._store.read_prefix, service, prefixes, attributes))
+
+    async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
+        """See Keychain."""
+        return await self._look(partial(self._store.search, service, prefixes, attributes))
+
+    async def services(self) -> list[str]:
+        """See Keychain."""
+        return await self._look(self._store.services)
+
+    async def write(
+        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
+    ) -> None:
+        """See Keychain. There is no history, so ``program`` is not kept."""
+        await self._change(partial(self._store.write, service, entries, attributes))
+
+    async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
+        """See Keychain."""
+        await self._change(partial(self._store.delete, service, targets, attributes))
+
+    async def probe(self) -> None:
+        """See Keychain."""
+        if not self._closed:
+            try:
+                await self._look(self._store.probe)
+            except KeychainError as error:
+                self._problem = str(error)
+            else:
+                self._problem = ""
+
+    def health(self) -> dict[str, object]:
+        """See Keychain: how the cluster was when it was asked last."""
+        state = "closed" if self._closed else "answers" if self._cluster.answers else "gone"
+        found: dict[str, object] = {"backend": "etcd", "members": self._members, "state": state}
+        if self._problem:
+            found["problem"] = self._problem
+        return found
+
+    async def close(self) -> None:
+        """See Keychain. Waits for what is under way, which ends by its deadline."""
+        if self._closed:
+            return
+        self._closed = True
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        await asyncio.wrap_future(self._writer.submit(self._cluster.close))
+        self._writer.shutdown(wait=False)
+
+    async def _look(self, work: Callable[[float], T]) -> T:
+        return await asyncio.wrap_future(self._submit(self._readers, work))
+
+    async def _change(self, work: Callable[[float], None]) -> None:
+        """It is on record by now: it is made even if nobody waits for it any more."""
+        task = asyncio.ensure_future(self._made(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _made(self, work: Callable[[float], None]) -> None:
+        try:
+            await asyncio.wrap_future(self._submit(self._writer, work))
+        except Unavailable as error:
+            if not error.sent:
+                raise
+            problem = str(error)
+        else:
+            return
+        raise KeychainError(f"{problem}; the change may have been made", hint="look at it when the cluster is back")
+
+    def _submit(self, pool: ThreadPoolExecutor, work: Callable[[float], T]) -> Future[T]:
+        if self._closed:
+            raise KeychainError("this keychain is closed", hint="keychain-auth start")
+        return pool.submit(_in_time, time.monotonic() + self._seconds, work)
+
+
+def _in_time(deadline: float, work: Callable[[float], T]) -> T:
+    if time.monotonic() >= deadline:
+        raise KeychainError("the cluster is busy with what was asked before")
+    return work(deadline)
+
+
+def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
+    """As ``kinds`` calls it. Raises KeychainAuthError if a file is not what it must be."""
+    for path in (settings.ca, settings.certificate, settings.certificate_key, settings.key_file):
+        if not os.path.isabs(path):
+            raise KeychainAuthError(f"{path!r} must be an absolute path", hint="edit daemon.toml, [keychains.stores]")
+    if settings.operations < 3 or not settings.prefix:
+        raise KeychainAuthError(
+            "a store of kind etcd needs a prefix, and at least 3 operations", hint="edit daemon.toml"
+        )
+    seal = Seal(_fleet_key(settings.key_file), settings.prefix)
+    _require_secret(settings.certificate_key)
+    cluster = Cluster(
+        settings.endpoints,
+        Identity(settings.ca, settings.certificate, settings.certificate_key),
+        attempt_seconds=settings.attempt_seconds,
+        rest_seconds=settings.rest_seconds,
+    )
+    store = EtcdStore(cluster, seal, settings.operations)
+    store.answer_bytes = answer_bytes
+    return EtcdKeychain(store, cluster, members=len(settings.endpoints), seconds=settings.seconds)
+
+
+def _fleet_key(path: str) -> bytes:
+    text = _require_secret(path).strip()
+    if len(text) == 64:
+        try:
+            return binascii.unhexlify(text)
+        except binascii.Error:
+            pass
+    raise KeychainAuthError(
+        f"{path}: a fleet's key is 64 hexadecimal digits", hint=f"(umask 077; openssl rand -hex 32 > {path})"
+    )
+
+
+def _require_secret(path: str) -> bytes:
+    """The content of a file that nobody else can read. Raises KeychainAuthError."""
+    try:
+        content = files.read_private(path, 64 * 1024)
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise KeychainAuthError(f"cannot read {path}: {error.strerror}", hint="edit daemon.toml") from None
+    if mode & 0o077:
+        raise UnsafeFile(f"{path} can be read by others", hint=f"chmod 600 {path}")
+    return content

@@ -1,0 +1,41 @@
+"""A cluster of etcd as a keychain passes the contract of all keychains, with three real members."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from keychain_auth.keychain.budget import ANSWER_BYTES
+from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
+from keychain_auth.testing import KeychainContract, Store
+from support.etcd import Cluster
+
+_NUMBERS = itertools.count()
+
+
+class EtcdStore(Store):
+    """Below a prefix of its own: empty at first."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._prefix = f"contract {next(_NUMBERS)}/"
+
+    def open(self) -> EtcdKeychain:
+        return open_keychain(self._cluster.settings(prefix=self._prefix), ANSWER_BYTES)
+
+    async def take_away(self) -> None:
+        for number in range(3):
+            self._cluster.kill(number)
+
+    async def bring_back(self) -> None:
+        for number in range(3):
+            self._cluster.start(number)
+        self._cluster.wait()
+
+
+class TestEtcd(KeychainContract):
+
+    @pytest.fixture
+    def store(self, etcd: Cluster) -> EtcdStore:
+        return EtcdStore(etcd)

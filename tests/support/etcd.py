@@ -1,0 +1,189 @@
+"""Three members of etcd on loopback, with certificates of their own making, as processes of the user under test.
+
+``missing()`` says what this machine lacks for it; tests skip with that text.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import ssl
+import time
+import urllib.request
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from keychain_auth.keychain.kinds import EtcdSettings
+from support.process import Process
+from support.world import World
+
+PATIENCE = 20.0
+
+
+def missing() -> str:
+    """What to install before there can be a cluster here; empty if it is there."""
+    return "" if shutil.which("etcd") else "needs etcd: apt-get install etcd-server"
+
+
+class Cluster:
+    """``folder``: where the certificates of clients are put, owned by whoever runs the tests."""
+
+    def __init__(self, world: World, folder: str) -> None:
+        self.world = world
+        self.folder = folder
+        self.authority = Authority()
+        certificate, key = self.authority.issue("member")
+        self._files = {name: world.write(f"etcd/{name}", content) for name, content in (
+            ("ca.pem", self.authority.pem), ("member.pem", certificate), ("member.key", key)
+        )}  # fmt: skip
+        self.fleet_key = os.urandom(32).hex()
+        self.paths = self.client_files(folder)
+        ports = free_ports(6)
+        self.clients, self.peers = ports[:3], ports[3:]
+        self.endpoints = tuple(f"https://127.0.0.1:{port}" for port in self.clients)
+        self.members: list[Process | None] = [None, None, None]
+        self._context = ssl.create_default_context(cafile=self.paths["ca"])
+        self._context.load_cert_chain(self.paths["certificate"], self.paths["certificate_key"])
+        for number in range(3):
+            self.start(number)
+        self.wait()
+
+    def client_files(self, folder: str) -> dict[str, str]:
+        """What a client needs, in ``folder``; by the name of its setting."""
+        certificate, key = self.authority.issue("client")
+        found = {}
+        for name, content in (
+            ("ca", self.authority.pem), ("certificate", certificate), ("certificate_key", key),
+            ("key_file", self.fleet_key.encode()),
+        ):  # fmt: skip
+            found[name] = os.path.join(folder, name)
+            with open(found[name], "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                file.write(content)
+        return found
+
+    def settings(self, **changes: Any) -> EtcdSettings:
+        """Of a keychain on this cluster."""
+        return EtcdSettings(**{"endpoints": self.endpoints, "rest_seconds": 0.2, **self.paths, **changes})
+
+    # --- members ----------------------------------------------------------------------------------
+
+    def start(self, number: int) -> None:
+        """Start a member, on the data that it had."""
+        everybody = ",".join(f"m{each}=https://127.0.0.1:{port}" for each, port in enumerate(self.peers))
+        client, peer = f"https://127.0.0.1:{self.clients[number]}", f"https://127.0.0.1:{self.peers[number]}"
+        words = [
+            "etcd", f"--name=m{number}", f"--data-dir={self.world.path('etcd', f'data{number}')}",
+            f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}", f"--initial-cluster={everybody}", "--initial-cluster-state=new",
+            "--heartbeat-interval=50", "--election-timeout=500", "--client-cert-auth", "--peer-client-cert-auth",
+            "--logger=zap", "--log-level=error", "--auto-compaction-retention=1h", "--enable-v2=false",
+        ]  # fmt: skip
+        for side in ("", "peer-"):
+            for option, name in (("cert", "member.pem"), ("key", "member.key"), ("trusted-ca", "ca.pem")):
+                words.append(f"--{side}{option}-file={self._files[name]}")
+        self.members[number] = self.world.spawn(words)
+
+    def kill(self, number: int) -> None:
+        """As a power cut would (its disk stays)."""
+        process = self.members[number]
+        assert process is not None
+        process.signal(signal.SIGKILL)
+        process.wait()
+        self.members[number] = None
+
+    def wait(self) -> None:
+        """Until every member that runs knows a leader and answers."""
+        ends = time.monotonic() + PATIENCE
+        for number, process in enumerate(self.members):
+            while process is not None and not self.leads(number):
+                assert time.monotonic() < ends, "no member leads"
+
+    def leader(self) -> int:
+        """Who leads now."""
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            for number, process in enumerate(self.members):
+                told = self.leads(number) if process is not None else {}
+                if told and told["leader"] == told["header"]["member_id"]:
+                    return number
+        raise AssertionError("no member leads")
+
+    def leads(self, number: int) -> dict[str, Any]:
+        """What a member says of itself; nothing as long as it knows no leader."""
+        told = self.ask(number, "/v3/maintenance/status", b"{}")
+        return told if told.get("leader", "0") != "0" else {}
+
+    def ask(self, number: int, path: str, body: bytes) -> dict[str, Any]:
+        """One call of the gateway, without the keychain; nothing if there is no answer."""
+        request = urllib.request.Request(self.endpoints[number] + path, body)  # noqa: S310 - https
+        try:
+            with urllib.request.urlopen(request, timeout=2, context=self._context) as answer:  # noqa: S310
+                return dict(msgspec.json.decode(answer.read()))
+        except OSError:
+            return {}
+
+    def content(self) -> bytes:
+        """Everything that the cluster holds: keys and values."""
+        told = self.ask(self.leader(), "/v3/kv/range", b'{"key": "AA==", "range_end": "AA=="}')
+        pairs = msgspec.convert(told.get("kvs", []), list[dict[str, Any]])
+        decode = msgspec.json.decode
+        return b"\n".join(
+            decode(msgspec.json.encode(pair[part]), type=bytes) for pair in pairs for part in ("key", "value")
+        )
+
+
+class Authority:
+    """A certificate authority of its own."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fleet of a test")])
+        own = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, 0), critical=True)
+        self.pem = own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, name: str) -> tuple[bytes, bytes]:
+        """A certificate for 127.0.0.1, for both sides (etcd's gateway is a client of its own), and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        made = (
+            self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+            .add_extension(x509.ExtendedKeyUsage(both), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return made.public_bytes(serialization.Encoding.PEM), private
+
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
