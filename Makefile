@@ -64,7 +64,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
 	@printf '%s\n' '$(CURDIR)' > $@
 
 # What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for. Without
-# the optional part (a desktop keyring, FUSE, socat, a TPM in software) some tests are skipped, and say so.
+# the optional part (a desktop keyring, FUSE, socat, etcd, a TPM in software) some tests are skipped, and say so.
 system:
 	@missing=''; optional=''; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
@@ -76,6 +76,7 @@ system:
 	command -v fusermount3 >/dev/null || optional="$$optional fuse3"; \
 	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
 	command -v swtpm >/dev/null || optional="$$optional swtpm"; \
+	command -v etcd >/dev/null || optional="$$optional etcd-server"; \
 	command -v tpm2 >/dev/null || optional="$$optional tpm2-tools"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \

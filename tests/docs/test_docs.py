@@ -22,7 +22,7 @@ import pytest
 from keychain_auth.cli.app import commands
 from keychain_auth.daemon.settings import AuditSettings, HistorySettings, KeychainsSettings, LockSettings, Settings
 from keychain_auth.errors import NOT_RUNNING_MESSAGE
-from keychain_auth.keychain.kinds import SecretServiceSettings
+from keychain_auth.keychain.kinds import EtcdSettings, SecretServiceSettings
 from keychain_auth.policy.parse import parse_policy
 from keychain_auth.wire.codec import decode_request, encode_reason
 from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
@@ -188,18 +188,19 @@ def test_the_settings_shown_are_all_settings_with_their_defaults() -> None:
     assert set(document["history"]) == names(HistorySettings)
     assert set(document["lock"]) == names(LockSettings)
     assert set(document["keychains"]) == names(KeychainsSettings)
-    for other in [*others, *blocks("docs/keychains.md", "toml")]:
+    for other in [*others, *blocks("docs/keychains.md", "toml"), *blocks("docs/fleet.md", "toml")]:
         msgspec.toml.decode(other, type=Settings)
 
 
 def test_the_settings_of_a_keychain_are_told_with_their_defaults() -> None:
-    told = {row[0].strip("`"): row[1].strip("`") for row in rows("docs/keychains.md") if len(row) == 3}
-    told.pop("setting of a store")
-    known = {field.name: field.default for field in msgspec.structs.fields(SecretServiceSettings)}
-    assert {name for name in told if not name.startswith("-")} == set(known)
-    for name, default in known.items():
-        if default is not msgspec.NODEFAULT:
-            assert told[name] == msgspec.json.encode(default).decode(), name
+    for document, struct in (("docs/keychains.md", SecretServiceSettings), ("docs/fleet.md", EtcdSettings)):
+        told = {row[0].strip("`"): row[1].strip("`") for row in rows(document) if len(row) == 3}
+        told.pop("setting of a store")
+        known = {field.name: field.default for field in msgspec.structs.fields(struct)}
+        assert {name for name in told if not name.startswith("-")} == {"kind", *known}
+        for name, default in known.items():
+            shown = "" if default is msgspec.NODEFAULT else msgspec.json.encode(default).decode()
+            assert told[name] == shown, name
 
 
 def names(struct: type[msgspec.Struct]) -> set[str]:

@@ -35,7 +35,6 @@ class EtcdStore(Store):
 
 
 class TestEtcd(KeychainContract):
-
     @pytest.fixture
     def store(self, etcd: Cluster) -> EtcdStore:
         return EtcdStore(etcd)

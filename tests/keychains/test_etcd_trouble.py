@@ -180,7 +180,7 @@ def test_changes_of_several_machines_at_the_same_time_are_all_there(etcd: Cluste
 def test_a_request_that_is_sent_again_does_not_undo_what_another_machine_wrote_in_between(
     etcd: Cluster, prefix: str, naive: bool
 ) -> None:
-    """The answer to a write is lost, somebody else writes, and it is sent again. Without the comparison that loses one."""
+    """The answer is lost, somebody else writes, and the write is sent again. Without the comparison that loses one."""
     first, other = machine(etcd, prefix), machine(etcd, prefix)
     cluster: Any = first._cluster
     call, lost = cluster.call, [False]
@@ -267,6 +267,19 @@ def test_a_value_moved_to_another_target_in_the_cluster_does_not_open(etcd: Clus
         with pytest.raises(KeychainError, match="does not open"):
             await keychain.read("s", ["public"], {})
         assert await keychain.read("s", ["secret"], {}) == [Item("secret", "of few")]
+
+    run(work, machine(etcd, prefix))
+
+
+def test_expected_open_who_writes_in_the_cluster_can_put_an_older_value_back(etcd: Cluster, prefix: str) -> None:
+    key = Seal(bytes.fromhex(etcd.fleet_key), prefix).value_key("s", "a")
+
+    async def work(keychain: EtcdKeychain) -> None:
+        await keychain.write("s", [("a", "withdrawn")], {})
+        older = etcd.ask(0, "/v3/kv/range", msgspec.json.encode({"key": key}))["kvs"][0]["value"]
+        await keychain.write("s", [("a", "new")], {})
+        assert etcd.ask(0, "/v3/kv/put", msgspec.json.encode({"key": key, "value": older}))
+        assert await keychain.read("s", ["a"], {}) == [Item("a", "withdrawn")]
 
     run(work, machine(etcd, prefix))
 
