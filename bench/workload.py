@@ -4,7 +4,7 @@ The real parts, from the connection to the vault and the audit log, on connectio
 itself; nobody is judged at accept, no other process runs. Eight connections ask, are served in one turn, and their
 answers are thrown away.
 
-Usage: workload.py TURNS [KIND]       KIND: read (default), ten (ten targets), prefix (of 100)
+Usage: workload.py TURNS [KIND]       KIND: read (default), ten (ten targets), prefix (of 10)
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CONNECTIONS = 8
 SERVICE = "bench"
 STORED = 1000
 _RECEIVED = 65536
+_SECONDS = 20.0  # longer answers than one part are made between turns of the loop, which does not run here
 _SUCCESS = b'{"type":"RESPONSE","status":"success"'
 _PATH = "/usr/local/bin/program-that-asks"
 _HASH = "0123456789abcdef" * 4
@@ -54,7 +55,7 @@ _POLICY = {
 _REQUESTS: dict[str, dict[str, object]] = {
     "read": {"targets": ["proj_123:staging:DATABASE_URL_042"]},
     "ten": {"targets": [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(40, 50)]},
-    "prefix": {"match": "prefix", "targets": ["proj_123:staging:DATABASE_URL_0"]},
+    "prefix": {"match": "prefix", "targets": ["proj_123:staging:DATABASE_URL_04"]},
 }
 
 
@@ -90,6 +91,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, fields: dict[str, 
     for _ in range(CONNECTIONS):
         client = socket.socket(socket.AF_UNIX)
         client.connect(listener.path)
+        client.settimeout(_SECONDS)
         clients.append(client)
         channel = listener.accept()
         peer = channel.peer()

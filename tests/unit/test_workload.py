@@ -15,6 +15,8 @@ WORKLOAD = os.path.join(ROOT, "bench", "workload.py")
 
 @pytest.mark.parametrize("kind", ["read", "ten", "prefix"])
 def test_it_runs(kind: str) -> None:
-    done = subprocess.run([sys.executable, WORKLOAD, "3", kind], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, WORKLOAD, "3", kind], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     assert "µs a request" in done.stdout
