@@ -1,4 +1,5 @@
-"""Launched scripts: code in a folder named ``__pycache__``, which a survey that skips such folders by name never sees.
+"""Launched scripts: code in a folder named ``__pycache__``, which a survey that skips it by name never sees; in
+archives; behind links.
 
 Each attack first wins against the grade declared. Launched, the script is refused while the code is there, and does not
 import it if it comes after the start.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import py_compile
+import zipfile
 
 import pytest
 
@@ -110,6 +112,46 @@ def test_pycache_of_node(world: World, keeper: Daemon) -> None:
     said = output(launch(world, script))
     assert SECRET not in said
     assert "__pycache__/index.js (new)" in said
+
+
+def zipped(world: World, name: str) -> str:
+    """An archive with a module that is bytecode: its loader asks for no cached file."""
+    source = world.write("work/helper.py", EVIL)
+    py_compile.compile(source, source + "c", doraise=True)
+    path = world.write(name, "")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(source + "c", "helper.pyc")
+    return path
+
+
+def test_an_archive_outside_of_what_was_registered(world: World, keeper: Daemon) -> None:
+    archive = zipped(world, "other/a.zip")
+    text = f"import sys\nsys.path.insert(0, {archive!r})\nimport helper\n{ASKING}"
+    script = registered(world, world.write("app.py", text), "--allow-declared")
+    assert "evil" in _who(output(declared(world, script, interpreter=world.python)))
+    said = output(launch(world, script))
+    assert SECRET not in said
+    assert f"{archive} lies outside of what was registered" in said
+    registered(world, script, "--tree", os.path.dirname(archive))
+    assert "evil" in _who(output(launch(world, script)))  # now it was looked at
+
+
+def test_an_archive_with_the_name_of_cached_bytecode(world: World, keeper: Daemon) -> None:
+    name = "app/plugins/__pycache__/a.cpython-30.pyc"
+    script = script_of(world, f"import sys\nsys.path.insert(0, {world.path(name)!r})\nimport helper\n{ASKING}")
+    zipped(world, name)
+    said = output(launch(world, script))
+    assert _who(said) == set()
+    assert "lies in a __pycache__ folder" in said
+
+
+def test_a_link_that_leads_through_one_outside(world: World, keeper: Daemon) -> None:
+    """That one could be changed, and put back once the code has run."""
+    os.symlink(os.path.dirname(world.write("lib/real/helper.py", "")), world.path("hop"))
+    os.symlink(world.path("hop"), world.path("lib/link"))
+    done = world.cli("register", "--script", world.write("app.py", ASKING), "--tree", world.path("lib"))
+    assert done.returncode == 1
+    assert f"through the link {world.path('hop')}" in done.stderr
 
 
 def _who(said: str) -> set[str]:

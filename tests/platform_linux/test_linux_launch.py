@@ -123,6 +123,22 @@ def test_links_that_lead_out_are_refused(folder: Path, tmp_path: Path) -> None:
         tree.survey(str(folder), python=True)
 
 
+def test_links_that_lead_through_a_link_outside_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Whoever can change that one chooses what is imported, and puts it back."""
+    (folder / "inner").symlink_to("package")
+    (folder / "inner_again").symlink_to("inner/../link")
+    tree.survey(str(folder), python=True)
+    (tmp_path / "hop").symlink_to(folder / "package")
+    (folder / "through").symlink_to("../hop/a.py")
+    with pytest.raises(tree.TreeRefused, match="through the link"):
+        tree.survey(str(folder), python=True)
+
+
+def test_a_link_that_leads_to_itself_ends(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    tree.survey(str(folder), python=True)
+
+
 def test_what_is_no_tree(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(tree.TreeRefused, match="neither a folder nor a file"):

@@ -14,6 +14,7 @@ It keeps an honest script from loading what somebody put in its way. It is no sa
 import _frozen_importlib_external as external
 import os
 import sys
+import zipimport
 
 _shown = sys.excepthook
 
@@ -74,10 +75,22 @@ def _restrict(path, of_root, trees):
         not_of_cache(os.path.normpath(self.path))
         return extension(self, spec)
 
+    def of_archive(get):
+        """Archives hold bytecode too, and have loaders of their own."""
+
+        def get_verified(self, name):
+            is_verified(self.archive)
+            return get(self, name)
+
+        return get_verified
+
     sys.pycache_prefix = None
     external.cache_from_source = cache_from_source
     external.SourcelessFileLoader.get_code = get_code
     external.ExtensionFileLoader.create_module = create_module
+    for name in ("get_code", "load_module"):
+        if hasattr(zipimport.zipimporter, name):
+            setattr(zipimport.zipimporter, name, of_archive(getattr(zipimport.zipimporter, name)))
 
 
 def _inside(file, folders):

@@ -1,9 +1,9 @@
 """Looks at folder trees: what is in them, in which version, and whether they are still as they were.
 
 Contract: a tree is one folder (or one file) on one filesystem. Links inside it lead to places inside it, or to what
-only root can change; a link that leads elsewhere, another filesystem mounted inside, and more than ``MOST`` names are
-refused, for then the digest would not say what is imported. Of a Python tree cached bytecode is left out
-(``identity.tree``), and no link leads to it.
+only root can change. A link that leads elsewhere, if only on the way, another filesystem mounted inside, and more than
+``MOST`` names are refused, for then the digest would not say what is imported. Of a Python tree cached bytecode is left
+out (``identity.tree``), and no link leads to it.
 
 A later look compares versions (device, inode, size, times), of folders too: a file that was put in and taken out again
 leaves its trace in the folder's ctime, which nobody but root can set back.
@@ -21,6 +21,7 @@ from keychain_auth.identity.tree import CACHE, is_cached_bytecode
 from keychain_auth.platform.linux.ownership import only_root_writes
 
 MOST = 100_000
+_MOST_LINKS = 40  # path_resolution(7)
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 
@@ -139,6 +140,28 @@ def _check_link(root: str, item: Found, python: bool) -> None:
             raise TreeRefused(f"the link {item.path} leads to cached bytecode, which is not verified: {real}")
     elif not only_root_writes(real):
         raise TreeRefused(f"the link {item.path} leads out of the tree, to {real}")
+    for link in _links_on_the_way(item.path):
+        if not link.startswith(root + "/") and not only_root_writes(link):
+            raise TreeRefused(f"the link {item.path} leads out of the tree, through the link {link}")
+
+
+def _links_on_the_way(path: str) -> Iterator[str]:
+    """Each link that opening ``path`` follows, by the place where it lies; of a loop, as many as the kernel follows."""
+    at, rest, followed = "/", path.split("/")[::-1], 0
+    while rest and followed <= _MOST_LINKS:
+        part = rest.pop()
+        if part in ("", "."):
+            continue
+        here = os.path.dirname(at) if part == ".." else os.path.join(at, part)
+        try:
+            target = os.readlink(here)
+        except OSError:  # no link, or nothing
+            at = here
+            continue
+        yield here
+        followed += 1
+        rest.extend(target.split("/")[::-1])
+        at = "/" if target.startswith("/") else at
 
 
 def _said(item: Found, hashed: Callable[[Found], str]) -> str:
