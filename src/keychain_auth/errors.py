@@ -25,6 +25,25 @@ EXIT_NOT_FOUND = 6
 NOT_RUNNING_MESSAGE = "keychain-auth daemon is not running. Start it with: keychain-auth start"
 
 
+# What a person does about a refusal. Fixed texts: nothing that a request holds can get into them.
+HINTS = {
+    "unregistered_binary_pending_approval": "keychain-auth list-pending; then approve it (or register it)",
+    "service_not_allowed": "keychain-auth authorize PROGRAM SERVICE; keychain-auth list shows what it may do",
+    "action_not_in_policy": "keychain-auth authorize PROGRAM SERVICE --search",
+    "target_not_allowed": "keychain-auth list shows the targets that the program may use",
+    "caller_changed": "connect anew, in the process that asks; keychain-auth audit tail says why",
+    "socket_not_cloexec": "open the socket with SOCK_CLOEXEC, and connect and ask in the same process",
+    "user_not_allowed": "run the program as the user of the daemon, or start a daemon for this user",
+    "identity_not_verified": "start a script with keychain-auth launch; keychain-auth audit tail says why",
+    "malformed_request": "mend the request: docs/protocol.md says what the daemon accepts",
+    "internal_error": "keychain-auth status; the daemon's log says why",
+    "keychain_locked": "keychain-auth unlock",
+    "audit_unavailable": "keychain-auth status; the daemon's log says why, often the disk is full",
+    "answer_too_large": "ask for fewer targets, or for a longer prefix",
+    "rate_limited": "close connections that are not needed, and try again in a second",
+}
+
+
 class KeychainAuthError(RuntimeError):
     """Base of all errors of this package."""
 
@@ -76,11 +95,14 @@ class InvalidRequest(KeychainAuthError, ValueError):
 class RequestRejected(KeychainAuthError):
     """The daemon answered ``denied`` or ``error``.
 
-    ``response`` is the answer as a dict (it never holds a value), ``reason`` its reason code.
+    ``response`` is the answer as a dict (it never holds a value), ``reason`` its reason code. The text is fixed by the
+    protocol; ``hint`` says more, and so does a traceback, where it stands as a note (PEP 678).
     """
 
     def __init__(self, reason: str, response: dict[str, object] | None = None) -> None:
-        super().__init__(f"Daemon rejected request: {reason}")
+        super().__init__(f"Daemon rejected request: {reason}", hint=HINTS.get(reason, ""))
+        if self.hint:
+            self.add_note(f"Next: {self.hint}")
         self.reason = reason
         self.response = response if response is not None else {}
 
@@ -210,7 +232,11 @@ class DaemonAlreadyRunning(KeychainAuthError):
     """Another daemon answers on this socket; ``pid`` is its process id."""
 
     def __init__(self, socket_path: str, pid: int) -> None:
-        super().__init__(f"another keychain-auth daemon (pid {pid}) already listens on {socket_path}")
+        end = f"; to start another, end that one first: kill {pid}" if pid > 0 else ""
+        super().__init__(
+            f"another keychain-auth daemon (pid {pid}) already listens on {socket_path}",
+            hint=f"nothing, if it is the one that you want (keychain-auth status){end}",
+        )
         self.pid = pid
 
 

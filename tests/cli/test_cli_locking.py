@@ -58,7 +58,7 @@ def test_get_asks_on_the_terminal_though_its_output_is_a_pipe(cheap: World, term
     cheap.cli("set", "aws", "key", input="secret")
     protect(cheap, key_file=True)
     shown = terminal("get", "aws", "key")
-    shown.expect("Passphrase: ")
+    shown.expect("Passphrase of the vault: ")
     shown.type(f"{WORDS}\n")
     shown.expect("secret")
     assert shown.wait() == 0

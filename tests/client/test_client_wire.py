@@ -178,4 +178,6 @@ def test_every_reason_becomes_the_published_text(reason: str) -> None:
         )
     assert str(caught.value) == f"Daemon rejected request: {reason}"
     assert caught.value.reason == reason
+    assert bool(caught.value.hint) == (reason in DENIED_REASONS | ERROR_REASONS)  # a traceback shows it, too
+    assert getattr(caught.value, "__notes__", []) == ([f"Next: {caught.value.hint}"] if caught.value.hint else [])
     assert isinstance(caught.value, errors.RequestDenied if status == "denied" else errors.RequestFailed)

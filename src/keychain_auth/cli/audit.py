@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Any
 
 import click
@@ -20,7 +21,9 @@ from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, DaemonNotRunning, Keych
 from keychain_auth.keychain.vault.opening import FILE_NAME
 
 _VERIFY_SECONDS = 600.0  # ten full files take some seconds; a slow disk takes longer
-_COLUMNS = ("timestamp", "action", "result", "reason", "program", "service", "targets")
+# What the daemon adds to a line that waited for the vault's key (``daemon.locking.late_audit``).
+_MADE_BEFORE = re.compile(r"(?:^|; )made (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ), before the vault was unlocked$")
+_COLUMNS = ("timestamp", "action", "result", "reason", "program", "service", "targets", "detail")
 
 
 @click.group(no_args_is_help=False)
@@ -98,17 +101,26 @@ async def _verify_alone(places: Places) -> audit_verify.Report:
 
 def _row(line: dict[str, Any]) -> tuple[object, ...]:
     if "unparsable" in line:
-        return ("?", "?", "?", "not a line of an audit log", line["unparsable"], "", "")
+        return ("?", "?", "?", "not a line of an audit log", line["unparsable"], "", "", "")
     targets = line.get("targets")
     return (
-        line.get("timestamp") or "",
+        _when(line),
         line.get("action") or "",
         line.get("result") or "",
         _reason(line),
         line.get("script_path") or line.get("binary_path") or "",
         line.get("service") or "",
         ", ".join(map(str, targets)) if isinstance(targets, list) else "",
+        _MADE_BEFORE.sub("", str(line.get("detail") or "")),
     )
+
+
+def _when(line: dict[str, Any]) -> str:
+    """When it happened. A line that waited for the vault to be unlocked says when it was written, too: the first time
+    is read from its text, and only the second one is the log's word."""
+    written = str(line.get("timestamp") or "")
+    made = _MADE_BEFORE.search(str(line.get("detail") or ""))
+    return f"{made[1]} (written {written})" if made else written
 
 
 def _reason(line: dict[str, Any]) -> str:

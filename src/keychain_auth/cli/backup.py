@@ -36,8 +36,9 @@ from keychain_auth.keychain.vault import restore as restoration
 from keychain_auth.protectors.keyfile import KeyFile
 
 _SECONDS = 600.0
+_WORDS_OPTION = "--backup-passphrase-fd"
 _words_option = click.option(
-    "--backup-passphrase-fd",
+    _WORDS_OPTION,
     metavar="FD",
     type=int,
     help="Read the backup's own passphrase from the first line of this open descriptor, not from the terminal.",
@@ -57,7 +58,7 @@ def backup(file: str, backup_passphrase_fd: int | None, socket: str | None, as_j
     any machine, and needs no key file: keep it where the vault is not.
     """
     path = os.path.join(os.path.realpath(os.path.dirname(file) or "."), os.path.basename(file))
-    words = passphrase.new(backup_passphrase_fd)
+    words = passphrase.new(backup_passphrase_fd, "New passphrase for the backup: ", _WORDS_OPTION)
     answer: dict[str, Any] = admin.ask("backup", socket=socket, timeout=_SECONDS, path=path, new_passphrase=words)
     if as_json:
         output.print_json({"outcome": "written", "file": path, "bytes": answer["bytes"]})
@@ -81,7 +82,7 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
     """
     places = find_places(socket)
     content = _content(file)
-    words = passphrase.ask("Passphrase of the backup: ") if backup_passphrase_fd is None else None
+    words = passphrase.ask("Passphrase of the backup: ", _WORDS_OPTION) if backup_passphrase_fd is None else None
     unpacked = backups.unpack(file, content, words or passphrase.read_line(backup_passphrase_fd or 0))
     files.make_private_dir(places.vault)
     if dry_run:

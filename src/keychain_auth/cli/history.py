@@ -68,8 +68,9 @@ def restore_value(service: str, target: str, number: int, socket: str | None, as
 
     NUMBER is as history shows it (1, the last one before, if left out). A deleted secret comes back.
     """
-    admin.ask("restore-value", socket=socket, service=service, target=target, number=number)
+    answer: dict[str, bool] = admin.ask("restore-value", socket=socket, service=service, target=target, number=number)
     if as_json:
         output.print_json({"outcome": "restored", "service": service, "target": target, "number": number})
     else:
-        output.say(f"restored {service} {target}: what it was before is now number 1 of its history")
+        before = "what it was before is now number 1 of its history" if answer["replaced"] else "it was deleted"
+        output.say(f"restored {service} {target}: {before}")

@@ -40,7 +40,11 @@ def remove_slot(places: Places, number: int) -> str:
     """
     settings = load_settings(places.settings)
     protection = Protection(places, settings.lock)
-    vault = open_vault(places.vault, protection.unattended(), history=settings.history.values, makers=[])
+    try:
+        vault = open_vault(places.vault, protection.unattended(), history=settings.history.values, makers=[])
+    except VaultLocked as locked:  # nothing here asks a person: a daemon counts the guesses, this would not
+        locked.hint = "keychain-auth start; then, beside it: keychain-auth unlock, and this command again"
+        raise
     with asyncio.Runner() as runner:
         try:
             return runner.run(_remove(vault, protection, places, number))

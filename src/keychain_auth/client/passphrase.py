@@ -13,7 +13,9 @@ import os
 
 from keychain_auth.errors import KeychainAuthError, PassphraseNeeded, UsageError
 
-PROMPT = "Passphrase: "
+PROMPT = "Passphrase of the vault: "
+_OPTION = "--passphrase-fd"
+_NEEDED = {"--new-passphrase-fd": "a new passphrase", "--backup-passphrase-fd": "the backup's own passphrase"}
 _LONGEST = 4096  # bytes
 
 _descriptor: int | None = None
@@ -34,25 +36,32 @@ def present(prompt: str = PROMPT) -> str:
     return _given
 
 
-def new(fd: int | None = None) -> str:
-    """A new passphrase: from ``fd``, or asked for twice. Raises PassphraseNeeded, UsageError."""
+def new(fd: int | None = None, prompt: str = "New passphrase: ", option: str = "--new-passphrase-fd") -> str:
+    """A new passphrase: from ``fd``, or asked for twice. ``option`` is what gives ``fd``.
+
+    Raises PassphraseNeeded, UsageError.
+    """
     if fd is not None:
         return read_line(fd)
-    first = ask("New passphrase: ")
-    if first != ask("The same again: "):
+    first = ask(prompt, option)
+    if first != ask("The same again: ", option):
         raise UsageError("the two are not the same; nothing was changed")
     return first
 
 
-def ask(prompt: str) -> str:
-    """Ask on the terminal that this command belongs to, without showing what is typed."""
+def ask(prompt: str, option: str = _OPTION) -> str:
+    """Ask on the terminal that this command belongs to, without showing what is typed.
+
+    Raises PassphraseNeeded, which names ``option``, if there is none.
+    """
     import getpass  # noqa: PLC0415 - not before somebody is asked
 
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))  # else getpass would turn to stdin
     except OSError:
         raise PassphraseNeeded(
-            "the passphrase is needed, and there is no terminal to ask on", hint="give it by --passphrase-fd FD"
+            f"{_NEEDED.get(option, 'the passphrase')} is needed, and there is no terminal to ask on",
+            hint=f"give it by {option} FD",
         ) from None
     try:
         words = getpass.getpass(prompt)

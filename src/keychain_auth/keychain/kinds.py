@@ -72,6 +72,6 @@ def open_keychain(name: str, settings: StoreSettings, answer_bytes: int) -> Keyc
     except ImportError as error:
         raise KeychainAuthError(
             f"the keychain {name!r} needs a package that is not installed ({error.name})",
-            hint=f"pip install 'keychain-auth[{_EXTRAS.get(kind, '')}]'",
+            hint=f"install keychain-auth with its extra {_EXTRAS.get(kind, '')}, as the README says",
         ) from None
     return module.open_keychain(settings, answer_bytes)

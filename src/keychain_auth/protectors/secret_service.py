@@ -25,6 +25,7 @@ from keychain_auth.secret_service.service import TEXT, Gone, Locked, NoSuchObjec
 T = TypeVar("T")
 
 KIND = "secret_service"
+_MEND = "log in to a desktop with a keyring (D-Bus, the Secret Service), or use another kind of key slot"
 _SECONDS = 10.0  # for each piece of work
 
 
@@ -92,13 +93,13 @@ class SecretServiceItem:
         try:
             service = Service(self._address or session_address(), time.monotonic() + _SECONDS)
         except Gone as gone:
-            raise VaultKeyMissing(f"the keyring cannot be asked: {gone}", hint="keychain-auth unlock") from None
+            raise VaultKeyMissing(f"the keyring cannot be asked: {gone}", hint=_MEND) from None
         try:
             return work(service)
         except Locked:
             raise VaultKeyMissing("the keyring is locked", hint="log in, then: keychain-auth unlock") from None
         except (Gone, NoSuchObject, Refused) as problem:
-            raise VaultKeyMissing(f"the keyring cannot be asked: {problem}", hint="keychain-auth unlock") from None
+            raise VaultKeyMissing(f"the keyring cannot be asked: {problem}", hint=_MEND) from None
         finally:
             service.close()
 

@@ -63,10 +63,13 @@ class VaultCommands:
             raise _nothing_of(request)
         return [msgspec.structs.asdict(version) for version in versions]
 
-    async def _restore_value(self, request: AdminRequest, peer: Peer, path: str) -> None:
+    async def _restore_value(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, bool]:
+        """``replaced``: whether there was a present value, which is an earlier one now."""
         self._require_vault(request.service)
         self._record(peer, path, "restore_value", request.service, (request.target,))
+        versions = self._vault.history(request.service, request.target)
         await self._vault.restore_value(request.service, request.target, request.number, path)
+        return {"replaced": bool(versions) and versions[0].number == 0}
 
     async def _forget(self, request: AdminRequest, peer: Peer, path: str) -> None:
         self._require_vault(request.service)

@@ -75,7 +75,8 @@ class Protection:
             module = importlib.import_module("keychain_auth.protectors.secret_service")
         except ImportError:
             raise VaultKeyMissing(
-                "the keyring cannot be asked without jeepney", hint="pip install 'keychain-auth[secret-service]'"
+                "the keyring cannot be asked without jeepney",
+                hint="install keychain-auth with its extra secret-service, as the README says",
             ) from None
         keyring: Protector = module.SecretServiceItem()
         return keyring

@@ -55,7 +55,7 @@ class SleepWatch:
         try:
             module = importlib.import_module("keychain_auth.secret_service.logind")
         except ImportError:
-            self.state = "needs jeepney: pip install 'keychain-auth[secret-service]'"
+            self.state = "needs jeepney: install keychain-auth with its extra secret-service, as the README says"
             return
         reasons = {getattr(module, name) for name, wanted in self._wanted.items() if wanted}
         while True:

@@ -94,7 +94,11 @@ def unpack(name: str, content: bytes, passphrase: str) -> Unpacked:
     try:
         plain = strongbox.unseal(PURPOSE, passphrase, content)
     except strongbox.WrongKey:
-        raise WrongPassphrase(f"this is not the passphrase of {name}") from None
+        raise WrongPassphrase(
+            f"this is not the passphrase of {name}; a backup opens with the one that it was given when it was made, "
+            "which need not be the vault's",
+            hint="try again with the passphrase of the backup; nothing was changed",
+        ) from None
     except strongbox.NotAStrongbox as problem:
         raise VaultDamaged(f"{name} is no whole backup: {problem}", hint="use another backup") from None
     return Unpacked(plain[:KEY_BYTES], plain[KEY_BYTES:])
