@@ -133,7 +133,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ends, in seconds since the epoch, in the entry as it counts for such a version.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
-    grade (filled in by ``policy.match``; they are in neither list then).
+    grade (filled in by ``policy.match``; they are in neither list then), and ``known_as`` is the caller's grade then.
     """
 
     program: Program
@@ -153,6 +153,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     automatic: bool = False
     launch: Launch = Launch()
     withheld: dict[str, Grade] = {}
+    known_as: Grade | None = None
     grace_seconds: int = 0
     until: float | None = None
 

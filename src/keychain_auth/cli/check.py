@@ -45,9 +45,9 @@ def check(path: str, service: str | None, as_json: bool) -> int:
     known = policy.read(places)
     try:
         name = _name(known, path)
-    except NotFound as missing:
+    except NotFound:
         if not as_json:
-            raise _better_advised(missing, path) from None
+            raise
         output.print_json({"path": spellings(path)[0], "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
     entry, grade, problem = _present(known, name, seen_builds(places))
@@ -55,6 +55,7 @@ def check(path: str, service: str | None, as_json: bool) -> int:
         "path": name,
         "registered": not entry.automatic,
         "fits": problem is None,
+        "field": None if problem is None else problem.field,
         "why": None if problem is None else explain(problem),
         "mend": "" if problem is None else mend(problem),
         "grade": grade,
@@ -96,7 +97,9 @@ def _present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | N
     except KeychainAuthError as error:
         if nearest is None:
             raise
-        return nearest, None, Denial("unregistered_binary_pending_approval", "path", name, str(error), nearest)
+        # Without its file there is nothing to mend but the entry; what cannot be read is another matter.
+        field = "path" if isinstance(error, NotFound) and not os.path.lexists(name) else "file"
+        return nearest, None, Denial("unregistered_binary_pending_approval", field, name, str(error), nearest)
     found = match(known, identity, builds)
     problem = found if isinstance(found, Denial) else None
     entry = found.entry or nearest if isinstance(found, Denial) else found
@@ -128,16 +131,6 @@ def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
     return {"allowed": True}
 
 
-def _better_advised(missing: NotFound, path: str) -> NotFound:
-    try:
-        script = look_at(path).is_script
-    except KeychainAuthError:
-        return NotFound(str(missing))  # a file that is not there cannot be registered
-    if script:
-        missing.hint = missing.hint.replace("register", "register --script")
-    return missing
-
-
 def _tell(answer: dict[str, Any], entry: Entry) -> None:
     output.say(answer["path"])
     if entry.signer is not None:
@@ -148,7 +141,8 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
     elif answer["fits"]:
         output.say(f"  registered {entry.registered_at}, and still the same file".replace(" ,", ","))
     else:
-        output.say(f"  registered, but not as it is now: {answer['why']}")
+        how = "not as it is now" if answer["field"] in ("hash", "interpreter") else "it would be refused"
+        output.say(f"  registered, but {how}: {answer['why']}")
         if answer["mend"]:
             output.say(f"    Next: {answer['mend']}")
     if entry.interpreter is not None:
@@ -160,6 +154,8 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
         if judged["allowed"]:
             output.say(f"  may {action} {answer['service']}")
         else:
-            output.say(f"  may not {action} {answer['service']}: {judged['why']}", f"    Next: {judged['mend']}")
+            output.say(f"  may not {action} {answer['service']}: {judged['why']}")
+            if judged["mend"]:
+                output.say(f"    Next: {judged['mend']}")
     if entry.allowed_targets is not None:
         output.say(f"  targets: only those that begin with {', '.join(entry.allowed_targets) or 'nothing at all'}")

@@ -5,11 +5,13 @@ What comes out are fields of the entry, as they stand in config.json. An option 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from keychain_auth.cli import output
 from keychain_auth.cli.programs import look_at
 from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
@@ -23,6 +25,18 @@ DECLARED_MEANS = (
     'Grade "declared": the daemon takes the command line\'s word that the interpreter runs this script.',
     "It stops other scripts and accidents. It does not stop a program of yours that forges its command line.",
 )
+
+
+def tell_start(path: str, minimum: str) -> None:
+    """How a script that was just registered is started, by the grade that its entry asks for."""
+    if minimum == Grade.DECLARED:
+        output.say(*DECLARED_MEANS)
+    else:
+        output.say(
+            f"Start it with: keychain-auth launch {shlex.quote(path)}",
+            "Started in any other way it is refused, unless it is registered with --allow-declared.",
+        )
+
 
 _OPTIONS = (
     click.option(

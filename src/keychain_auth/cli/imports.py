@@ -21,7 +21,7 @@ from keychain_auth import files
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.tree import digest
-from keychain_auth.model import Launch
+from keychain_auth.model import Entry, Launch
 from keychain_auth.platform.linux import filehash, tree
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.policy.edit import Document
@@ -57,7 +57,7 @@ def launch_document(places: Places, interpreter: str, python: str, folders: Iter
     ``interpreter`` is the real file, ``python`` the name by which it is started (that of a virtual environment), and
     ``folders`` are those that the person added. Raises KeychainAuthError, OSError.
     """
-    added = [_folder(folder) for folder in folders]
+    added = list(dict.fromkeys(_folder(folder) for folder in folders))
     if is_python(interpreter):
         return _python(places, interpreter, python, added)
     if not added:
@@ -70,11 +70,35 @@ def launch_document(places: Places, interpreter: str, python: str, folders: Iter
 def renewed(places: Places, interpreter: str, launch: Launch) -> Document:
     """The same field once more, for files that have changed. Raises as ``launch_document``."""
     python = os.path.join(launch.prefix, "bin", "python") if launch.prefix else interpreter
-    if is_python(interpreter):
-        added = [path for path in launch.imports if not path.endswith("-packages") and os.path.isdir(path)]
-    else:
-        added = [each.path for each in launch.trees]
-    return launch_document(places, interpreter, python, added)
+    return launch_document(places, interpreter, python, _added(interpreter, launch))
+
+
+def python_of(entry: Entry) -> str | None:
+    """What a script that is known was registered to run by, if it is still there: the name in its virtual environment,
+    or the file itself."""
+    if entry.interpreter is None:
+        return None
+    launch = entry.launch
+    name = os.path.join(launch.prefix, "bin", "python") if launch.prefix else entry.interpreter.path
+    return name if os.path.exists(name) else None
+
+
+def kept(entry: Entry | None, interpreter: str) -> list[str]:
+    """The folders that a person added to ``entry`` before, as far as they mean something to ``interpreter``."""
+    if entry is None or entry.interpreter is None or _kind(entry.interpreter.path) != _kind(interpreter):
+        return []
+    return _added(interpreter, entry.launch)
+
+
+def _kind(interpreter: str) -> str:
+    name = os.path.basename(interpreter)
+    return "python" if is_python(interpreter) else "node" if _NODE.match(name) else name
+
+
+def _added(interpreter: str, launch: Launch) -> list[str]:
+    if _kind(interpreter) == "python":
+        return [path for path in launch.imports if not path.endswith("-packages") and os.path.isdir(path)]
+    return [each.path for each in launch.trees if os.path.isdir(each.path)]
 
 
 def _python(places: Places, interpreter: str, python: str, added: list[str]) -> Document:

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import imports, output, policy
-from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
+from keychain_auth.cli.demands import demand_options, demands, tell_start
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.programs import look_at
@@ -24,7 +24,8 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.model import Grade, Launch, Program
 from keychain_auth.policy import edit
-from keychain_auth.policy.interpreters import is_interpreter
+from keychain_auth.policy.explain import NEVER_APPROVED
+from keychain_auth.policy.interpreters import is_interpreter, runs_no_script
 from keychain_auth.policy.pending import PendingEntry, find, stamp
 
 _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
@@ -37,7 +38,8 @@ path_option = click.option("--path", metavar="PATH", help="Which one, if several
 @json_option
 def list_pending(as_json: bool) -> None:
     """Show the programs that wait for approval, oldest first. They are forgotten after 24 hours."""
-    queue = _load(find_places())
+    places = find_places()
+    queue = _unsettled(places, _load(places))
     if as_json:
         output.print_json([_described(entry) for entry in queue])
     elif not queue:
@@ -123,8 +125,8 @@ def approve(
     if interpreter is not None:
         output.say(f"  run by {interpreter.path}")
     tell_grants(registered)
-    if registered.get("minimum_grade") == Grade.DECLARED:
-        output.say(*DECLARED_MEANS)
+    if interpreter is not None:
+        tell_start(program.path, registered.get("minimum_grade", Grade.LAUNCHED))
 
 
 @click.command()
@@ -147,6 +149,21 @@ def _load(places: Places) -> list[PendingEntry]:
         return pending_file.load(places.pending)
     except ValueError as error:
         raise _damaged(places, error) from None
+
+
+def _unsettled(places: Places, queue: list[PendingEntry]) -> list[PendingEntry]:
+    """The queue without what has been registered since, by another command than ``approve``."""
+    try:
+        known = policy.read(places).by_program
+    except KeychainAuthError:  # then nobody knows; the commands that change it say why
+        return queue
+
+    def settled(waiting: PendingEntry) -> bool:
+        program, interpreter = waiting.programs()
+        entry = known.get((program.path, program.sha256))
+        return entry is not None and entry.interpreter == interpreter
+
+    return [waiting for waiting in queue if not settled(waiting)]
 
 
 def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> PendingEntry:
@@ -179,7 +196,7 @@ def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
     if entry.interpreter is None and is_interpreter(entry.path):
         raise UsageError(
             f"{entry.path} runs other programs, or speaks for them: to approve it would approve them all",
-            hint="keychain-auth register --script SCRIPT",
+            hint=NEVER_APPROVED if runs_no_script(entry.path) else "keychain-auth register --script SCRIPT",
         )
     programs = entry.programs()
     for expected in programs:
@@ -206,7 +223,7 @@ def _take_out(places: Places, done: PendingEntry) -> None:
     """Remove the entry from the queue of this moment: the daemon may have added to it."""
 
     def without(queue: list[PendingEntry]) -> tuple[list[PendingEntry], None]:
-        return [entry for entry in queue if entry.key != done.key], None
+        return [entry for entry in _unsettled(places, queue) if entry.key != done.key], None
 
     try:
         pending_file.change(places.pending, without)

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from keychain_auth.cli.programs import spellings
+from keychain_auth.cli.programs import how_to_register, spellings
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin, passphrase
 from keychain_auth.daemon.places import Places
@@ -94,4 +94,4 @@ def _first_known(typed: str, known: Any) -> str:
     for path in candidates:
         if path in known:
             return path
-    raise NotFound(f"{candidates[0]} is not registered", hint=f"keychain-auth register {shlex.quote(typed)}")
+    raise NotFound(f"{candidates[0]} is not registered", hint=how_to_register(typed))

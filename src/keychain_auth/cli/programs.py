@@ -21,7 +21,7 @@ from keychain_auth.policy.interpreters import is_interpreter
 
 _HEAD_BYTES = 256  # the kernel itself reads no more of a script's first line (BINPRM_BUF_SIZE)
 _ELF = b"\x7fELF"
-_SCRIPT_SUFFIXES = (".py", ".js", ".sh")
+_SCRIPT_SUFFIXES = (".py", ".js", ".mjs", ".cjs", ".sh")
 
 
 class File(NamedTuple):
@@ -96,6 +96,17 @@ def open_file(path: str) -> tuple[str, int]:
         os.close(fd)
         raise UsageError(f"{real} is not a regular file")
     return real, fd
+
+
+def how_to_register(path: str) -> str:
+    """The command that makes the file at ``path`` known, as a program or as a script; ``list`` if it cannot be."""
+    try:
+        file = look_at(path)
+    except KeychainAuthError:
+        return "keychain-auth list"
+    if file.is_interpreter:
+        return "keychain-auth register --script SCRIPT"
+    return f"keychain-auth register {'--script ' if file.is_script else ''}{shlex.quote(path)}"
 
 
 def require_program(path: str) -> File:

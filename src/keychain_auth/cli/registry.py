@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import imports, output, policy
-from keychain_auth.cli.demands import DECLARED_MEANS, demand_options, demands
+from keychain_auth.cli.demands import demand_options, demands, tell_start
 from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
@@ -84,6 +84,9 @@ def _register_script(
         raise UsageError(
             f"{script.program.path} is a program, not a script", hint=f"keychain-auth register {shlex.quote(path)}"
         )
+    known = next(iter(policy.read(places).by_path.get(script.program.path, ())), None)
+    if known is not None and given is None and not app:
+        given = imports.python_of(known)
     interpreter, flags = interpreter_of(script, given)
     warnings = warnings_about(places, interpreter, script=script)
     if not starts_declared(script, interpreter, flags):
@@ -91,7 +94,12 @@ def _register_script(
             f"started by its first line it gets the flags {' '.join(flags)}, and is not recognised: "
             f"start it with {interpreter.program.path} {script.program.path}"
         )
-    launch = imports.launch_document(places, interpreter.program.path, os.path.abspath(interpreter.typed), trees)
+    launch = imports.launch_document(
+        places,
+        interpreter.program.path,
+        os.path.abspath(interpreter.typed),
+        [*imports.kept(known, interpreter.program.path), *trees],
+    )
     if app and not launch.get("prefix"):
         raise UsageError(
             f"{script.program.path} is not run by the Python of a virtual environment",
@@ -239,12 +247,10 @@ def _tell(
     output.say(f"{outcome} {program.path}", f"  sha256:{program.sha256}")
     if interpreter is not None:
         output.say(f"  run by {interpreter.path}")
-    if entry.minimum_grade is Grade.DECLARED:
-        output.say(*DECLARED_MEANS)
     for tree in (each for each in entry.launch.trees if os.path.lexists(each.path)):
         output.say(f"  imports from {tree.path}, as it is now")
     if interpreter is not None:
-        output.say(f"Start it with: keychain-auth launch {shlex.quote(program.path)}")
+        tell_start(program.path, entry.minimum_grade)
     for warning in warnings:
         complain(f"warning: {warning}")
     if outcome == "registered":

@@ -85,10 +85,11 @@ def search_prefixes(entry: Entry, request: Request) -> tuple[str, ...]:
     return entry.allowed_targets
 
 
-def _service_denial(entry: Entry, field: str, service: str, found: frozenset[str]) -> Denial:
+def _service_denial(entry: Entry, field: str, service: str, named: frozenset[str]) -> Denial:
     if service in entry.withheld:
-        return Denial("identity_not_verified", "services", f"grade {entry.withheld[service]}", "a weaker one", entry)
-    return Denial("service_not_allowed", field, service, ", ".join(sorted(found)) or "nothing", entry)
+        wanted, found = f"grade {entry.withheld[service]}", f"grade {entry.known_as}"
+        return Denial("identity_not_verified", "services", wanted, found, entry)
+    return Denial("service_not_allowed", field, service, ", ".join(sorted(named)) or "nothing", entry)
 
 
 def _search_denial(entry: Entry, what: str) -> Denial:

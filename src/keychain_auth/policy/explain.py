@@ -6,12 +6,21 @@ from shlex import quote
 
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade
+from keychain_auth.policy.interpreters import runs_no_script
 from keychain_auth.policy.parse import Policy
+
+NEVER_APPROVED = "a relay or a wrapper is never approved: keychain-auth register PATH, of the program behind it"
 
 
 def explain(denial: Denial) -> str:
     """One line that says why. It may hold names that a client chose: escape before printing."""
     where = f"entry {denial.entry.program.path}: " if denial.entry is not None else ""
+    if denial.field == "hash":
+        return f"{where}hash: registered {denial.found}, now {denial.wanted}"
+    if denial.field == "path" and denial.entry is not None:
+        return f"{where}{denial.found}"
+    if denial.field == "services":
+        return f"{where}the service asks for {denial.wanted} or surer (keychain-auth require), found {denial.found}"
     return f"{where}{denial.field}: wanted {denial.wanted}, found {denial.found}"
 
 
@@ -22,21 +31,29 @@ def mend(denial: Denial, service: str = "") -> str:
             return f"keychain-auth register {quote(denial.wanted)}"
         if denial.field == "script":
             return f"keychain-auth register --script {quote(denial.wanted)}"
-        return "keychain-auth register --script SCRIPT" if denial.field == "interpreter" else ""
+        if denial.field == "interpreter":
+            relay = runs_no_script(denial.found.removesuffix(" alone"))
+            return NEVER_APPROVED if relay else "keychain-auth register --script SCRIPT"
+        return ""
     path, service = quote(denial.entry.program.path), quote(service)
     register = f"keychain-auth register {'--script ' if denial.entry.interpreter else ''}{path}"
     if denial.entry.automatic and denial.entry.signer is not None:  # it has no entry yet that could say more
         register = f"{register} --signer {key_text(denial.entry.signer)}"
         if denial.field.startswith("allowed_") or denial.field == "can_search":
             return register
+    if denial.field == "minimum_grade":
+        return _mend_grade(denial.entry, denial.wanted, path, f"{register} --minimum-grade {denial.found}")
+    if denial.field == "services":
+        less = f"keychain-auth require {service} {denial.found.removeprefix('grade ')}"
+        return _mend_grade(denial.entry, denial.wanted.removeprefix("grade "), path, less)
     return {
         "hash": f"keychain-auth upgrade {path}",
         "interpreter": f"keychain-auth upgrade {path}",
         "allowed_read_services": f"keychain-auth authorize {path} {service} --read",
         "allowed_write_services": f"keychain-auth authorize {path} {service} --write",
         "can_search": f"keychain-auth authorize {path} {service} --search",
-        "minimum_grade": _mend_grade(denial, path),
-        "services": _mend_grade(denial, path),
+        "path": f"keychain-auth unregister {path}",
+        "no_rollback": f"install the newest build, or: {register} --allow-rollback",
         "launch": f"keychain-auth launch {path}",
         "libraries": f"{register} --library {quote(denial.found)}",
         "executable_memory": f"{register} --executable-memory",
@@ -45,11 +62,13 @@ def mend(denial: Denial, service: str = "") -> str:
     }.get(denial.field, "")
 
 
-def _mend_grade(denial: Denial, path: str) -> str:
-    """How a program gets a surer grade. What cannot be had by a command of ours is said in the documents."""
-    if denial.entry is not None and denial.entry.interpreter is not None and denial.wanted.endswith(Grade.LAUNCHED):
-        return f"keychain-auth launch {path}"
-    return ""
+def _mend_grade(entry: Entry, wanted: str, path: str, less: str) -> str:
+    """How a program gets the grade ``wanted``, or ``less`` is asked of it. (No command of ours makes a file root's.)"""
+    if entry.interpreter is not None:
+        return f"keychain-auth launch {path}" if wanted == Grade.LAUNCHED else less
+    if wanted == Grade.SYSTEM:
+        return f"install it as root where only root can write, or: {less}"
+    return f"get it signed by a trusted signer, or: {less}" if wanted == Grade.SIGNED else less
 
 
 def describe_entry(entry: Entry) -> dict[str, object]:

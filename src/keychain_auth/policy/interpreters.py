@@ -69,4 +69,10 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
     return None
 
 
+def runs_no_script(interpreter_path: str) -> bool:
+    """True for what is no language's interpreter with a known command line: a relay, a wrapper, a loader, a tool."""
+    name = interpreter_path.rpartition("/")[2]
+    return not any(pattern.match(name) for pattern, _ in _GRAMMARS)
+
+
 _ELSEWHERE = re.compile(r"/+(?:\./+)*(?:proc|dev)(?:/|$)")

@@ -114,6 +114,7 @@ def _without_withheld(policy: Policy, entry: Entry, identity: Identity) -> Entry
         read_services=entry.read_services - withheld.keys(),
         write_services=entry.write_services - withheld.keys(),
         withheld=withheld,
+        known_as=grade_of(policy, identity),
     )
 
 
