@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from daemon.requests import PENDING, denied, read, results
-from support.person import protect, tell, told
+from support.person import WORDS, protect, tell, told
 from support.world import World
 
 SECRET = {"target": "key", "value": "secret"}
@@ -69,7 +69,7 @@ def test_removing_the_file_takes_nothing_away(cheap: World) -> None:
     sealed(cheap)
     os.unlink(cheap.policy_path)
     assert cheap.talker(program).ask(read("key")) == results(SECRET)
-    assert "nobody sealed" in cheap.cli_json("status")["policy"]["problem"]
+    assert "there is no such file" in cheap.cli_json("status")["policy"]["problem"]
     assert told(cheap, "policy", "seal")["outcome"] == "sealed"  # the person means it
     assert cheap.talker(program).ask(read("key")) == denied(PENDING)
 
@@ -175,3 +175,62 @@ def test_what_is_not_obeyed_cannot_be_sealed(cheap: World) -> None:
     done = tell(cheap, "policy", "seal")
     assert done.returncode == 1
     assert "line 1" in done.stderr
+
+
+def test_changes_by_commands_are_never_taken_for_edits(cheap: World) -> None:
+    """The daemon accepts first, and the file follows: requests in between must not raise an alarm."""
+    program = cheap.granted("talker", "aws")
+    sealed(cheap)
+    begun = len(cheap.audit())
+    changes = cheap.spawn([cheap.python, "-c", FIFTY_CHANGES, cheap.policy_path, WORDS])
+    assert changes.wait() == 0, changes.err.text()
+    assert cheap.talker(program).ask(read("key")) == results(SECRET)
+    lines = cheap.audit()[begun:]
+    assert [line for line in lines if line["action"] in ("policy_unsealed", "policy_malformed")] == []
+    told_changes = [line["detail"] for line in lines if line["action"] == "policy_change"]
+    assert len(told_changes) == 50
+    assert told_changes[7] == f"changed {program}: +write service-7, -write service-6"
+
+
+def test_the_log_says_who_was_granted_what(cheap: World) -> None:
+    program = cheap.build_client()
+    sealed(cheap)
+    for words in (("register", program), ("authorize", program, "aws", "--read"), ("require", "aws", "user")):
+        assert tell(cheap, *words).returncode == 0
+    details = [line["detail"] for line in cheap.audit() if line["action"] == "policy_change"]
+    assert details == [
+        f"added {program}: minimum grade user",
+        f"changed {program}: +read aws",
+        "aws asks for grade user",
+    ]
+    assert [line for line in cheap.audit() if line["action"] == "policy_unsealed"] == []
+
+
+def test_the_text_of_before_is_an_edit_once_the_new_one_was_seen(cheap: World) -> None:
+    program = cheap.granted("talker", "aws")
+    sealed(cheap)
+    with open(cheap.policy_path, encoding="utf-8") as file:
+        before = file.read()
+    assert tell(cheap, "revoke", program).returncode == 0
+    assert cheap.cli_json("status")["policy"]["problem"] == ""
+    cheap.write(".config/keychain-auth/config.json", before)
+    assert cheap.talker(program).ask(read("key"))["reason"] == "service_not_allowed"
+    assert "nobody sealed" in cheap.cli_json("status")["policy"]["problem"]
+
+
+# What a command does, with a look of the daemon's at the file after each step.
+FIFTY_CHANGES = """
+import json, sys
+from keychain_auth import files
+from keychain_auth.client import admin, passphrase
+path, passphrase._given = sys.argv[1:]
+for number in range(50):
+    with open(path, encoding="utf-8") as file:
+        document = json.load(file)
+    document["registered_binaries"][0]["allowed_write_services"] = [f"service-{number}"]
+    text = json.dumps(document)
+    admin.ask("policy-seal", value=text)
+    assert admin.ask("status")["policy"]["problem"] == ""
+    files.replace(path, text.encode())
+    assert admin.ask("status")["policy"]["problem"] == ""
+"""

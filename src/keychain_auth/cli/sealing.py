@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 
 import click
@@ -13,8 +12,9 @@ from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.client import admin, passphrase
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError
+from keychain_auth.policy.difference import difference_lines
 from keychain_auth.policy.edit import empty_document
-from keychain_auth.policy.parse import parse_document, parse_policy
+from keychain_auth.policy.parse import parse_policy
 
 
 @click.group("policy")
@@ -45,7 +45,7 @@ def seal(as_json: bool) -> None:
         parse_policy(text.encode("utf-8", "surrogateescape"))
     except PolicyFormatError as error:
         raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {places.policy}") from None
-    lines = _difference(accepted, text)
+    lines = difference_lines(accepted, text)
     if not lines:
         _tell("unchanged", [], as_json, f"nothing to accept: {places.policy} says what is obeyed")
         return
@@ -54,12 +54,6 @@ def seal(as_json: bool) -> None:
     passphrase.present("Passphrase, to accept these changes: ")
     admin.ask("policy-seal", socket=places.agent_socket, value=text)
     _tell("sealed", lines, as_json, f"sealed {places.policy}")
-
-
-def _difference(before: str, after: str) -> list[str]:
-    """The lines that differ between two policies, whatever their formatting."""
-    old, new = (json.dumps(parse_document(text.encode())[1], indent=2).splitlines() for text in (before, after))
-    return list(difflib.unified_diff(old, new, "accepted", "config.json", lineterm=""))
 
 
 def _tell(outcome: str, lines: list[str], as_json: bool, sentence: str) -> None:

@@ -47,7 +47,7 @@ from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.state import pending_file
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
-from keychain_auth.daemon.state.policy_file import UNSEALED, PolicyFile
+from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain
@@ -57,6 +57,8 @@ from keychain_auth.keychain.vault import Vault
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
 from keychain_auth.platform.linux.linux import LinuxPlatform
+from keychain_auth.policy.difference import summary
+from keychain_auth.policy.parse import Policy
 from keychain_auth.protectors.strength import what_they_stop
 
 _STOP_SECONDS = 5.0
@@ -276,15 +278,15 @@ class App:
             "fault", what=context.get("message", ""), kind=type(fault).__name__ if fault else "", place=place
         )
 
-    def _policy_changed(self, policy_file: PolicyFile) -> None:
+    def _policy_changed(self, policy_file: PolicyFile, before: Policy) -> None:
+        if policy_file.policy is not before or not policy_file.problem:
+            entries = len(policy_file.policy.by_program)
+            self._journal.info("policy in force", path=policy_file.path, entries=entries)
+            self._record("policy_change", summary(before, policy_file.policy) or "the file is obeyed again")
         if policy_file.problem:
             why = policy_file.problem
             self._journal.error("config.json is not obeyed, the last good policy stays", path=policy_file.path, why=why)
-            self._record("policy_unsealed" if why == UNSEALED else "policy_malformed", why, failed=True)
-        else:
-            entries = len(policy_file.policy.by_program)
-            self._journal.info("policy in force", path=policy_file.path, entries=entries)
-            self._record("policy_change", f"{entries} entries")
+            self._record("policy_unsealed" if why in (MISSING, UNSEALED) else "policy_malformed", why, failed=True)
 
     def _record(self, action: str, detail: str, *, failed: bool = False) -> None:
         try:

@@ -7,7 +7,9 @@ policy stays, and ``problem`` says so until the file is good again. A file that 
 is registered.
 
 With a *seal* (a passphrase is set) only the document that a person accepted is obeyed: the vault keeps its text. An
-edit that nobody accepted, a removed file too, changes nothing, and ``problem`` says so. Formatting does not count.
+edit that nobody accepted, a removed file too, changes nothing, and ``problem`` says so. Formatting does not count. A
+command has its change accepted before it writes the file: until it does, for at most some seconds, a file that still
+says what was accepted before is no edit. What is obeyed is the new text all the time.
 
 Changes are made under a lock, from the newest content, checked by the same parser, and replace the file atomically: two
 commands at once both count.
@@ -31,6 +33,7 @@ Version = tuple[int, int, int, int, int]
 
 # Kernels before 6.13 stamp files with the clock of the last tick (up to 10 ms): two edits within one can look the same.
 _TICK_NS = 20_000_000
+_WRITTEN_SECONDS = 10.0  # a command writes the file at once when its change is accepted; a disk may be slow
 
 
 def load(path: str) -> Policy:
@@ -71,6 +74,10 @@ def change(
 
 
 UNSEALED = "it was changed, and nobody sealed the change (keychain-auth policy seal)"
+MISSING = (
+    "there is no such file, and what was accepted last stays obeyed: bring the file back, or accept that no program "
+    "may do anything (keychain-auth policy seal)"
+)
 
 
 class PolicyFile:
@@ -81,30 +88,43 @@ class PolicyFile:
         self.path = path
         self.problem = ""
         self.generation = 1
-        self.on_change: Callable[[PolicyFile], None] = lambda policy_file: None
+        self.on_change: Callable[[PolicyFile, Policy], None] = lambda policy_file, before: None
         self._version: Version | None = None
         self._settled = False  # false: a later edit could look the same, so read again
         self._accepted: object = None  # the JSON value that is obeyed, while there is a seal
+        self._replaced: object = None  # what was accepted before, and stands in the file until the command writes it
+        self._replaced_until = 0.0
         self.sealed = False
-        self.policy = load(path)
+        self.policy = self._told = load(path)
 
-    def seal(self, text: str | None) -> None:
+    def seal(self, text: str | None, *, by_command: bool = False) -> None:
         """From now on obey only the document ``text``; None: the file, as it is.
 
-        Puts that policy in force, and looks at the file. Raises PolicyFormatError: then nothing changes.
+        ``by_command``: a person accepted it now, and the file follows. Puts that policy in force, and looks at the
+        file. Raises PolicyFormatError: then nothing changes.
         """
+        self._replaced = None
         if text is not None:
             policy = parse_policy(text.encode())
+            if by_command:
+                self._replaced, self._replaced_until = self._accepted, time.monotonic() + _WRITTEN_SECONDS
             _, self._accepted = parse_document(text.encode())
             if policy != self.policy:
                 self.policy = policy
                 self.generation += 1
         self.sealed = text is not None
         self._version, self._settled = None, False
+        if not by_command:  # it was in force already, when it was accepted
+            self._told = self.policy
         self.refresh()
+        if self._told is not self.policy:
+            self._tell()
 
     def refresh(self) -> None:
-        """Put the newest good content in force; ``on_change`` is called if the policy or ``problem`` changed."""
+        """Put the newest good content in force; ``on_change`` is called if the policy or ``problem`` changed.
+
+        It gets this object, and the policy that was told to it before.
+        """
         try:
             about = os.stat(self.path)
         except OSError:
@@ -117,7 +137,11 @@ class PolicyFile:
         # abs: a file from the future, after the clock was set back, is not read again at each turn.
         self._settled = version is None or abs(time.time_ns() - version[1]) > _TICK_NS
         if self._read():
-            self.on_change(self)
+            self._tell()
+
+    def _tell(self) -> None:
+        before, self._told = self._told, self.policy
+        self.on_change(self, before)
 
     def _read(self) -> bool:
         before = self.problem
@@ -146,12 +170,17 @@ class PolicyFile:
             return load(self.path)
         try:
             content = files.read_private(self.path)
-        except FileNotFoundError:
-            raise UnsealedEdit(UNSEALED) from None
+        except FileNotFoundError:  # no file allows nothing, and if that was accepted all is well
+            content = json.dumps(edit.empty_document()).encode()
         policy = parse_policy(content)
-        if parse_document(content)[1] != self._accepted:
-            raise UnsealedEdit(UNSEALED)
-        return policy
+        document = parse_document(content)[1]
+        if document == self._accepted:
+            self._replaced = None  # from now on the text of before is an edit as any other
+            return policy
+        if self._replaced is not None and document == self._replaced and time.monotonic() < self._replaced_until:
+            self._settled = False
+            return self.policy
+        raise UnsealedEdit(UNSEALED if os.path.lexists(self.path) else MISSING)
 
 
 class UnsealedEdit(UnsafeFile):

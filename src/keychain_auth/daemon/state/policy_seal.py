@@ -83,7 +83,7 @@ class PolicySeal:
         except UnicodeEncodeError:
             raise UsageError("this is no policy: it is not UTF-8") from None
         await self._safe.vault.keep_own(OWN_POLICY, text)
-        self._policy_file.seal(text)
+        self._policy_file.seal(text, by_command=True)
 
 
 def _text(document: object) -> str:
