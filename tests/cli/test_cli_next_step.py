@@ -10,6 +10,7 @@ import pytest
 
 from cli.lab import script
 from cli.test_cli_pending import queue, waiting
+from support import programs
 from support.world import World, sha256_of
 
 
@@ -153,3 +154,73 @@ def test_no_empty_next(world: World, name: str) -> None:
     world.cli("require", "prod", "signed")
     world.cli("authorize", path, "prod")
     assert all(line.strip() != "Next:" for line in world.cli("check", path, "prod").stdout.splitlines())
+
+
+# --- what was set is seen, and taken back ------------------------------------------------------
+
+
+def test_what_an_entry_says_is_seen_and_taken_back(world: World) -> None:
+    program, library = world.build_client(), world.write("lib/x.so", b"\x7fELF")
+    flags = ("strict", "executable-memory", "foreign-mounts")
+    world.cli_json("register", program, "--library", library, "--grace", "60", *(f"--{flag}" for flag in flags))
+    seen = ("strict mode", f"may load {library}", "executable memory", "foreign mounts", "60 s (grace)")
+    for words in (("list",), ("check", program)):
+        said = world.cli(*words).stdout
+        assert [words for words in seen if words not in said] == []
+    world.cli_json("register", program)  # what is not named stays
+    assert entry_of(world, program)["strict"] is True
+    os.unlink(library)  # it need not exist any more
+    world.cli_json("register", program, "--no-library", library, "--grace", "0", *(f"--no-{flag}" for flag in flags))
+    for words in (("list",), ("check", program)):
+        said = world.cli(*words).stdout
+        assert [words for words in seen if words in said] == []
+
+
+def test_register_warns_of_a_grade_that_the_file_does_not_reach(world: World) -> None:
+    world.write_settings(f'filesystems = ["{world.filesystem}"]')
+    program = world.build_client()
+    (warning,) = world.cli_json("register", program, "--minimum-grade", "system")["warnings"]
+    assert "is of grade user, and at least system is asked for" in warning
+    assert f"keychain-auth register {program} --minimum-grade user" in warning
+    assert world.cli_json("register", program, "--minimum-grade", "user")["warnings"] == []
+
+
+def test_check_can_ask_for_less_than_full_access(world: World) -> None:
+    program = world.build_client()
+    world.cli("register", program)
+    world.cli("authorize", program, "aws", "--read", "--search")
+    full = world.cli("check", program, "aws")
+    assert (full.returncode, "no full access" in full.stdout) == (3, True)
+    less = world.cli("check", program, "aws", "--read", "--search")
+    assert (less.returncode, "write" in less.stdout) == (0, False)
+    assert world.cli("check", program, "aws", "--write").returncode == 3
+    assert world.cli("check", program, "--read").returncode == 2
+
+
+def test_check_warns_of_a_filesystem_that_is_not_trusted(world: World) -> None:
+    world.write_settings(f'filesystems = ["{world.filesystem}"]')
+    copy = f"/dev/shm/{os.path.basename(world.home)}-check"
+    try:
+        programs.install(world.build_client(), copy, world.user)
+        world.cli("register", copy)
+        assert 'filesystems = ["tmpfs"]' in world.cli("check", copy).stderr
+    finally:
+        os.unlink(copy)
+
+
+def test_upgrade_all_names_the_scripts_that_it_did_not_look_into(world: World) -> None:
+    path, plain = script(world), script(world, "plain.sh", "#!/bin/sh\n")
+    folder = os.path.dirname(world.write("lib/helper.py", ""))
+    world.cli_json("register", "--script", path, "--tree", folder)
+    world.cli_json("register", "--script", plain)
+    said = world.cli("upgrade", "--all").stdout
+    assert f"  keychain-auth upgrade {path}\n" in said
+    assert plain not in said
+
+
+def test_an_es_module_is_said_to_be_none_for_launch(world: World) -> None:
+    path, node = world.write("bin/app.mjs", "import 'fs'\n"), world.write("bin/node", b"\x7fELF", mode=0o755)
+    answer = world.cli_json("register", "--script", path, "--interpreter", node)
+    assert any("ES module" in warning for warning in answer["warnings"])
+    answer = world.cli_json("register", "--script", path, "--interpreter", node, "--allow-declared")
+    assert not any("ES module" in warning for warning in answer["warnings"])

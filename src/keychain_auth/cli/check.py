@@ -14,14 +14,15 @@ import click
 from keychain_auth.cli import location, output, policy
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
+from keychain_auth.cli.report import complain
 from keychain_auth.cli.signers import seen_builds
-from keychain_auth.daemon.places import find_places
+from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Action, Denial, Entry, Grade, Identity, Program, Request
 from keychain_auth.policy.builds import Builds
 from keychain_auth.policy.decide import decide
-from keychain_auth.policy.explain import describe_entry, explain, mend
+from keychain_auth.policy.explain import describe_entry, explain, in_words, mend
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import Policy
 from keychain_auth.policy.signers import grade_of
@@ -32,15 +33,21 @@ _ASKED: tuple[Action, ...] = ("read", "write", "search")
 @click.command()
 @click.argument("path")
 @click.argument("service", required=False)
+@click.option("--read", is_flag=True, help="Ask only whether it may read SERVICE.")
+@click.option("--write", is_flag=True, help="Ask only whether it may write SERVICE.")
+@click.option("--search", is_flag=True, help="Ask only whether it may search SERVICE.")
 @json_option
-def check(path: str, service: str | None, as_json: bool) -> int:
+def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     """Is the program PATH known, is it still the file that was registered, and may it use SERVICE?
 
-    Exit code 0: it is known and, with SERVICE, has full access (read, write and search). 3: it is not what was
-    registered, or lacks some of that. 6: it is not known.
+    Without --read, --write and --search the question is full access: all three. Exit code 0: it is known and, with
+    SERVICE, may do what was asked. 3: it is not what was registered, or lacks some of that. 6: it is not known.
     """
     if service is not None:
         checked_service(service)
+    elif any(only.values()):
+        raise click.UsageError("--read, --write and --search ask about a SERVICE")
+    asked = [action for action in _ASKED if only[action]]
     places = find_places()
     known = policy.read(places)
     try:
@@ -64,10 +71,13 @@ def check(path: str, service: str | None, as_json: bool) -> int:
     allowed = problem is None
     if service is not None:
         answer["service"] = service
-        answer["actions"] = {action: _judged(entry, action, service) for action in _ASKED}
-        full = decide(entry, Request("check", service))
-        allowed = allowed and not isinstance(full, Denial)
+        answer["actions"] = {action: _judged(entry, action, service) for action in asked or _ASKED}
+        allowed = allowed and all(judged["allowed"] for judged in answer["actions"].values())
+        if not asked:
+            answer["full_access"] = not isinstance(decide(entry, Request("check", service)), Denial)
+            allowed = allowed and answer["full_access"]
     answer["allowed"] = allowed
+    answer["warnings"] = _warnings(places, name)
     if as_json:
         output.print_json(answer)
     else:
@@ -119,6 +129,14 @@ def _identity(known: Policy, name: str, nearest: Entry | None) -> Identity:
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
 
 
+def _warnings(places: Places, name: str) -> list[str]:
+    """What the daemon would refuse it for by where it lies."""
+    try:
+        return location.warnings_about(places, look_at(name))
+    except KeychainAuthError:  # said already, as what does not fit
+        return []
+
+
 def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
     decision = decide(entry, Request(action, service))
     if isinstance(decision, Denial):
@@ -133,6 +151,34 @@ def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
 
 def _tell(answer: dict[str, Any], entry: Entry) -> None:
     output.say(answer["path"])
+    _tell_fit(answer, entry)
+    if entry.interpreter is not None:
+        output.say(f"  a script, run by {entry.interpreter.path}")
+    if answer["grade"] is not None:
+        how = f" when it is started by keychain-auth launch {shlex.quote(answer['path'])}" if entry.interpreter else ""
+        output.say(f"  grade {answer['grade']}{how}; at least {entry.minimum_grade} is asked for")
+    _tell_actions(answer)
+    for line in in_words(entry):
+        output.say(f"  {line}")
+    if entry.allowed_targets is not None:
+        output.say(f"  targets: only those that begin with {', '.join(entry.allowed_targets) or 'nothing at all'}")
+    for warning in answer["warnings"]:
+        complain(f"warning: {warning}")
+
+
+def _tell_actions(answer: dict[str, Any]) -> None:
+    for action, judged in answer.get("actions", {}).items():
+        if judged["allowed"]:
+            output.say(f"  may {action} {answer['service']}")
+        else:
+            output.say(f"  may not {action} {answer['service']}: {judged['why']}")
+            if judged["mend"]:
+                output.say(f"    Next: {judged['mend']}")
+    if answer.get("full_access") is False:
+        output.say("  so it has no full access. If it needs less, ask for that: --read, --write, --search")
+
+
+def _tell_fit(answer: dict[str, Any], entry: Entry) -> None:
     if entry.signer is not None:
         by = f"signed by {key_text(entry.signer)}"
         output.say(f"  not registered, but {by}" if entry.automatic else f"  counts as the same program if {by}")
@@ -145,17 +191,3 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
         output.say(f"  registered, but {how}: {answer['why']}")
         if answer["mend"]:
             output.say(f"    Next: {answer['mend']}")
-    if entry.interpreter is not None:
-        output.say(f"  a script, run by {entry.interpreter.path}")
-    if answer["grade"] is not None:
-        how = f" when it is started by keychain-auth launch {shlex.quote(answer['path'])}" if entry.interpreter else ""
-        output.say(f"  grade {answer['grade']}{how}; at least {entry.minimum_grade} is asked for")
-    for action, judged in answer.get("actions", {}).items():
-        if judged["allowed"]:
-            output.say(f"  may {action} {answer['service']}")
-        else:
-            output.say(f"  may not {action} {answer['service']}: {judged['why']}")
-            if judged["mend"]:
-                output.say(f"    Next: {judged['mend']}")
-    if entry.allowed_targets is not None:
-        output.say(f"  targets: only those that begin with {', '.join(entry.allowed_targets) or 'nothing at all'}")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from keychain_auth.cli import output
-from keychain_auth.cli.programs import look_at
+from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade
@@ -56,10 +56,17 @@ _OPTIONS = (
         multiple=True,
         help="It may load this library, as it is now. Needed for libraries that root did not install.",
     ),
+    click.option("--no-library", "no_libraries", metavar="FILE", multiple=True, help="It may not load FILE any more."),
     click.option(
-        "--executable-memory", is_flag=True, help="It may run code that it makes itself (a just-in-time compiler)."
+        "--executable-memory/--no-executable-memory",
+        default=None,
+        help="It may run code that it makes itself (a just-in-time compiler).",
     ),
-    click.option("--foreign-mounts", is_flag=True, help="It may run with mounts of its own (PrivateTmp= of systemd)."),
+    click.option(
+        "--foreign-mounts/--no-foreign-mounts",
+        default=None,
+        help="It may run with mounts of its own (PrivateTmp= of systemd).",
+    ),
     click.option(
         "--signer",
         metavar="SERVICE|KEY",
@@ -77,7 +84,11 @@ _OPTIONS = (
         type=click.IntRange(0, MOST_SECONDS),
         help="After an upgrade, serve the version before for so long, where it runs already.",
     ),
-    click.option("--strict", is_flag=True, help="Look for changed code in memory and for others on its connection."),
+    click.option(
+        "--strict/--no-strict",
+        default=None,
+        help="Look for changed code in memory and for others on its connection.",
+    ),
 )
 
 
@@ -88,16 +99,21 @@ def demand_options(command: F) -> F:
     return command
 
 
+def forgotten(paths: tuple[str, ...]) -> frozenset[str]:
+    """The names under which the libraries of ``--no-library`` may stand in the entry. They need not exist any more."""
+    return frozenset(name for path in paths for name in spellings(path))
+
+
 def demands(
     *,
     is_script: bool,
     minimum_grade: str | None,
     allow_declared: bool,
     libraries: tuple[str, ...],
-    executable_memory: bool,
-    foreign_mounts: bool,
+    executable_memory: bool | None,
+    foreign_mounts: bool | None,
     grace_seconds: int | None,
-    strict: bool,
+    strict: bool | None,
     signer: str | None,
     no_rollback: bool | None,
 ) -> Document:
@@ -113,5 +129,5 @@ def demands(
     if grace_seconds is not None:
         fields["grace_seconds"] = grace_seconds
     flags = {"executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict}
-    fields.update({name: True for name, wanted in flags.items() if wanted})
+    fields.update({name: wanted for name, wanted in flags.items() if wanted is not None})
     return fields

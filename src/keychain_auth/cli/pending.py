@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import imports, output, policy
-from keychain_auth.cli.demands import demand_options, demands, tell_start
+from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.programs import look_at
@@ -94,6 +94,7 @@ def approve(
     places = find_places()
     entry = _choose(_load(places), hash_, path)
     program, interpreter = _unchanged(entry)
+    without = forgotten(options.pop("no_libraries"))
     wanted = demands(is_script=interpreter is not None, **options)
     if interpreter is not None:
         known = policy.read(places).by_path.get(program.path)
@@ -108,6 +109,7 @@ def approve(
             stamp(datetime.now(UTC)),
             interpreter=interpreter,
             demands=wanted,
+            without=without,
         )
         for service in dict.fromkeys((*read, *write)):
             changed = edit.authorize(

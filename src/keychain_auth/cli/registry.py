@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import imports, output, policy
-from keychain_auth.cli.demands import demand_options, demands, tell_start
+from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
@@ -25,10 +25,11 @@ from keychain_auth.cli.signers import signed_file, warnings_about_signer
 from keychain_auth.cli.upgrading import upgrade_all
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
-from keychain_auth.model import Entry, Grade, Program
+from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.policy import edit
-from keychain_auth.policy.explain import describe_entry, describe_signers
+from keychain_auth.policy.explain import describe_entry, describe_signers, in_words, mend
 from keychain_auth.policy.pending import stamp
+from keychain_auth.policy.signers import reaches
 
 
 @click.command()
@@ -62,23 +63,29 @@ def register(
         raise click.UsageError("--interpreter and --tree go with --script or --app.")
     places = find_places()
     if script or app:
-        _register_script(places, path, interpreter, trees, app, demands(is_script=True, **options), as_json)
+        _register_script(places, path, interpreter, trees, app, options, as_json)
         return
+    without = forgotten(options.pop("no_libraries"))
     wanted = demands(is_script=False, **options)
     file = require_program(path)
     warnings = warnings_about(places, file)
     if not file.is_program:
         warnings.append(f"{file.program.path} is no ELF program: the kernel will hardly name it as what runs")
     now = stamp(datetime.now(UTC))
-    outcome = policy.change(places, lambda document: edit.register(document, file.program, now, demands=wanted))
+    outcome = policy.change(
+        places, lambda document: edit.register(document, file.program, now, demands=wanted, without=without)
+    )
     warnings += warnings_about_signer(places, file.program.path)
+    warnings += _too_weak(places, file.program, grade_of(file.program.path))
     _tell(outcome, file.program, None, _entry(places, file.program), warnings, as_json)
 
 
 def _register_script(
-    places: Places, path: str, given: str | None, trees: tuple[str, ...], app: bool, wanted: edit.Document,
-    as_json: bool,
+    places: Places, path: str, given: str | None, trees: tuple[str, ...], app: bool,
+    options: dict[str, Any], as_json: bool,
 ) -> None:  # fmt: skip
+    without = forgotten(options.pop("no_libraries"))
+    wanted = demands(is_script=True, **options)
     script = look_at(path)
     if script.is_program:
         raise UsageError(
@@ -109,9 +116,17 @@ def _register_script(
     now = stamp(datetime.now(UTC))
     outcome = policy.change(
         places,
-        lambda document: edit.register(document, script.program, now, interpreter=interpreter.program, demands=wanted),
+        lambda document: edit.register(
+            document, script.program, now, interpreter=interpreter.program, demands=wanted, without=without
+        ),
     )
     imports.forget_unused(places, policy.read(places))
+    warnings += _too_weak(places, script.program, Grade.LAUNCHED)
+    if script.program.path.endswith(".mjs") and _entry(places, script.program).minimum_grade is not Grade.DECLARED:
+        warnings.append(
+            "keychain-auth launch runs Node scripts as CommonJS, and this is an ES module: rewrite it as .cjs with "
+            "require(), or register it with --allow-declared"
+        )
     _tell(outcome, script.program, interpreter.program, _entry(places, script.program), warnings, as_json)
 
 
@@ -176,6 +191,7 @@ def list_entries(as_json: bool) -> None:
     """Show the known programs and what they may do."""
     places = find_places()
     known = policy.read(places)
+    told = {entry.program.path: in_words(entry) for entry in known.by_program.values()}
     entries = [{**describe_entry(entry), "grade": _grade_now(entry)} for entry in known.by_program.values()]
     signers = describe_signers(known)
     if as_json:
@@ -199,6 +215,8 @@ def list_entries(as_json: bool) -> None:
         for entry in entries
     ]
     output.table(("program", "read", "write", "search", "targets", "grade", "asked for", "interpreter"), rows)
+    for path, lines in told.items():
+        output.say(*(f"{path}: {line}" for line in lines))
     _tell_signers(signers)
 
 
@@ -223,6 +241,18 @@ def _tell_signers(signers: list[dict[str, str]]) -> None:
 def words(names: object) -> str:
     """A list of names for a table."""
     return ", ".join(names) if isinstance(names, list) and names else "-"
+
+
+def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
+    """A warning, if the program as it lies there will be refused for its grade."""
+    known = policy.read(places)
+    entry = known.by_program[(program.path, program.sha256)]
+    signature = look_at(program.path, known.signers).signature if entry.interpreter is None else None
+    if reaches(known, Identity(program, grade, pid=0, uid=os.geteuid(), signature=signature), entry.minimum_grade):
+        return []
+    denial = Denial("identity_not_verified", "minimum_grade", entry.minimum_grade, grade, entry)
+    wanted = f"at least {entry.minimum_grade} is asked for: it will be refused"
+    return [f"{program.path} is of grade {grade}, and {wanted}. Next: {mend(denial)}"]
 
 
 def _entry(places: Places, program: Program) -> Entry:

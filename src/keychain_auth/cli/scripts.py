@@ -13,7 +13,7 @@ from keychain_auth.cli.programs import File, look_at
 from keychain_auth.errors import UsageError
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 
-_BY_SUFFIX = {".py": "python3", ".js": "node", ".sh": "sh"}
+_BY_SUFFIX = {".py": "python3", ".js": "node", ".mjs": "node", ".cjs": "node", ".sh": "sh"}
 
 
 def interpreter_of(script: File, given: str | None) -> tuple[File, list[str]]:

@@ -84,6 +84,7 @@ def _row(entry: Entry, done: Plan) -> dict[str, Any]:
         "hash": f"sha256:{done.hashes.get(path, entry.program.sha256)}",
         "packages": list(done.packages),
         "why": done.why,
+        "imports_looked_at": not entry.launch.trees,
         "mend": f"keychain-auth upgrade {shlex.quote(path)}" if done.outcome == "left" and os.path.exists(path) else "",
     }
 
@@ -101,3 +102,7 @@ def _tell(rows: list[dict[str, Any]], as_json: bool) -> None:
                 output.say(f"  If it was you who changed it: {row['mend']}")
     same = sum(row["outcome"] == "unchanged" for row in rows)
     output.say(f"{same} unchanged")
+    unseen = [row for row in rows if not row["imports_looked_at"]]
+    if unseen:
+        output.say(f"Of {len(unseen)} of all these, what it imports was not looked at. If that changed by your doing:")
+        output.say(*(f"  keychain-auth upgrade {shlex.quote(row['path'])}" for row in unseen))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import shlex
+from collections.abc import Collection
 from typing import Any
 
 from keychain_auth.errors import NotFound, UsageError
@@ -31,11 +32,13 @@ def register(
     *,
     interpreter: Program | None = None,
     demands: Document | None = None,
+    without: Collection[str] = (),
 ) -> tuple[Document, str]:
     """Add an entry with no permission, or give the entries of a known path the new hash.
 
     ``demands`` are further fields of the entry, as they stand in the file: how surely the program must be known, and
-    what it may load. Those of a known path stay where ``demands`` does not name them; libraries add up, one for a path.
+    what it may load. Those of a known path stay where ``demands`` does not name them; libraries add up, one for a path,
+    less those with a path in ``without``.
 
     Returns the new document and "registered", "updated" or "unchanged".
     """
@@ -46,6 +49,8 @@ def register(
         _refresh(changed, program, interpreter, now)
         for existing in known:
             _demand(existing, _added(existing, demands or {}))
+            if without and existing.get("libraries"):
+                existing["libraries"] = [each for each in existing["libraries"] if each["path"] not in without]
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
     entry: Document = {
         "path": program.path,

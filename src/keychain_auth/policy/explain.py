@@ -94,6 +94,20 @@ def describe_entry(entry: Entry) -> dict[str, object]:
     }
 
 
+def in_words(entry: Entry) -> list[str]:
+    """What the entry asks for or allows beside its grants, a line for each; empty for one that says nothing of it."""
+    said = [
+        (entry.strict, "strict mode: code changed in memory and others on its connection are looked for"),
+        (entry.executable_memory, "may run code that it makes itself (executable memory)"),
+        (entry.foreign_mounts, "may run with mounts of its own (foreign mounts)"),
+        (entry.grace_seconds, f"after an upgrade the version before is served for {entry.grace_seconds} s (grace)"),
+        (entry.signer, f"every build signed by {key_text(entry.signer)} counts as it" if entry.signer else ""),
+        (entry.no_rollback, "a build with a lower number than was seen is refused (no rollback)"),
+    ]
+    libraries = [f"may load {path} (library)" for path in sorted(library.path for library in entry.libraries)]
+    return [*libraries, *(words for there, words in said if there)]
+
+
 def describe_signers(policy: Policy) -> list[dict[str, str]]:
     """The trusted signers as plain data, one for each key and service."""
     return [
