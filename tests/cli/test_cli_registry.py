@@ -199,7 +199,12 @@ def test_a_path_counts_as_typed_too(world: World) -> None:
 
 
 def test_list(world: World) -> None:
-    assert world.cli_json("list") == {"policy": world.policy_path, "entries": [], "trusted_signers": []}
+    assert world.cli_json("list") == {
+        "policy": world.policy_path,
+        "not_obeyed": "",
+        "entries": [],
+        "trusted_signers": [],
+    }
     assert "register PATH" in world.cli("list").stdout
     program, path = world.build_client(), script(world)
     world.cli("register", program)

@@ -47,6 +47,17 @@ def test_an_edit_that_nobody_accepted_is_not_obeyed(cheap: World) -> None:
     assert "last good, sealed, 0 programs" in shown
 
 
+def test_list_and_check_say_that_the_file_is_not_obeyed(cheap: World) -> None:
+    sealed(cheap)
+    program = cheap.granted("talker", "aws")
+    for words in (("list",), ("check", program)):
+        assert "this is the file; it is not obeyed: it was changed" in cheap.cli(*words).stderr
+        assert "Next: keychain-auth policy seal" in cheap.cli(*words).stderr
+        assert "nobody sealed" in cheap.cli_json(*words)["not_obeyed"]
+    assert tell(cheap, "policy", "seal").returncode == 0
+    assert cheap.cli("list").stderr == ""
+
+
 def test_a_person_accepts_an_edit_after_seeing_it(cheap: World) -> None:
     sealed(cheap)
     program = cheap.granted("talker", "aws")

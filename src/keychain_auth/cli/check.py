@@ -1,6 +1,7 @@
 """``keychain-auth check``: may this program do that, and if not, why not. Decided by the daemon's own functions.
 
-It looks at the file on disk. A process that was started from an older version of it is judged by that version.
+It looks at the file on disk, and says so if a running daemon does not obey that file.
+A process that was started from an older version of it is judged by that version.
 """
 
 from __future__ import annotations
@@ -50,16 +51,18 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     asked = [action for action in _ASKED if only[action]]
     places = find_places()
     known = policy.read(places)
+    not_obeyed = policy.not_obeyed(places, quiet=as_json)
     try:
         name = _name(known, path)
     except NotFound:
         if not as_json:
             raise
-        output.print_json({"path": spellings(path)[0], "registered": False, "allowed": False})
+        output.print_json({"path": spellings(path)[0], "not_obeyed": not_obeyed, "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
     entry, grade, problem = _present(known, name, seen_builds(places))
     answer: dict[str, Any] = {
         "path": name,
+        "not_obeyed": not_obeyed,
         "registered": not entry.automatic,
         "fits": problem is None,
         "field": None if problem is None else problem.field,

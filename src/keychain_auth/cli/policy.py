@@ -25,6 +25,7 @@ from keychain_auth.protectors.passphrase import KIND
 T = TypeVar("T")
 
 UNSEALED_HINT = "keychain-auth policy seal"
+_STATUS_SECONDS = 5.0
 
 
 def change(places: Places, edit_document: Callable[[Document], tuple[Document, T]]) -> T:
@@ -71,6 +72,17 @@ def accepted_text(places: Places) -> str | None:
 def read(places: Places) -> Policy:
     """The policy as it stands in the file. Raises KeychainAuthError."""
     return policy_file.require_good(places.policy)
+
+
+def not_obeyed(places: Places, *, quiet: bool) -> str:
+    """Why a running daemon does not obey the file, "" if it does or if none can be asked; told unless ``quiet``."""
+    try:
+        problem = str(admin.ask("status", socket=places.agent_socket, timeout=_STATUS_SECONDS)["policy"]["problem"])
+    except (KeychainAuthError, KeyError, TypeError):
+        return ""
+    if problem and not quiet:
+        complain(f"this is the file; it is not obeyed: {problem}", UNSEALED_HINT)
+    return problem
 
 
 def known_path(document: Document, typed: str) -> str:

@@ -194,8 +194,11 @@ def list_entries(as_json: bool) -> None:
     told = {entry.program.path: in_words(entry) for entry in known.by_program.values()}
     entries = [{**describe_entry(entry), "grade": _grade_now(entry)} for entry in known.by_program.values()]
     signers = describe_signers(known)
+    problem = policy.not_obeyed(places, quiet=as_json)
     if as_json:
-        output.print_json({"policy": places.policy, "entries": entries, "trusted_signers": signers})
+        output.print_json(
+            {"policy": places.policy, "not_obeyed": problem, "entries": entries, "trusted_signers": signers}
+        )
         return
     if not entries:
         output.say("No program is registered. Next: keychain-auth register PATH")
