@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import Any
 
@@ -174,6 +175,7 @@ def test_what_an_entry_says_is_seen_and_taken_back(world: World) -> None:
     for words in (("list",), ("check", program)):
         said = world.cli(*words).stdout
         assert [words for words in seen if words in said] == []
+    assert world.cli("register", program, "--no-library", library).returncode == 6  # it is gone already
 
 
 def test_register_warns_of_a_grade_that_the_file_does_not_reach(world: World) -> None:
@@ -224,3 +226,17 @@ def test_an_es_module_is_said_to_be_none_for_launch(world: World) -> None:
     assert any("ES module" in warning for warning in answer["warnings"])
     answer = world.cli_json("register", "--script", path, "--interpreter", node, "--allow-declared")
     assert not any("ES module" in warning for warning in answer["warnings"])
+
+
+def test_the_client_in_node_of_the_documents_is_one(running: World) -> None:
+    node = shutil.which("node", path="/usr/bin:/usr/local/bin")
+    if node is None:
+        pytest.skip("there is no node here")
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/operations.md"), encoding="utf-8") as file:
+        text = file.read().partition("```js\n")[2].partition("```")[0]
+    path = script(running, "app.js", text)
+    running.cli_json("register", "--script", path, "--interpreter", node)
+    running.cli_json("authorize", path, "AgentSecrets", "--read")
+    running.cli("set", "AgentSecrets", "proj_123:staging:API_KEY", input="v")
+    done = running.cli("launch", path)
+    assert (done.stdout, done.stderr) == ("success\n", "")

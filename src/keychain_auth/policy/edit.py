@@ -38,7 +38,7 @@ def register(
 
     ``demands`` are further fields of the entry, as they stand in the file: how surely the program must be known, and
     what it may load. Those of a known path stay where ``demands`` does not name them; libraries add up, one for a path,
-    less those with a path in ``without``.
+    less those with a path in ``without``. Raises NotFound if there are none of these.
 
     Returns the new document and "registered", "updated" or "unchanged".
     """
@@ -49,8 +49,7 @@ def register(
         _refresh(changed, program, interpreter, now)
         for existing in known:
             _demand(existing, _added(existing, demands or {}))
-            if without and existing.get("libraries"):
-                existing["libraries"] = [each for each in existing["libraries"] if each["path"] not in without]
+        _forget_libraries(known, without)
         return changed, "unchanged" if _entries(changed, program.path) == before else "updated"
     entry: Document = {
         "path": program.path,
@@ -136,6 +135,16 @@ def _added(entry: Document, demands: Document) -> Document:
         kept = [library for library in entry.get("libraries", []) if library["path"] not in named]
         fields["libraries"] = [*kept, *fields["libraries"]]
     return fields
+
+
+def _forget_libraries(entries: list[Document], paths: Collection[str]) -> None:
+    """Take the libraries at ``paths`` out. Raises NotFound if there is none: a slip must not look like success."""
+    taken = [each for entry in entries for each in entry.get("libraries", []) if each["path"] in paths]
+    if paths and not taken:
+        raise NotFound(f"no library {min(paths)} stands in the entry", hint="keychain-auth list")
+    for entry in entries:
+        if taken and "libraries" in entry:
+            entry["libraries"] = [each for each in entry["libraries"] if each not in taken]
 
 
 def require_grade(document: Document, service: str, minimum: str | None) -> Document:
