@@ -72,3 +72,15 @@ def test_lines_that_waited_for_the_key_are_shown_with_their_own_time(world: Worl
     row = next(row for row in world.cli("audit", "tail").stdout.splitlines() if f"(written {line['timestamp']})" in row)
     assert row.startswith(f"{made} (written ")
     assert "before the vault was unlocked" not in row
+
+
+def test_status_shows_each_rule_only_when_it_is_asked_for(world: World) -> None:
+    world.start()
+    short, long = world.cli("status").stdout, world.cli("status", "--checks").stdout
+    rules = world.cli_json("status")["identity"]
+    assert f"{len(rules)} rules; how this kernel enforces each" in short
+    assert "checks " not in short.replace("--checks", "")
+    assert long.count("checks ") >= len(rules)
+    assert "0 programs" in short
+    world.allow(world.build_client(), ["aws"], [], False)
+    assert "1 program," in world.cli("status").stdout

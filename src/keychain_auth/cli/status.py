@@ -13,16 +13,17 @@ from keychain_auth.errors import KeychainAuthError
 
 
 @click.command()
+@click.option("--checks", is_flag=True, help="Show how each rule of identity is enforced on this kernel.")
 @socket_option
 @json_option
-def status(socket: str | None, as_json: bool) -> None:
+def status(checks: bool, socket: str | None, as_json: bool) -> None:
     """Ask the daemon how it is. Exit code 4 if none runs."""
     answer: dict[str, Any] = admin.ask("status", socket=socket)
     if as_json:
         output.print_json(answer)
         return
     try:
-        facts = _facts(answer)
+        facts = {**_facts(answer), **_rules(answer["identity"], each=checks)}
     except (KeyError, TypeError):
         raise KeychainAuthError(
             "this daemon is of another version than this command", hint="keychain-auth status --json"
@@ -37,22 +38,32 @@ def status(socket: str | None, as_json: bool) -> None:
 
 def _facts(answer: dict[str, Any]) -> dict[str, str]:
     policy, keychain = answer["policy"], answer["keychain"]
-    waiting = answer["pending"]
+    waiting, programs = answer["pending"], _count(policy["entries"], "program")
     pending = "the queue cannot be read" if waiting is None else f"{waiting} waiting for approval"
     return {
         "daemon": f"running, pid {answer['pid']}, version {answer['version']}, for {_time(answer['uptime_seconds'])}",
         "socket": f"{answer['socket']}, {answer['connections']} connected",
-        "policy": f"{policy['state']}, {'sealed, ' * policy['sealed']}{policy['entries']} programs, {policy['path']}",
+        "policy": f"{policy['state']}, {'sealed, ' * policy['sealed']}{programs}, {policy['path']}",
         "pending": pending,
         "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
         **_others(answer["keychains"]),
         "protection": answer["protection"],
         "sleep": answer["sleep"],
-        "audit": f"{answer['audit']['seq']} lines, {answer['audit']['path']}",
+        "audit": f"{_count(answer['audit']['seq'], 'line')}, {answer['audit']['path']}",
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",
-        **{f"checks {name}": rule for name, rule in answer["identity"].items()},
     }
+
+
+def _rules(rules: dict[str, str], *, each: bool) -> dict[str, str]:
+    """How callers are identified: each rule, or how many there are."""
+    if each:
+        return {f"checks {name}": rule for name, rule in rules.items()}
+    return {"identity": f"{_count(len(rules), 'rule')}; how this kernel enforces each: keychain-auth status --checks"}
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _others(keychains: dict[str, Any]) -> dict[str, str]:
