@@ -123,7 +123,7 @@ def test_a_relay_is_told_what_to_register_instead(world: World) -> None:
     done = world.cli("register", socat)
     assert done.returncode == 2
     assert "runs other programs, or speaks for them" in done.stderr
-    assert "keychain-auth register PATH, of the program behind it" in done.stderr
+    assert "keychain-auth register --script SCRIPT" in done.stderr
     daemon = world.start()
     running = world.spawn([socat, "-t", "20", "-", f"UNIX-CONNECT:{world.socket}"])
     running.feed(ASK.encode() + b"\n")

@@ -202,7 +202,7 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
         "from keychain_auth.keychain.kinds import *\n"
         "from keychain_auth.errors import KeychainAuthError\n"
         "try: open_keychain('desktop', SecretServiceSettings(), 1)\n"
-        "except KeychainAuthError as error: assert 'jeepney' in str(error) and 'its extra secret-service' in error.hint\n"
+        "except KeychainAuthError as error: assert 'jeepney' in str(error) and 'extra secret-service' in error.hint\n"
         "else: raise AssertionError\n"
         "del sys.modules['jeepney']"
     )
