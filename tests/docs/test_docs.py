@@ -196,7 +196,10 @@ def test_the_settings_of_a_keychain_are_told_with_their_defaults() -> None:
     for document, struct in (("docs/keychains.md", SecretServiceSettings), ("docs/fleet.md", EtcdSettings)):
         told = {row[0].strip("`"): row[1].strip("`") for row in rows(document) if len(row) == 3}
         told.pop("setting of a store")
-        known = {field.name: field.default for field in msgspec.structs.fields(struct)}
+        known = {
+            field.name: {} if field.default_factory is dict else field.default
+            for field in msgspec.structs.fields(struct)
+        }
         assert {name for name in told if not name.startswith("-")} == {"kind", *known}
         for name, default in known.items():
             shown = "" if default is msgspec.NODEFAULT else msgspec.json.encode(default).decode()

@@ -32,6 +32,7 @@ class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     ``certificate_key``: PEM files. ``key_file``: the fleet's key, 64 hexadecimal digits. ``prefix``: what all keys in
     the cluster begin with. ``seconds``: how long an operation may take, ``attempt_seconds`` how long one member may.
     ``rest_seconds``: how long nobody is asked after all of them failed. ``operations``: the cluster's --max-txn-ops.
+    ``lifetimes``: how long values last, by name or pattern of services (``keychain.lifetimes``).
     """
 
     endpoints: tuple[str, ...]
@@ -44,6 +45,7 @@ class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     attempt_seconds: float = 2.0
     rest_seconds: float = 1.0
     operations: int = 128
+    lifetimes: dict[str, str] = {}
 
 
 StoreSettings = SecretServiceSettings | EtcdSettings

@@ -43,11 +43,12 @@ class Unavailable(KeychainError):
 
 
 class Refused(KeychainError):
-    """The cluster says no, and would say it again. ``code`` is grpc's."""
+    """The cluster says no, and would say it again. ``code`` is grpc's. ``sent``: as in Unavailable, an earlier time."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(f"the cluster refused: {message}")
         self.code = code
+        self.sent = False
 
 
 class _Trouble(Exception):
@@ -160,6 +161,9 @@ class Cluster:
                     break
                 try:
                     answer, twice = self._ask(member, path, body, left)
+                except Refused as error:
+                    error.sent = error.sent or sent
+                    raise
                 except _Trouble as error:
                     sent, problem = True, str(error)
                     self._failed(member)
@@ -230,7 +234,11 @@ class Cluster:
         except OSError:
             connection.close()
             raise
-        return self._exchange(member, connection, path, body, ends), twice
+        try:
+            return self._exchange(member, connection, path, body, ends), twice
+        except Refused as error:
+            error.sent = twice
+            raise
 
     def _exchange(
         self, member: _Member, connection: http.client.HTTPSConnection, path: str, body: bytes, ends: float

@@ -22,10 +22,14 @@ from typing import TypeVar
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError, KeychainError, UnsafeFile
+from keychain_auth.keychain.etcd.asking import Asking
+from keychain_auth.keychain.etcd.changing import Changing
 from keychain_auth.keychain.etcd.cluster import Cluster, Identity, Unavailable
+from keychain_auth.keychain.etcd.known import Memory
+from keychain_auth.keychain.etcd.looking import Looking
 from keychain_auth.keychain.etcd.sealing import Seal
-from keychain_auth.keychain.etcd.store import EtcdStore
 from keychain_auth.keychain.kinds import EtcdSettings
+from keychain_auth.keychain.lifetimes import Lifetimes
 from keychain_auth.model import Item
 
 T = TypeVar("T")
@@ -35,8 +39,9 @@ _READERS = 4
 class EtcdKeychain:
     """Opened by ``open_keychain``."""
 
-    def __init__(self, store: EtcdStore, cluster: Cluster, *, members: int, seconds: float) -> None:
-        self._store = store
+    def __init__(self, looking: Looking, changing: Changing, cluster: Cluster, *, members: int, seconds: float) -> None:
+        self._looking = looking
+        self._changing = changing
         self._cluster = cluster
         self._members = members
         self._seconds = seconds
@@ -49,46 +54,46 @@ class EtcdKeychain:
     @property
     def answer_bytes(self) -> int:
         """What one answer may gather (``budget``)."""
-        return self._store.answer_bytes
+        return self._looking.answer_bytes
 
     @answer_bytes.setter
     def answer_bytes(self, most: int) -> None:
-        self._store.answer_bytes = most
+        self._looking.answer_bytes = most
 
     async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        return await self._look(partial(self._store.read, service, targets, attributes))
+        return await self._look(partial(self._looking.read, service, targets, attributes))
 
     def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
         """See Keychain. It always takes waiting."""
 
     async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        return await self._look(partial(self._store.read_prefix, service, prefixes, attributes))
+        return await self._look(partial(self._looking.read_prefix, service, prefixes, attributes))
 
     async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
         """See Keychain."""
-        return await self._look(partial(self._store.search, service, prefixes, attributes))
+        return await self._look(partial(self._looking.search, service, prefixes, attributes))
 
     async def services(self) -> list[str]:
         """See Keychain."""
-        return await self._look(self._store.services)
+        return await self._look(self._looking.services)
 
     async def write(
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
     ) -> None:
         """See Keychain. There is no history, so ``program`` is not kept."""
-        await self._change(partial(self._store.write, service, entries, attributes))
+        await self._change(partial(self._changing.write, service, entries, attributes))
 
     async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
         """See Keychain."""
-        await self._change(partial(self._store.delete, service, targets, attributes))
+        await self._change(partial(self._changing.delete, service, targets, attributes))
 
     async def probe(self) -> None:
         """See Keychain."""
         if not self._closed:
             try:
-                await self._look(self._store.probe)
+                await self._look(self._looking.probe)
             except KeychainError as error:
                 self._problem = str(error)
             else:
@@ -153,6 +158,10 @@ def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
         raise KeychainAuthError(
             "a store of kind etcd needs a prefix, and at least 3 operations", hint="edit daemon.toml"
         )
+    try:
+        lifetimes = Lifetimes(settings.lifetimes)
+    except ValueError as error:
+        raise KeychainAuthError(str(error), hint="edit daemon.toml, [keychains.stores], lifetimes") from None
     seal = Seal(_fleet_key(settings.key_file), settings.prefix)
     _require_secret(settings.certificate_key)
     cluster = Cluster(
@@ -161,9 +170,11 @@ def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
         attempt_seconds=settings.attempt_seconds,
         rest_seconds=settings.rest_seconds,
     )
-    store = EtcdStore(cluster, seal, settings.operations)
-    store.answer_bytes = answer_bytes
-    return EtcdKeychain(store, cluster, members=len(settings.endpoints), seconds=settings.seconds)
+    asking, memory = Asking(cluster, seal), Memory()
+    looking = Looking(asking, seal, memory)
+    looking.answer_bytes = answer_bytes
+    changing = Changing(asking, seal, memory, looking, lifetimes, settings.operations)
+    return EtcdKeychain(looking, changing, cluster, members=len(settings.endpoints), seconds=settings.seconds)
 
 
 def _fleet_key(path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The words of etcd's JSON gateway (``POST /v3/kv/txn``): what a transaction looks like, and its answer.
+"""The words of etcd's JSON gateway: what a transaction (``POST /v3/kv/txn``) and a lease look like, and their answers.
 
 Contract: pure. Bytes are base64 there, and 64-bit numbers are text (the JSON mapping of proto3). What an answer does
 not say has proto3's default.
@@ -7,13 +7,15 @@ not say has proto3's default.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from keychain_auth.errors import KeychainError
 
+T = TypeVar("T")
 Operation = dict[str, Any]
+_NO_ETCD = "what answers there is no etcd"
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -39,6 +41,10 @@ class _Header(msgspec.Struct):
 
 class _Response(msgspec.Struct):
     response_range: Held | None = None
+
+
+class _Lease(msgspec.Struct):
+    lease: int = msgspec.field(default=0, name="ID")
 
 
 class _Answer(msgspec.Struct):
@@ -81,9 +87,9 @@ def count(prefix: bytes, revision: int) -> Operation:
     return {"request_range": asked}
 
 
-def put(key: bytes, value: bytes) -> Operation:
-    """Store."""
-    return {"request_put": {"key": key, "value": value}}
+def put(key: bytes, value: bytes, lease: int = 0) -> Operation:
+    """Store, to be removed with ``lease``; 0: to stay."""
+    return {"request_put": {"key": key, "value": value, "lease": str(lease)}}
 
 
 def remove(key: bytes) -> Operation:
@@ -98,16 +104,37 @@ def transaction(
     return msgspec.json.encode({"compare": list(compares), "success": list(if_true), "failure": list(if_false)})
 
 
+def grant(seconds: int) -> bytes:
+    """The body of a request for a lease (``POST /v3/lease/grant``)."""
+    return msgspec.json.encode({"TTL": str(seconds)})
+
+
+def revoke(lease: int) -> bytes:
+    """The body of the request that ends a lease, and removes what was stored with it (``POST /v3/lease/revoke``)."""
+    return msgspec.json.encode({"ID": str(lease)})
+
+
 def answer(body: bytes, *, repeated: bool) -> Answer:
-    """What ``body`` says. Raises KeychainError."""
-    try:
-        told = msgspec.json.decode(body, type=_Answer, strict=False)
-    except (msgspec.MsgspecError, ValueError):
-        told = None
-    if told is None:
-        raise KeychainError("what answers there is no etcd")
+    """What the answer to a transaction says. Raises KeychainError."""
+    told = _told(body, _Answer)
     ranges = [each.response_range for each in told.responses if each.response_range is not None]
     return Answer(told.succeeded, ranges, told.header.cluster_id, told.header.revision, repeated)
+
+
+def lease(body: bytes) -> int:
+    """The lease that was granted. Raises KeychainError."""
+    granted = _told(body, _Lease).lease
+    if not granted:
+        raise KeychainError(_NO_ETCD)
+    return granted
+
+
+def _told(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind, strict=False)
+    except (msgspec.MsgspecError, ValueError):
+        pass
+    raise KeychainError(_NO_ETCD)
 
 
 def _beyond(prefix: bytes) -> bytes:

@@ -13,8 +13,8 @@ The layout below the keychain's prefix::
 
     k                       a blob that opens with the fleet's key, and with no other
     h/SERVICE               the head: name of the service, and the marks of its last changes. Written by every change
-    n/SERVICE/TARGET        name of the target, attributes, size of the value
-    v/SERVICE/TARGET        value and attributes
+    n/SERVICE/TARGET        name of the target, attributes, size of the value, when it is due
+    v/SERVICE/TARGET        value, attributes, when it is due
 """
 
 from __future__ import annotations
@@ -39,18 +39,20 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Name(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The plaintext of a target's name. ``size``: of its value, in bytes."""
+    """The plaintext of a target's name. ``size``: of its value, in bytes. ``until``: as in Value."""
 
     target: str
     attributes: dict[str, str] | None
     size: int
+    until: float | None = None
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The plaintext of a target's value."""
+    """The plaintext of a target's value. ``until``: when it is due to go, in seconds since the epoch; None: never."""
 
     value: str
     attributes: dict[str, str] | None
+    until: float | None = None
 
 
 class Seal:
