@@ -9,8 +9,9 @@ from pathlib import Path
 
 from keychain_auth.audit.chain import GENESIS, unseal
 from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.reading import iterate
 from keychain_auth.audit.record import AuditRecord
-from keychain_auth.audit.verify import Problem, iterate, verify
+from keychain_auth.audit.verify import Problem, verify
 
 KEY = bytes(range(32))
 

@@ -13,8 +13,9 @@ from audit_lab import KEY, first_problem, make_record, naive_chain, naive_number
 from keychain_auth.audit.chain import GENESIS, linker, seal, seal_head
 from keychain_auth.audit.chain import Position as At
 from keychain_auth.audit.log import AuditLog
+from keychain_auth.audit.reading import iterate, tail
 from keychain_auth.audit.record import encode
-from keychain_auth.audit.verify import iterate, tail, verify
+from keychain_auth.audit.verify import verify
 
 Open = Callable[..., AuditLog]
 Lines = list[bytes]

@@ -10,7 +10,8 @@ from audit_lab import KEY, first_problem, make_record, read
 
 from keychain_auth.audit import shelf
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.audit.verify import tail, verify
+from keychain_auth.audit.reading import tail
+from keychain_auth.audit.verify import verify
 from keychain_auth.errors import AuditError
 
 Open = Callable[..., AuditLog]

@@ -18,7 +18,7 @@ from keychain_auth import files
 from keychain_auth.audit import shelf
 from keychain_auth.audit.chain import unseal_head
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.audit.verify import tail
+from keychain_auth.audit.reading import tail
 from keychain_auth.errors import AuditError
 
 Open = Callable[..., AuditLog]

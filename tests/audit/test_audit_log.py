@@ -13,7 +13,8 @@ from audit_lab import KEY, is_fine, make_record, notes, targets
 
 from keychain_auth.audit import shelf
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.audit.verify import iterate, tail, verify
+from keychain_auth.audit.reading import iterate, tail
+from keychain_auth.audit.verify import verify
 from keychain_auth.errors import AuditError, UnsafeFile
 
 Open = Callable[..., AuditLog]

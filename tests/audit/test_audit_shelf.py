@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keychain_auth.audit import shelf
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.audit.verify import iterate, tail
+from keychain_auth.audit.reading import iterate, tail
 
 
 @given(existing=st.sets(st.integers(1, 14)).map(sorted), keep=st.integers(1, 12), current_exists=st.booleans())

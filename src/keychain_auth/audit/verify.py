@@ -15,8 +15,6 @@ What it does not promise: to notice a log that was put back to an older state to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from itertools import islice
 
 import msgspec
 
@@ -33,13 +31,12 @@ from keychain_auth.audit.chain import (
     unseal,
 )
 from keychain_auth.audit.log import LOG_ROTATE, LOG_START
-from keychain_auth.audit.record import decode
+from keychain_auth.audit.reading import close_all, open_all
 from keychain_auth.audit.survey import read_head
-from keychain_auth.errors import AuditError, UnsafeFile
+from keychain_auth.errors import UnsafeFile
 
 _BEGINS_A_FILE = (LOG_START, LOG_ROTATE)
 _OWN = b'"previous":"'  # unescaped quotes: only the log's own lines have this
-_SHOWN = 200  # bytes of a line that cannot be parsed
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -73,12 +70,12 @@ def verify(path: str, key: bytes, *, live_head: tuple[int, str] | None = None) -
     live = None if live_head is None else Position(live_head[0], bytes.fromhex(live_head[1]))
     # The head first: the daemon may write on meanwhile, and then the files are ahead of it, never behind.
     head = read_head(path, key)
-    opened = _open_all(path)
+    opened = open_all(path)
     try:
         walk = _Walk(link, head.position, live)
         problem = walk.all(opened)
     finally:
-        _close(opened)
+        close_all(opened)
     if problem is None and not opened:
         problem = Problem(path, 0, None, "there is no audit log")
     if problem is None and head.position is None:
@@ -87,47 +84,6 @@ def verify(path: str, key: bytes, *, live_head: tuple[int, str] | None = None) -
     if problem is not None and not problem.file:
         problem = msgspec.structs.replace(problem, file=path)
     return Report(problem is None, len(opened), walk.count, problem, walk.warnings)
-
-
-def iterate(path: str) -> Iterator[dict[str, object]]:
-    """Every line of the log as a dict, oldest first, across the rotated files; nothing is verified.
-
-    A line that is no JSON object comes as ``{"unparsable": <its escaped beginning>}``. What stands behind the
-    last newline is left out. Raises AuditError or UnsafeFile if a file cannot be read.
-    """
-    opened = _open_all(os.path.abspath(path))
-    try:
-        for _, fd in reversed(opened):
-            yield from (_parsed(line) for line in shelf.lines(fd) if line.endswith(b"\n"))
-    finally:
-        _close(opened)
-
-
-def tail(path: str, count: int) -> list[dict[str, object]]:
-    """The last ``count`` lines, as ``iterate`` gives them, oldest first; reads no more than it needs."""
-    opened = _open_all(os.path.abspath(path))
-    try:
-        backwards = (line for _, fd in opened for line in shelf.lines_backwards(fd) if line.endswith(b"\n"))
-        return [_parsed(line) for line in islice(backwards, max(0, count))][::-1]
-    finally:
-        _close(opened)
-
-
-def _parsed(line: bytes) -> dict[str, object]:
-    fields = decode(line)
-    return {"unparsable": ascii(line[:_SHOWN])[2:-1]} if fields is None else fields
-
-
-def _open_all(path: str) -> list[tuple[str, int]]:
-    try:
-        return shelf.open_all(path)
-    except OSError as error:
-        raise AuditError(f"cannot read {path}: {error.strerror}", hint=f"ls -la {path}*") from None
-
-
-def _close(opened: list[tuple[str, int]]) -> None:
-    for _, fd in opened:
-        os.close(fd)
 
 
 class _Walk:

@@ -30,6 +30,8 @@ _COMMANDS = {
     "launch": ("launching", "launch_script"),
     "list": ("registry", "list_entries"),
     "check": ("check", "check"),
+    "explain": ("explain", "explain"),
+    "doctor": ("doctor", "doctor"),
     "authorize": ("grants", "authorize"),
     "revoke": ("grants", "revoke"),
     "require": ("grants", "require"),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from keychain_auth.audit import reading
 from keychain_auth.audit import verify as audit_verify
 from keychain_auth.cli import output
 from keychain_auth.cli.offline import open_alone
@@ -37,7 +38,7 @@ def audit() -> None:
 def tail(lines: int, as_json: bool) -> None:
     """Show the last lines of the audit log, oldest first. Nothing is verified."""
     path = find_places().audit_log
-    found = audit_verify.tail(path, lines) if os.path.isdir(os.path.dirname(path)) else []
+    found = reading.tail(path, lines) if os.path.isdir(os.path.dirname(path)) else []
     if not found:
         raise NotFound(f"there is no audit log {path} yet", hint="keychain-auth start")
     if as_json:

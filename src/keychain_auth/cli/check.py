@@ -6,13 +6,13 @@ A process that was started from an older version of it is judged by that version
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import Any
 
 import click
 
 from keychain_auth.cli import location, output, policy
+from keychain_auth.cli.judging import known_name, present
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.report import complain
@@ -20,13 +20,9 @@ from keychain_auth.cli.signers import seen_builds
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Action, Denial, Entry, Grade, Identity, Program, Request
-from keychain_auth.policy.builds import Builds
+from keychain_auth.model import Action, Denial, Entry, Request
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import describe_entry, explain, in_words, mend
-from keychain_auth.policy.match import match
-from keychain_auth.policy.parse import Policy
-from keychain_auth.policy.signers import grade_of
 
 _ASKED: tuple[Action, ...] = ("read", "write", "search")
 
@@ -53,13 +49,13 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     known = policy.read(places)
     not_obeyed = policy.not_obeyed(places, quiet=as_json)
     try:
-        name = _name(known, path)
+        name = known_name(known, path)
     except NotFound:
         if not as_json:
             raise
         output.print_json({"path": spellings(path)[0], "not_obeyed": not_obeyed, "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
-    entry, grade, problem = _present(known, name, seen_builds(places))
+    entry, grade, problem = present(known, name, seen_builds(places))
     answer: dict[str, Any] = {
         "path": name,
         "not_obeyed": not_obeyed,
@@ -86,50 +82,6 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     else:
         _tell(answer, entry)
     return EXIT_DONE if allowed else EXIT_DENIED
-
-
-def _name(known: Policy, path: str) -> str:
-    """The path of a known program, or of one that a trusted signer signed. Raises NotFound."""
-    try:
-        return policy.known_program(known, path)
-    except NotFound as missing:
-        try:
-            file = look_at(path, known.signers)
-        except KeychainAuthError:
-            raise missing from None
-        if file.signature is None or file.is_interpreter:
-            raise
-        return file.program.path
-
-
-def _present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | None, Denial | None]:
-    """The entry that the files of this moment match or the nearest one, the grade of its program, what does not fit."""
-    nearest = next(iter(known.by_path.get(name, ())), None)
-    try:
-        identity = _identity(known, name, nearest)
-    except KeychainAuthError as error:
-        if nearest is None:
-            raise
-        # Without its file there is nothing to mend but the entry; what cannot be read is another matter.
-        field = "path" if isinstance(error, NotFound) and not os.path.lexists(name) else "file"
-        return nearest, None, Denial("unregistered_binary_pending_approval", field, name, str(error), nearest)
-    found = match(known, identity, builds)
-    problem = found if isinstance(found, Denial) else None
-    entry = found.entry or nearest if isinstance(found, Denial) else found
-    if entry is None:  # it was replaced between two looks at it
-        raise NotFound(f"{name} is not registered", hint=f"keychain-auth register {shlex.quote(name)}")
-    return entry, grade_of(known, identity), problem
-
-
-def _identity(known: Policy, name: str, nearest: Entry | None) -> Identity:
-    """What the daemon would make of the program, started now. Raises KeychainAuthError."""
-    file = look_at(name, known.signers)
-    program = Program(name, file.program.sha256)
-    if nearest is None or nearest.interpreter is None:
-        return Identity(program, location.grade_of(name), pid=0, uid=os.geteuid(), signature=file.signature)
-    interpreter = look_at(nearest.interpreter.path).program
-    # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
-    return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
 
 
 def _warnings(places: Places, name: str) -> list[str]:

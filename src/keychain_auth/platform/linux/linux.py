@@ -8,6 +8,7 @@ from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.linux.channel import has_passrights
+from keychain_auth.platform.linux.condition import allows_user_namespaces, setting, yama_scope
 from keychain_auth.platform.linux.launch import Front, forbidden_by
 from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.peer import Host
@@ -80,22 +81,13 @@ class LinuxPlatform:
 
 def _user_namespaces() -> str:
     """Who is allowed to make one can forge /proc/PID/exe (docs/threat-model.md, "PR_SET_MM")."""
-    if _kernel("user/max_user_namespaces") == "0" or _kernel("kernel/unprivileged_userns_clone") == "0":
-        return "forbidden"
-    if _kernel("kernel/apparmor_restrict_unprivileged_userns") == "1":
+    if allows_user_namespaces():
+        return "allowed to every program (user.max_user_namespaces)"
+    if setting("kernel/apparmor_restrict_unprivileged_userns") == "1":
         return "restricted by AppArmor"
-    return "allowed to every program (user.max_user_namespaces)"
+    return "forbidden"
 
 
 def _yama() -> str:
-    scope = _kernel("kernel/yama/ptrace_scope")
+    scope = yama_scope()
     return "any program may trace later: this kernel has no Yama" if scope is None else f"yama.ptrace_scope {scope}"
-
-
-def _kernel(name: str) -> str | None:
-    """A setting below /proc/sys, None if this kernel does not have it."""
-    try:
-        with open(f"/proc/sys/{name}", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return None

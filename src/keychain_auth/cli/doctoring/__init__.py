@@ -1,0 +1,1 @@
+"""Parts of ``keychain-auth doctor``: facts about an installation, and what they mean."""

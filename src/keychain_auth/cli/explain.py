@@ -1,0 +1,137 @@
+"""``keychain-auth explain``: what would happen to a request, and which line of config.json decides.
+
+Decided by the daemon's own functions, from the files as they lie there now: see ``judging`` for what a running process
+has besides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from keychain_auth import files
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.judging import known_name, present
+from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.programs import spellings
+from keychain_auth.cli.signers import seen_builds
+from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.daemon.settings import load_settings
+from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, NotFound
+from keychain_auth.keychain.routes import Routes
+from keychain_auth.model import Action, Denial, Entry, Request
+from keychain_auth.policy import deciding
+from keychain_auth.policy.decide import decide
+from keychain_auth.policy.explain import explain as in_words
+from keychain_auth.policy.explain import mend
+from keychain_auth.policy.match import NOT_REGISTERED
+
+_ACTIONS: tuple[Action, ...] = tuple(action for action in get_args(Action) if action != "check")
+
+
+@click.command()
+@click.argument("program")
+@click.argument("service")
+@click.argument("target", required=False)
+@click.option("--action", type=click.Choice(_ACTIONS), help="Only this one; otherwise each of them is answered.")
+@click.option("--prefix", is_flag=True, help="TARGET is a prefix: what begins with it is meant.")
+@json_option
+def explain(program: str, service: str, target: str | None, action: Action | None, prefix: bool, as_json: bool) -> int:
+    """What would happen if PROGRAM asked for TARGET of SERVICE, and which line of config.json decides?
+
+    Without TARGET the question is about any target. Exit code 0: all that was asked about would be granted. 3: not all
+    of it. 6: the program is not known.
+    """
+    checked_service(service)
+    if target is not None:
+        checked_prefix(target)
+    elif prefix:
+        raise click.UsageError("--prefix needs a TARGET")
+    places = find_places()
+    answer: dict[str, Any] = {
+        "program": spellings(program)[0],
+        "service": service,
+        "target": target,
+        "policy": places.policy,
+        "not_obeyed": policy.not_obeyed(places, quiet=as_json),
+        "keychain": _keychain(places, service),
+    }
+    targets = () if target is None else (target,)
+    requests = [
+        Request(each, service, "prefix" if prefix and each != "write" else "exact", targets)
+        for each in ([action] if action else _ACTIONS)
+    ]
+    code = _judge(places, program, requests, answer)
+    if as_json:
+        output.print_json(answer)
+    else:
+        _tell(answer)
+    return code
+
+
+def _judge(places: Places, program: str, requests: list[Request], answer: dict[str, Any]) -> int:
+    """Put what would become of each request into ``answer``; the exit code."""
+    known = policy.read(places)
+    try:
+        name = known_name(known, program)
+        entry, grade, problem = present(known, name, seen_builds(places))
+    except NotFound as missing:
+        entry, grade = None, None
+        problem = Denial(NOT_REGISTERED, "path", answer["program"], "no entry for this path")
+        answer["mend"] = missing.hint
+    else:
+        answer["program"] = name
+    content = b"" if entry is None else files.read_private(places.policy)
+    answer["grade"] = grade
+    answer["actions"] = {
+        request.action: _verdict(content, entry, request, problem or _decided(entry, request)) for request in requests
+    }
+    if entry is None:
+        return EXIT_NOT_FOUND
+    return EXIT_DONE if all(one["granted"] for one in answer["actions"].values()) else EXIT_DENIED
+
+
+def _decided(entry: Entry | None, request: Request) -> Denial | None:
+    """What stands in the way of the request; None if nothing does."""
+    decision = None if entry is None else decide(entry, request)
+    return decision if isinstance(decision, Denial) else None
+
+
+def _verdict(content: bytes, entry: Entry | None, request: Request, denial: Denial | None) -> dict[str, Any]:
+    if denial is not None:
+        return {
+            "granted": False,
+            "reason": denial.reason,
+            "why": in_words(denial),
+            "mend": mend(denial, request.service),
+            "lines": [line._asdict() for line in deciding.why_not(content, denial, request)],
+        }
+    lines = [] if entry is None else deciding.why(content, entry, request)
+    return {"granted": True, "lines": [line._asdict() for line in lines]}
+
+
+def _keychain(places: Places, service: str) -> str:
+    """Where the daemon would look for the service, by its settings as they are on disk."""
+    keychains = load_settings(places.settings).keychains
+    return Routes(keychains.default, keychains.routes).find(service)
+
+
+def _tell(answer: dict[str, Any]) -> None:
+    wanted = answer["service"] if answer["target"] is None else f"{answer['target']} of {answer['service']}"
+    output.say(f"If {answer['program']} asks for {wanted} (keychain {answer['keychain']}), by {answer['policy']}:")
+    if answer["grade"] is not None:
+        output.say(f"  it is known at grade {answer['grade']}")
+    told: set[str] = set()
+    for action, verdict in answer["actions"].items():
+        word = "granted" if verdict["granted"] else f"refused, {verdict['reason']}"
+        output.say(f"  {action:<6} {word}")
+        why = verdict.get("why", "")
+        for text in (why, *(f"config.json line {one['line']}: {one['field']}" for one in verdict["lines"])):
+            if text:
+                output.say(f"         {text}")
+        if verdict.get("mend") and verdict["mend"] not in told:
+            output.say(f"         Next: {verdict['mend']}")
+            told.add(verdict["mend"])
+    if answer.get("mend") and answer["mend"] not in told:
+        output.say(f"Next: {answer['mend']}")

@@ -1,0 +1,83 @@
+"""In what condition this kernel is, for ``keychain-auth doctor``: what it allows everybody, and what it lacks.
+
+It reports, it does not judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import socket
+
+from keychain_auth.platform.linux.channel import has_passrights
+from keychain_auth.platform.linux.descriptors import SocketDiagnosis
+from keychain_auth.platform.linux.peercred import has_peer_pidfd
+from keychain_auth.platform.linux.syscalls import has_cached_lookup
+
+_TIMEX_BYTES = 256  # struct timex of include/uapi/linux/timex.h has 208; zeroes: nothing is set, only read
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_UNIT = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
+
+
+def yama_scope() -> int | None:
+    """kernel.yama.ptrace_scope, None if this kernel has no Yama."""
+    text = setting("kernel/yama/ptrace_scope")
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def allows_user_namespaces() -> bool:
+    """May every program make a user namespace of its own?"""
+    if setting("user/max_user_namespaces") == "0" or setting("kernel/unprivileged_userns_clone") == "0":
+        return False
+    return setting("kernel/apparmor_restrict_unprivileged_userns") != "1"
+
+
+def diagnoses_sockets() -> bool:
+    """Can the kernel say who holds the other end of a Unix socket (unix_diag)?"""
+    one, other = socket.socketpair()
+    with one, other, contextlib.suppress(OSError):
+        diagnosis = SocketDiagnosis()
+        try:
+            return diagnosis.peer_inode(os.fstat(one.fileno()).st_ino) == os.fstat(other.fileno()).st_ino
+        finally:
+            diagnosis.close()
+    return False
+
+
+def lacks() -> tuple[str, ...]:
+    """What this kernel does not have, and what is done without it."""
+    known = (
+        (has_peer_pidfd(), "no SO_PEERPIDFD (Linux 6.5): a process is pinned a moment later, and by its start time"),
+        (has_cached_lookup(), "no RESOLVE_CACHED (Linux 5.12): a program's path is opened plainly, in a thread"),
+        (has_passrights(), "no SO_PASSRIGHTS (Linux 6.16): passed descriptors are dropped, and end the connection"),
+    )
+    return tuple(f"this kernel has {text}" for there, text in known if not there)
+
+
+def clock_is_synchronised() -> bool | None:
+    """Whether something keeps the clock right (adjtimex(2)); None if the kernel does not say."""
+    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def unit_of(pid: int) -> str:
+    """The systemd unit that the process runs in, "" if it runs in none of its own (cgroups(7))."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            found = _UNIT.search(file.read())
+    except OSError:
+        return ""
+    unit = found.group(1) if found else ""
+    return "" if unit.startswith("user@") else unit
+
+
+def setting(name: str) -> str | None:
+    """A setting below /proc/sys, None if this kernel does not have it."""
+    try:
+        with open(f"/proc/sys/{name}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
