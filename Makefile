@@ -23,7 +23,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -51,6 +51,10 @@ fuzz: venv
 # Load under bad weather, every answer checked: MINUTES of it. Figures in build/soak.json.
 soak: venv
 	@$(PY) tests/soak/run.py --minutes $(or $(MINUTES),30) $(ARGS)
+
+# Instructions of a request, counted: a change that makes it dearer fails, however busy the machine is.
+guard: venv
+	@$(PY) bench/guard.py $(ARGS)
 
 venv: $(STAMP)
 

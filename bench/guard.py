@@ -1,0 +1,87 @@
+"""Does a request cost more instructions than it did? Counted, not timed, so that a busy machine does not matter.
+
+Valgrind (callgrind) counts what the daemon's request path (``workload.py``) executes outside of the kernel, once with
+few turns and once with more; the difference is the requests' own. Two counts of the same code differ by less than 1 %.
+``instructions.json`` keeps what was counted last, for each build of Python and of the two libraries that do most of
+the work. More than 5 % above it fails; more than 5 % below it asks for a new baseline.
+
+Usage: guard.py [--write]      --write: what is counted now is the baseline for this build
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BASELINE = os.path.join(HERE, "instructions.json")
+KINDS = ("read", "ten", "prefix")
+_FEW, _MANY = 50, 150  # turns
+_CONNECTIONS = 8
+_TOLERANCE = 0.05
+
+
+def build() -> str:
+    """What the counts depend on beside our own code."""
+    libraries = " ".join(f"{name} {metadata.version(name)}" for name in ("msgspec", "cryptography"))
+    return f"{platform.python_implementation()} {platform.python_version()} {platform.machine()} {libraries}"
+
+
+def count(kind: str) -> int:
+    """Instructions for one request. Raises SystemExit with the words of what failed."""
+    few, many = (_run(kind, turns) for turns in (_FEW, _MANY))
+    return round((many - few) / (_MANY - _FEW) / _CONNECTIONS)
+
+
+def _run(kind: str, turns: int) -> int:
+    words = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable]
+    done = subprocess.run(
+        [*words, os.path.join(HERE, "workload.py"), str(turns), kind], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or found is None:
+        raise SystemExit(f"guard: {' '.join(done.args)} failed:\n{done.stderr[-2000:]}")
+    return int(found.group(1))
+
+
+def main() -> int:
+    """Count, compare, say."""
+    parser = argparse.ArgumentParser(description="Compare the instructions of a request with what they were.")
+    parser.add_argument("--write", action="store_true", help="keep what is counted now as the baseline")
+    write = parser.parse_args().write
+    if shutil.which("valgrind") is None:
+        print("guard: skipped: there is no valgrind here to count instructions (apt-get install valgrind)")
+        return 0
+    with open(BASELINE, encoding="utf-8") as file:
+        baselines: dict[str, dict[str, int]] = json.load(file)
+    kept = baselines.get(build())
+    if kept is None and not write:
+        print(f"guard: skipped: no baseline for {build()} (make guard ARGS=--write makes one)")
+        return 0
+    counts = {kind: count(kind) for kind in KINDS}
+    if write:
+        baselines[build()] = counts
+        with open(BASELINE, "w", encoding="utf-8") as file:
+            file.write(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
+    worse = False
+    for kind, now in counts.items():
+        before = now if write or kept is None else kept[kind]
+        change = now / before - 1
+        worse = worse or change > _TOLERANCE
+        verdict = "MORE" if change > _TOLERANCE else "less: keep it (--write)" if change < -_TOLERANCE else "as before"
+        print(f"guard: {kind:<7} {now:>9,} instructions a request, {before:>9,} kept ({change:+.1%}) {verdict}")
+    if worse:
+        print("guard: what made a request dearer? If it is worth it: make guard ARGS=--write", file=sys.stderr)
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
