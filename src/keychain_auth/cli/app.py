@@ -39,6 +39,8 @@ _COMMANDS = {
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),
     "rm": ("secrets", "remove_secret"),
+    "run": ("running", "run_command"),
+    "inject": ("inject", "inject"),
     "migrate": ("migrate", "migrate"),
     "history": ("history", "history"),
     "restore-value": ("history", "restore_value"),

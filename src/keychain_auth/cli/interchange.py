@@ -63,7 +63,7 @@ def parse(form: str, text: str) -> list[Secret]:
     seen: set[tuple[str, str]] = set()
     for secret in found:
         if (secret.service, secret.target) in seen:
-            raise UsageError(f"{secret.target!r} stands twice; nothing was stored", hint="rename one of them")
+            raise UsageError(f"{secret.target!r} stands twice: which one counts is doubtful", hint="rename one of them")
         seen.add((secret.service, secret.target))
     return found
 

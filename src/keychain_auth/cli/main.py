@@ -1,7 +1,7 @@
-"""The entry of the command ``keychain-auth``: a fast way for ``get`` and ``launch``, and the way to everything else.
+"""The entry of the command ``keychain-auth``: a fast way for ``get``, ``launch`` and ``run``, and the way to all else.
 
-Contract: ``get SERVICE TARGET`` and ``launch SCRIPT`` import nothing but the standard library's light parts, because
-scripts call the one in loops, and the other is part of a program's start. Whatever is not plainly
+Contract: ``get SERVICE TARGET``, ``launch SCRIPT`` and ``run COMMAND`` import nothing but the standard library's light
+parts, because scripts call the one in loops, and the others are part of a program's start. Whatever is not plainly
 that (``--help``, a missing word, any other command) is left to ``app``, which is loaded by name, so that nothing here
 depends on it.
 
@@ -30,6 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from keychain_auth.cli.launch import launch  # noqa: PLC0415 - other commands do not need it
 
             launch(*started)
+        if words[:1] == ["run"]:
+            from keychain_auth.cli import run  # noqa: PLC0415 - other commands do not need it
+
+            order = run.plain_order(words[1:])
+            if order is not None:
+                run.run(order)
         plain = plain_get(words)
         if plain is None:
             return _everything_else(words)

@@ -1,4 +1,4 @@
-"""Secrets for people, over the admin socket: set, get, list, rm.
+"""Secrets for people, over the admin socket: set, get, get-many, list, rm.
 
 Contract: as in ``admin``: each use is on record before its answer, and no record holds a value. Names and values obey
 the rules of the wire, so that programs can reach what people store.
@@ -21,6 +21,7 @@ from keychain_auth.wire.messages import Limits
 
 Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
+_REASON_CHARS = 500
 
 
 class SecretCommands:
@@ -33,6 +34,7 @@ class SecretCommands:
         self.table: Mapping[str, Command] = {
             "set": self._set,
             "get": self._get,
+            "get-many": self._get_many,
             "list": self._list,
             "rm": self._remove,
         }
@@ -54,6 +56,24 @@ class SecretCommands:
             )
         self._record(peer, path, "read", request.service, (request.target,))
         return items[0].value
+
+    async def _get_many(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, dict[str, Any]]:
+        """All that is ``wanted`` (targets by service) as ``values``; or none of it, and what is not there as
+        ``missing``. ``reason`` goes on record: it is a claim of who asks."""
+        for service, targets in request.wanted.items():
+            document = {"type": "REQUEST", "action": "read", "service": service, "targets": targets}
+            require_well_formed(document, self._limits)
+        values: dict[str, Any] = {}
+        missing: dict[str, Any] = {}
+        for service, targets in request.wanted.items():
+            found = {item.target: item.value for item in await self._keychain.read(service, targets, {})}
+            values[service] = found
+            if lacking := [target for target in targets if found.get(target) is None]:
+                missing[service] = lacking
+        for service, targets in request.wanted.items():
+            given = () if missing else targets
+            self._record(peer, path, "read", service, given, detail=request.reason[:_REASON_CHARS] or None)
+        return {"values": {} if missing else values, "missing": missing}
 
     async def _list(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
         keychain: Keychain = self._keychain.named(request.keychain) if request.keychain else self._keychain

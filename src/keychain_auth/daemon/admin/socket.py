@@ -65,6 +65,8 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     path: str = ""
     entries: dict[str, str] = {}
     attributes: dict[str, str] = {}
+    wanted: dict[str, list[str]] = {}
+    reason: str = ""
 
 
 class Proof:

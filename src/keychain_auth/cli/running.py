@@ -1,0 +1,43 @@
+"""``keychain-auth run`` as a command with help. ``main`` calls ``cli.run`` itself, without click."""
+
+from __future__ import annotations
+
+import click
+
+from keychain_auth.cli.options import passphrase_option, socket_option
+from keychain_auth.cli.run import Order, parse_descriptor, run
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.option("--env-file", "env_files", metavar="FILE", multiple=True, help="Take variables from this dotenv file.")
+@click.option("--only", metavar="NAME,…", multiple=True, help="Resolve these variables and no others.")
+@click.option(
+    "--fd", "descriptors", metavar="NAME:NUMBER", multiple=True,
+    help="Hand the value of the variable NAME over on the open descriptor NUMBER, not as a variable. NAME may also be "
+    "a reference.",
+)  # fmt: skip
+@click.option("--reason", metavar="TEXT", default="", help="Goes into the audit log.")
+@passphrase_option
+@socket_option
+def run_command(
+    command: tuple[str, ...],
+    env_files: tuple[str, ...],
+    only: tuple[str, ...],
+    descriptors: tuple[str, ...],
+    reason: str,
+    socket: str | None,
+) -> None:
+    """Start COMMAND with secrets in its environment.
+
+    Every variable whose value is keychain://SERVICE/TARGET gets that secret as its value. If one of them does not
+    exist, nothing is started, and all that are missing are listed. The command replaces this process: terminal, signals
+    and the exit code are its own.
+    """
+    order = Order()
+    order.command = list(command)
+    order.env_files = list(env_files)
+    order.only = [name for names in only for name in names.split(",") if name]
+    order.descriptors = [parse_descriptor(word) for word in descriptors]
+    order.reason, order.socket = reason, socket
+    run(order)
