@@ -1,8 +1,8 @@
 """``keychain-auth inject``: a file with secrets in it, made from a template without them.
 
 Contract: all references are resolved or nothing is written; the new file is private (0600) and takes the old one's
-place in one step. ``{{ … }}`` that holds no reference stays as it is, for whoever else reads the template. A value is never
-looked into: what it holds stands in the file as it is, so the template's author knows how to quote it.
+place in one step. ``{{ … }}`` that holds no reference stays as it is, for whoever else reads the template. A value is
+never looked into: what it holds stands in the file as it is, so the template's author knows how to quote it.
 """
 
 from __future__ import annotations
