@@ -55,9 +55,7 @@ def fetch(
     missing = {(service, target) for service, targets in found["missing"].items() for target in targets}
     if missing:
         lacking = [name for name, reference in wanted.items() if reference in missing]
-        raise NotFound(
-            f"{undone}: {_listed(wanted, lacking)}", hint=f"keychain-auth set {_words(*wanted[lacking[0]])}"
-        )
+        raise NotFound(f"{undone}: {_listed(wanted, lacking)}", hint=f"keychain-auth set {_words(*wanted[lacking[0]])}")
     values = found["values"]
     return {name: values[service][target] for name, (service, target) in wanted.items()}
 
