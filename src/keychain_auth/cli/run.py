@@ -231,8 +231,8 @@ def _become(program: str, command: Sequence[str], variables: Mapping[str, str]) 
     # Python ignores these from its start on; the command shall not (signal(7): an exec keeps what is ignored).
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
-    for number in (0, 1, 2):  # what stands in the place of a stream that was closed is close-on-exec (cli.report)
-        os.set_inheritable(number, True)
+    for stream in (0, 1, 2):  # what stands in the place of a stream that was closed is close-on-exec (cli.report)
+        os.set_inheritable(stream, True)
     # In bytes: a value is UTF-8, whatever the locale's encoding is.
     encoded = {os.fsencode(name): text.encode("utf-8", "surrogateescape") for name, text in variables.items()}
     try:
