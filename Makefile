@@ -82,6 +82,10 @@ system:
 	command -v swtpm >/dev/null || optional="$$optional swtpm"; \
 	command -v etcd >/dev/null || optional="$$optional etcd-server"; \
 	command -v tpm2 >/dev/null || optional="$$optional tpm2-tools"; \
+	command -v systemd-socket-activate >/dev/null || optional="$$optional systemd"; \
+	command -v zsh >/dev/null || optional="$$optional zsh"; \
+	command -v fish >/dev/null || optional="$$optional fish"; \
+	command -v man >/dev/null || optional="$$optional man-db"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

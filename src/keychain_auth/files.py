@@ -93,13 +93,15 @@ def _aside(path: str) -> str:
     return f"mv {shlex.quote(path)} {shlex.quote(path + '.old')}"
 
 
-def replace(path: str, content: bytes) -> None:
-    """Write ``content`` as the whole file ``path`` (mode 0600), atomically and durably.
+def replace(path: str, content: bytes, mode: int = PRIVATE_FILE) -> None:
+    """Write ``content`` as the whole file ``path``, atomically and durably.
 
     Raises OSError; then the old file is untouched.
     """
     with replacing(path) as fd:
         write_all(fd, content)
+        if mode != PRIVATE_FILE:
+            os.fchmod(fd, mode)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,9 @@ class PlainChannel:
     def receive(self) -> tuple[bytes, int | None]:
         return self._end.recv(65536), 1
 
+    def end_input(self) -> None:
+        self._end.shutdown(socket.SHUT_RD)
+
     def end_output(self) -> None:
         self._end.shutdown(socket.SHUT_WR)
 

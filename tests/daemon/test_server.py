@@ -56,6 +56,9 @@ class Channel:
     def receive(self) -> tuple[bytes, int | None]:
         return self._end.recv(65536), self.pid
 
+    def end_input(self) -> None:
+        self._end.shutdown(socket.SHUT_RD)
+
     def end_output(self) -> None:
         with contextlib.suppress(OSError):
             self._end.shutdown(socket.SHUT_WR)

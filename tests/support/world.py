@@ -166,13 +166,14 @@ class World:
         socket: str | None = "",
         env: Mapping[str, str | None] | None = None,
         ready: bool = True,
+        before: Sequence[str] = (),
     ) -> Daemon:
-        """Start a daemon and wait until it listens (unless ``ready`` is False).
+        """Start a daemon and wait until it listens (unless ``ready`` is False). ``before``: words that run its command.
 
         It is called with ``--socket`` and the path ``socket`` (default: ``self.socket``); with None it has to find
         the path itself, and ``self.socket`` is where it is expected, or KEYCHAIN_AUTH_SOCKET if ``env`` has it.
         """
-        words = [self.python, "-m", "keychain_auth.cli.main", "start"]
+        words = [*before, self.python, "-m", "keychain_auth.cli.main", "start"]
         path = socket or (env or {}).get("KEYCHAIN_AUTH_SOCKET") or self.socket
         if socket is not None:
             path = socket or self.socket

@@ -20,7 +20,10 @@ NAME = "keychain-auth"
 # Name to where it is, in the order of the help. Loaded when it is called: `status` does not pay for the vault.
 _COMMANDS = {
     "start": ("start", "start"),
+    "restart": ("restart", "restart"),
     "status": ("status", "status"),
+    "install": ("install", "install"),
+    "uninstall": ("install", "uninstall"),
     "list-pending": ("pending", "list_pending"),
     "approve": ("pending", "approve"),
     "deny": ("pending", "deny"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -10,6 +11,7 @@ from keychain_auth.cli.options import socket_option
 from keychain_auth.daemon.app import App
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.places import find_places
+from keychain_auth.platform.linux import activation
 
 
 @click.command()
@@ -18,14 +20,17 @@ from keychain_auth.daemon.places import find_places
 def start(socket: str | None, log_json: bool) -> None:
     """Run the daemon in the foreground.
 
-    It serves this user only. SIGTERM or Ctrl-C ends it: answers under way are finished. Its log goes to stderr.
+    It serves this user only. SIGTERM or Ctrl-C ends it: what was asked until then is answered. Its log goes to stderr.
+    keychain-auth install has systemd start it.
     """
     places = find_places(socket)
     journal = Journal(as_json=log_json)
     try:
-        App(places, journal).run()
+        kept = App(places, journal).run()
     finally:
         journal.close()
+    if kept:
+        activation.hand_over(kept, [sys.executable, *sys.orig_argv[1:]])
     # Everything is saved. A thread may still look at a file that never answers (a stranger's, on FUSE), or write to a
     # stderr that nobody reads, and Python would wait for it at exit.
     os._exit(0)

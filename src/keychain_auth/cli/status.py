@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from keychain_auth import __version__
 from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, socket_option
 from keychain_auth.client import admin
@@ -32,6 +33,10 @@ def status(checks: bool, socket: str | None, as_json: bool) -> None:
     if policy["problem"]:
         output.shout(f"{policy['path']} IS NOT OBEYED: {policy['problem']}")
         output.shout("The last good policy stays in force until the file is mended.")
+    if answer["version"] != __version__:
+        output.shout(
+            f"The daemon is of version {answer['version']}, this command of {__version__}: keychain-auth restart"
+        )
     width = max(map(len, facts))
     output.say(*(f"{name:<{width}}  {fact}" for name, fact in facts.items()))
 

@@ -22,6 +22,7 @@ from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
 from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
+from keychain_auth.daemon.admin.restarting import RestartCommands
 from keychain_auth.daemon.admin.secrets import SecretCommands
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
 from keychain_auth.daemon.admin.vault import VaultCommands
@@ -62,6 +63,7 @@ from keychain_auth.policy.parse import Policy
 from keychain_auth.protectors.strength import what_they_stop
 
 _STOP_SECONDS = 5.0
+_RESTART = "restart"
 _LOOKS = 4  # threads for looks at processes
 _LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
 
@@ -77,7 +79,9 @@ class App:
         self._started = time.time()
         self._settings = load_settings(places.settings)
         files.make_private_dir(os.path.dirname(places.policy))
-        self._platform = LinuxPlatform(frozenset(self._settings.filesystems))
+        self._platform = LinuxPlatform(
+            frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket)
+        )
         try:
             self._policy_file = PolicyFile(places.policy)
         except PolicyFormatError as error:
@@ -111,13 +115,14 @@ class App:
             self._safe.open_at_start(self._protection.first())
             undo.pop_all()
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    def run(self) -> list[tuple[int, bool]]:
+        """Serve until SIGTERM, SIGINT or ``restart``; what the next daemon is to be given (``Listener.share``), if one
+        is wanted."""
         readiness = self._platform.readiness()
         with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
-            runner.run(self._serve(readiness))
+            return runner.run(self._serve(readiness))
 
-    async def _serve(self, readiness: Readiness) -> None:
+    async def _serve(self, readiness: Readiness) -> list[tuple[int, bool]]:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._report_fault)
         limits = self._settings.limits
@@ -139,9 +144,13 @@ class App:
         admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
-        stop = asyncio.Event()
+        told: asyncio.Queue[str] = asyncio.Queue()
+        restarting = RestartCommands(
+            self._policy_file, self._places.settings, commands, lambda: told.put_nowait(_RESTART)
+        ).table
+        commands.add(restarting, restarting)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, told.put_nowait, signal.Signals(number).name)
 
         self._record("daemon_start", f"version {__version__}, pid {os.getpid()}")
         self._tell_what_is_wrong()
@@ -153,8 +162,17 @@ class App:
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
-        await stop.wait()
+        self._platform.tell("READY=1")
+        kept = self._shared() if await told.get() == _RESTART else []
+        await self._end(admin, housekeeping, pending)
+        self._journal.info("restarting" if kept else "stopped")
+        return kept
 
+    def _shared(self) -> list[tuple[int, bool]]:
+        return [listener.share() for listener in (self._listener, self._admin_listener)]
+
+    async def _end(self, admin: Server, housekeeping: Housekeeping, pending: PendingFile) -> None:
+        """Answer what was asked, save everything, close everything."""
         self._journal.info("stopping", connections=self._server.connections)
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
         await self._sleep.stop()
@@ -170,7 +188,6 @@ class App:
         await self._router.close()
         await self._safe.close()
         self._platform.close()
-        self._journal.info("stopped")
 
     def _guarded(self) -> bool:
         """Whether people give the passphrase first. Locked is locked, whichever keychain a service lies in."""

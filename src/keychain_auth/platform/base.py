@@ -168,6 +168,9 @@ class Channel(Protocol):
     def send(self, data: bytes | memoryview) -> int:
         """Send what fits; returns the number of bytes. Raises BlockingIOError, ConnectionError."""
 
+    def end_input(self) -> None:
+        """Take no more than what was sent until now: whoever sends from now on is told that it was not taken."""
+
     def end_output(self) -> None:
         """No more answers: the client sees the end of the stream after what was sent."""
 
@@ -191,6 +194,12 @@ class Listener(Protocol):
 
     def accept(self) -> Channel:
         """The next connection. Raises BlockingIOError, OSError."""
+
+    def share(self) -> tuple[int, bool]:
+        """The endpoint for the daemon that comes next: a descriptor, and whether that has to remove it at its end.
+
+        From now on ``close`` leaves the endpoint where it is.
+        """
 
     def close(self) -> None:
         """Stop listening and remove the endpoint, if it is still the one that this object made."""
@@ -223,6 +232,9 @@ class Platform(Protocol):
 
     def listen(self, path: str) -> Listener:
         """Bind ``path``. Raises DaemonAlreadyRunning, OSError, UnsafeFile."""
+
+    def tell(self, state: str) -> None:
+        """Tell the service manager, if there is one: "READY=1" (sd_notify(3))."""
 
     def front(self, pid: int) -> Front:
         """The process ``pid``, which is known to live, to be launched. Raises PeerGone."""

@@ -254,7 +254,7 @@ class AdminCommands:
             except KeyError:
                 raise UsageError(
                     "this daemon does not know the command: is it older than the command line?",
-                    hint="restart the daemon: keychain-auth start",
+                    hint="keychain-auth restart",
                 ) from None
             if request.command not in self._open_to_all and self.guarded() and not proof.given:
                 proof.refused = request

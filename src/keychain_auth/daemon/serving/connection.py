@@ -320,11 +320,20 @@ class Connection:
         return None if self._answering else (self._asked, self._moved)
 
     def stop(self) -> None:
-        """The daemon ends: finish the answer that is being made, take no more requests."""
+        """The daemon ends: answer what was sent until now, take no more.
+
+        Whoever sends later is told by the kernel that it was not taken, so it can be sent to the next daemon.
+        """
         if self._closed:
             return
-        if self._lingering or not self.admitted:
+        if self._lingering:
             self.close()
+            return
+        self._channel.end_input()
+
+    def cut(self) -> None:
+        """There is no time for all of that: finish the answer that is being made, and drop the rest."""
+        if self._closed:
             return
         self._lines.clear()
         self._input_over = True

@@ -33,6 +33,7 @@ _LATER_SECONDS = 0.005
 _LATER_APART = 0.05
 _LATER = 512
 _SWEEP_SECONDS = 1.0
+_CUT_SECONDS = 1.0  # at the end, for answers that are being made
 _REFUSED_PATIENCE = 10.0  # a connection that will only be refused may be silent for this long
 
 
@@ -86,6 +87,7 @@ class Server:
         self._more_to_welcome = False
         self._accepting = False
         self._refused: dict[Connection, None] = {}  # the oldest first
+        self._ending = False  # who is still being looked at is heard, and no more
         self._stopping = False
         self._empty = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -101,10 +103,13 @@ class Server:
         self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     async def stop(self, seconds: float) -> None:
-        """Accept no more, take no more requests, finish the answers under way for at most ``seconds``."""
-        self._stopping = True
+        """Accept no more, answer for at most ``seconds`` what was sent until now; then finish the answers under way.
+
+        Who was refused a moment ago and waits to be refused again is let go without an answer.
+        """
+        self._ending = True
         self._accept_on(False)
-        for waiting in (*self._doorway.take_all(), *self._later.take_all(), *self._excess):
+        for waiting in (*self._later.take_all(), *self._excess):
             waiting.close()
         self._excess.clear()
         for timer in (self._sweeper, self._later_timer):
@@ -112,14 +117,24 @@ class Server:
                 timer.cancel()
         for connection in list(self._connections):
             connection.stop()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while self.connections:
-                    self._empty.clear()
-                    await self._empty.wait()
+        await self._all_ended(seconds)
+        self._stopping = True
+        for waiting in self._doorway.take_all():
+            waiting.close()
+        for connection in list(self._connections):
+            connection.cut()
+        await self._all_ended(_CUT_SECONDS)
         for connection in list(self._connections):
             connection.close()
         self._listener.close()
+
+    async def _all_ended(self, seconds: float) -> None:
+        """Wait until nobody is left, for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.connections or len(self._doorway):
+                    self._empty.clear()
+                    await self._empty.wait()
 
     # --- from the kernel's queue to the gate --------------------------------------------------------
 
@@ -198,7 +213,7 @@ class Server:
             if len(self._doorway):
                 self._more_to_welcome = True
                 self._loop.call_soon(self._welcome_some)
-            elif not self._stopping:
+            elif not self._ending:
                 self._accept_on(True)
 
     def _welcome(self, pid: int, channel: Channel) -> None:
@@ -236,6 +251,8 @@ class Server:
         self._connections[connection] = pid
         if not handler.admitted:
             self._refused[connection] = None
+        if self._ending:
+            connection.stop()
 
     def _make_room(self) -> bool:
         """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers.

@@ -55,6 +55,12 @@ class UnixChannel:
             self._ancillary, self._sender = ancillary, _sender(ancillary)
         return data, self._sender
 
+    def end_input(self) -> None:
+        """shutdown(SHUT_RD): what lies in the queue can still be read, then comes the end; a later send(2) of the peer
+        fails with EPIPE (unix_shutdown and unix_stream_sendmsg in net/unix/af_unix.c)."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+
     def end_output(self) -> None:
         """shutdown(SHUT_WR); a peer that is gone already does not matter."""
         with contextlib.suppress(OSError):

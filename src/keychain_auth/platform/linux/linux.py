@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.identity.facts import HostFacts
+from keychain_auth.platform.linux import activation
 from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.condition import allows_user_namespaces, setting, yama_scope
 from keychain_auth.platform.linux.launch import Front, forbidden_by
@@ -19,9 +21,13 @@ from keychain_auth.platform.linux.syscalls import has_cached_lookup
 
 
 class LinuxPlatform:
-    """See ``Platform``. ``filesystems`` are those allowed beyond the local ones (tmpfs, overlay)."""
+    """See ``Platform``. ``filesystems`` are those allowed beyond the local ones (tmpfs, overlay).
 
-    def __init__(self, filesystems: frozenset[str] = frozenset()) -> None:
+    ``paths`` are where the daemon will listen: sockets there may have been handed to this process (``activation``).
+    """
+
+    def __init__(self, filesystems: frozenset[str] = frozenset(), paths: Collection[str] = ()) -> None:
+        self._handed = activation.take(paths) if paths else {}
         namespaces, filters = own_surroundings()
         trusted = LOCAL_FILESYSTEMS | filesystems
         try:
@@ -38,7 +44,11 @@ class LinuxPlatform:
 
     def listen(self, path: str) -> UnixListener:
         """Bind a Unix socket. Raises DaemonAlreadyRunning, UnsafeFile, OSError."""
-        return UnixListener(path, self._shared)
+        return UnixListener(path, self._shared, self._handed.pop(path, None))
+
+    def tell(self, state: str) -> None:
+        """To the service manager, in the words of sd_notify(3)."""
+        activation.notify(state)
 
     def readiness(self) -> Readiness:
         """By epoll."""

@@ -8,7 +8,8 @@ Order (a lost race at any point ends in a refusal, never in two daemons or a sto
 goes.
 4. Bind under umask 077, so that the socket never exists with more than mode 0600.
 
-At the end only the socket that this object bound (device and inode) is removed.
+At the end only the socket that this object bound (device and inode) is removed. A socket that was handed over (by
+systemd, or by the daemon before) is only taken: it is not looked for in the way, and whoever made it removes it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import struct
 
 from keychain_auth import files
 from keychain_auth.errors import DaemonAlreadyRunning, UnsafeFile
+from keychain_auth.platform.linux.activation import Handed
 from keychain_auth.platform.linux.channel import UnixChannel
 from keychain_auth.platform.linux.peer import Host
 
@@ -32,7 +34,7 @@ _OWN_FOLDER = "keychain-auth"
 class UnixListener:
     """See ``Listener``."""
 
-    def __init__(self, path: str, host: Host) -> None:
+    def __init__(self, path: str, host: Host, handed: Handed | None = None) -> None:
         if len(os.fsencode(path)) > _LONGEST_PATH:
             raise UnsafeFile(
                 f"the socket path is longer than {_LONGEST_PATH} bytes: {path}",
@@ -43,13 +45,16 @@ class UnixListener:
         _prepare_folder(os.path.dirname(path))
         self._lock = _take_lock(path)
         try:
-            _remove_stale(path)
-            self._socket = _bind(path)
+            if handed is None:
+                _remove_stale(path)
+            self._socket = handed.socket if handed else _bind(path)
             about = os.stat(path, follow_symlinks=False)
         except BaseException:
             os.close(self._lock)
             raise
         self._bound = (about.st_dev, about.st_ino)
+        self._remove = handed is None or handed.ours
+        self._late = handed is not None and handed.late
 
     def fileno(self) -> int:
         """The listening descriptor."""
@@ -58,18 +63,32 @@ class UnixListener:
     def accept(self) -> UnixChannel:
         """The next connection. Raises BlockingIOError when none waits."""
         connection, _ = self._socket.accept()
+        if self._late:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         return UnixChannel(connection, self._host)
+
+    def share(self) -> tuple[int, bool]:
+        """A descriptor of the listening socket for the daemon that comes next, and whether that has to remove it.
+
+        From now on ``close`` leaves the socket where it is: it listens for as long as somebody has the descriptor.
+        """
+        ours, self._remove = self._remove, False
+        return os.dup(self._socket.fileno()), ours
 
     def close(self) -> None:
         """Stop listening; remove the socket if it is still ours; let the lock go."""
         self._socket.close()
+        if self._remove:
+            self._unlink()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _unlink(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             about = os.stat(self.path, follow_symlinks=False)
             if (about.st_dev, about.st_ino) == self._bound:
                 os.unlink(self.path)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
 
 def _prepare_folder(folder: str) -> None:
