@@ -1,8 +1,9 @@
 """``install`` and ``uninstall``: the daemon as a service of the machine's service manager.
 
 What is written, and which commands are run, is a plan that ``platform.service`` makes; here it is shown, carried out
-and taken back. Contract: a file that ``install`` did not write is never replaced nor removed; ``uninstall`` keeps policy,
-secrets and audit log, unless ``--purge`` is given and confirmed, and then removes the files that it names and no other.
+and taken back. Contract: a file that ``install`` did not write is never replaced nor removed; ``uninstall`` keeps
+policy, secrets and audit log, unless ``--purge`` is given and confirmed, and then removes the files that it names and
+no other.
 """
 
 from __future__ import annotations
