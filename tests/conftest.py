@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import users
-from support.world import World
+if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have no use for users and homes of Linux
+    from support import users
+    from support.world import World
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     """A throwaway home. What was started in it is killed at the end, whatever the test did."""
+    from support.world import World
+
     place = World()
     try:
         yield place
@@ -24,6 +29,8 @@ def world() -> Iterator[World]:
 @pytest.fixture
 def worlds() -> Iterator[Callable[[], World]]:
     """Makes further homes, for tests that need more than one."""
+    from support.world import World
+
     made: list[World] = []
 
     def make() -> World:
@@ -38,6 +45,8 @@ def worlds() -> Iterator[Callable[[], World]]:
 @pytest.fixture
 def stranger() -> users.Account:
     """Another unprivileged user than the one whose daemon runs."""
+    from support import users
+
     account = users.stranger()
     if account is None:
         pytest.skip("only root can run a program as another user")
@@ -47,4 +56,5 @@ def stranger() -> users.Account:
 # Two busy cores make generation slow now and then; that says nothing about the code. No deadlines, same examples each
 # run.
 settings.register_profile("here", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("here")
+settings.register_profile("brief", settings.get_profile("here"), max_examples=10)  # where they run a second time
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))

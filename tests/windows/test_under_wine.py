@@ -1,0 +1,54 @@
+"""What runs on Windows, run by a Windows Python, under Wine.
+
+Each group is one run of pytest over there; a failure there is a failure here, with its report. Whatever a group skips
+over there is printed with its reason, as everywhere. Where Wine cannot be had, the whole file is skipped.
+
+What it does not promise: that Windows does as Wine does (``setup.py``). The same tests run on a Windows without Wine:
+``python -m pytest`` with the folders below.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("this is Windows: its tests are run directly", allow_module_level=True)
+
+import setup
+from wine import Wine
+
+# What is tested over there, and how many tests of it must pass: a group that is collected no more would say nothing.
+GROUPS = {
+    "wire": (("tests/wire",), 100),
+    "policy": (("tests/policy",), 250),
+}
+_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def windows() -> Iterator[Wine]:
+    try:
+        made = Wine()
+    except setup.Unavailable as why:
+        pytest.skip(f"no Windows here: {why}")
+    with made:
+        yield made
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_on_windows(windows: Wine, group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, least = GROUPS[group]
+    env = {"HYPOTHESIS_PROFILE": "brief"}
+    done = windows.run("-m", "pytest", "-q", "-p", "no:cacheprovider", *paths, env=env, timeout=_SECONDS)
+    report = done.stdout + done.stderr
+    assert done.returncode == 0, f"pytest on Windows ended with {done.returncode}:\n{report}"
+    for line in report.splitlines():
+        if line.startswith("SKIPPED"):
+            with capsys.disabled():
+                print(f"\non Windows: {line}")
+    passed = re.search(r"(\d+) passed", report)
+    assert passed and int(passed[1]) >= least, report
