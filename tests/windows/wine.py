@@ -29,9 +29,9 @@ from collections.abc import Mapping, Sequence
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # ``support``, when this is the program
 
-import setup  # noqa: E402
+import setup
 
-from support import users  # noqa: E402
+from support import users
 
 ROOT = os.path.normpath(os.path.join(setup.HERE, "..", ".."))
 _LIFE = 60
