@@ -68,7 +68,7 @@ $(STAMP): requirements/dev.txt pyproject.toml $(MOVED) | system
 	@printf '%s\n' '$(CURDIR)' > $@
 
 # What the tests and the demo need of the machine. Root on Debian gets it; everybody else is told what to ask for. Without
-# the optional part (a desktop keyring, FUSE, socat, etcd, a TPM in software) some tests are skipped, and say so.
+# the optional part (a desktop keyring, FUSE, socat, etcd, a TPM in software, a browser) some tests are skipped, and say so.
 system:
 	@missing=''; optional=''; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
@@ -86,6 +86,7 @@ system:
 	command -v zsh >/dev/null || optional="$$optional zsh"; \
 	command -v fish >/dev/null || optional="$$optional fish"; \
 	command -v man >/dev/null || optional="$$optional man-db"; \
+	command -v chromium >/dev/null || optional="$$optional chromium"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

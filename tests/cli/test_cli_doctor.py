@@ -70,7 +70,7 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
         ("programs", {"programs": (ProgramFact("/t", "hash: …", "keychain-auth upgrade /t"),)}, "wrong", "hash: …",
          "keychain-auth upgrade /t"),
         ("close-on-exec", {"leaky": (LeakyProgram("/t", 3, "2026-01-01T00:00:00Z"),)}, "wrong", "refused 3 times",
-         "keychain-auth audit tail -n 100"),
+         "keychain-auth audit search --program /t --denied"),
         ("slots", {"vault_problem": "damaged"}, "wrong", "damaged", "keychain-auth vault check"),
         ("slots", {"slots": {1: "keyfile"}}, "advice", "not a program that runs as you",
          "keychain-auth protect add passphrase"),
@@ -211,7 +211,7 @@ def test_settings_with_which_no_daemon_would_start_are_named(running: World) -> 
 def test_a_program_that_leaks_its_descriptor_is_named(running: World) -> None:
     program = running.granted("talker", "aws")
     assert running.talker(program, "--inheritable").ask(read("a")) == denied("socket_not_cloexec")
-    assert wrong(running) == {"close-on-exec": "keychain-auth audit tail -n 100"}
+    assert wrong(running) == {"close-on-exec": f"keychain-auth audit search --program {program} --denied"}
 
 
 def test_an_old_daemon_is_told_to_be_restarted(world: World) -> None:

@@ -68,7 +68,7 @@ def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
 
 
 GROUPS = {
-    "audit": ("tail", "verify"), "vault": ("check",), "policy": ("seal",),
+    "audit": ("tail", "search", "report", "export", "verify"), "vault": ("check",), "policy": ("seal",),
     "protect": ("list", "add", "remove", "reseal"),
 }  # fmt: skip
 

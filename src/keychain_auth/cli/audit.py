@@ -1,130 +1,109 @@
-"""``keychain-auth audit tail|verify``: what was asked for, and whether the record is whole."""
+"""``keychain-auth audit``: what was asked for, and whether the record is whole."""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
-import re
+import time
+from collections import deque
 from typing import Any
 
 import click
-import msgspec
 
-from keychain_auth.audit import reading
-from keychain_auth.audit import verify as audit_verify
+from keychain_auth.audit import following, reading
+from keychain_auth.audit.query import Query
 from keychain_auth.cli import output
-from keychain_auth.cli.offline import open_alone
-from keychain_auth.cli.options import json_option, passphrase_option, socket_option
-from keychain_auth.cli.report import complain
-from keychain_auth.client import admin
-from keychain_auth.daemon.places import Places, find_places
-from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, DaemonNotRunning, KeychainAuthError, NotFound
-from keychain_auth.keychain.vault.opening import FILE_NAME
+from keychain_auth.cli.auditing.exporting import export
+from keychain_auth.cli.auditing.reporting import report
+from keychain_auth.cli.auditing.rows import COLUMNS, query, query_options, row
+from keychain_auth.cli.auditing.verifying import verify
+from keychain_auth.cli.options import json_option
+from keychain_auth.daemon.places import find_places
+from keychain_auth.errors import NotFound
 
-_VERIFY_SECONDS = 600.0  # ten full files take some seconds; a slow disk takes longer
-# What the daemon adds to a line that waited for the vault's key (``daemon.locking.late_audit``).
-_MADE_BEFORE = re.compile(r"(?:^|; )made (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ), before the vault was unlocked$")
-_COLUMNS = ("timestamp", "action", "result", "reason", "program", "service", "targets", "detail")
+_LOOK_SECONDS = 0.2
+_EVERYTHING = Query()
 
 
 @click.group(no_args_is_help=False)
 def audit() -> None:
-    """Read the audit log, or verify it."""
+    """Read the audit log, search it, make a page of it, pass it on, or verify it."""
+
+
+audit.add_command(verify)
+audit.add_command(report)
+audit.add_command(export)
 
 
 @audit.command()
-@click.option("-n", "--lines", type=click.IntRange(min=1), default=20, show_default=True, help="How many lines.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=20, show_default=True, help="How many lines.")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
+@query_options
 @json_option
-def tail(lines: int, as_json: bool) -> None:
-    """Show the last lines of the audit log, oldest first. Nothing is verified."""
-    path = find_places().audit_log
-    found = reading.tail(path, lines) if os.path.isdir(os.path.dirname(path)) else []
-    if not found:
+def tail(lines: int, follow: bool, as_json: bool, **asked: Any) -> None:
+    """Show the last lines of the audit log, oldest first. Nothing is verified.
+
+    With --follow, --json prints one object on a line.
+    """
+    if not lines and not follow:
+        raise click.UsageError("-n 0 shows nothing, but with --follow")
+    path, wanted = find_places().audit_log, query(**asked)
+    everything = wanted == _EVERYTHING
+    last = 0
+    if os.path.isdir(os.path.dirname(path)):
+        last = next((number for line in reading.backwards(path) if isinstance(number := line.get("seq"), int)), 0)
+        found = reading.tail(path, lines) if everything else _last(path, wanted, lines)
+    else:
+        found = []
+    if not last and not follow:
         raise NotFound(f"there is no audit log {path} yet", hint="keychain-auth start")
+    if not follow:
+        _show(found, as_json=as_json)
+        return
+    for line in found:
+        _show_one(line, as_json=as_json)
+    for line in following.follow(path, last, _wait):
+        if wanted.wants(line):
+            _show_one(line, as_json=as_json)
+
+
+@audit.command()
+@query_options
+@click.option("--limit", type=click.IntRange(min=1), help="Only the last ones of what is found.")
+@json_option
+def search(limit: int | None, as_json: bool, **asked: Any) -> None:
+    """Show all lines of the audit log, rotated files too, that fit every option. Nothing is verified.
+
+    A line that cannot be read fits always. Exit code 6: nothing was found.
+    """
+    path, wanted = find_places().audit_log, query(**asked)
+    if not os.path.isdir(os.path.dirname(path)):
+        raise NotFound(f"there is no audit log {path} yet", hint="keychain-auth start")
+    found = _last(path, wanted, limit)
+    if not found:
+        raise NotFound("no line of the audit log fits that", hint="keychain-auth audit tail")
+    _show(found, as_json=as_json)
+
+
+def _last(path: str, wanted: Query, count: int | None) -> list[reading.Line]:
+    return list(deque((line for line in reading.iterate(path) if wanted.wants(line)), count))
+
+
+def _show(found: list[reading.Line], *, as_json: bool) -> None:
     if as_json:
         output.print_json(found)
     else:
-        output.table(_COLUMNS, [_row(line) for line in found])
+        output.table(COLUMNS, [row(line) for line in found])
 
 
-@audit.command()
-@socket_option
-@passphrase_option
-@json_option
-def verify(socket: str | None, as_json: bool) -> int:
-    """Verify the whole audit log. Exit code 1 names the first line that does not fit.
-
-    A running daemon is asked, because it also knows how far the log must reach. Without one the vault is opened for
-    the log's key.
-    """
-    try:
-        report = _ask_daemon(socket)
-        asked = True
-    except DaemonNotRunning:
-        report = asyncio.run(_verify_alone(find_places(socket)))
-        asked = False
+def _show_one(line: reading.Line, *, as_json: bool) -> None:
+    """At once, and on a line of its own: nobody knows yet how wide the next ones are."""
     if as_json:
-        output.print_json({**msgspec.to_builtins(report), "asked_daemon": asked})
-        return EXIT_DONE if report.ok else EXIT_FAILED
-    for warning in report.warnings:
-        complain(f"warning: {warning}")
-    problem = report.first_problem
-    if problem is not None:
-        where = f"{problem.file}, line {problem.line}" if problem.line else problem.file
-        complain(f"the audit log does not fit: {where}: {problem.what}", "keychain-auth audit tail")
-        return EXIT_FAILED
-    output.say(
-        f"The audit log fits: {report.lines} lines in {report.files} {'file' if report.files == 1 else 'files'}."
-    )
-    if not asked:
-        output.say("No daemon runs: whether the log was put back to an older state as a whole cannot be told.")
-    return EXIT_DONE
+        click.echo(json.dumps(line))
+    else:
+        output.say("  ".join(str(cell) for cell in row(line) if cell != ""))
 
 
-def _ask_daemon(socket: str | None) -> audit_verify.Report:
-    answer = admin.ask("audit-verify", socket=socket, timeout=_VERIFY_SECONDS)
-    try:
-        return msgspec.convert(answer, audit_verify.Report)
-    except msgspec.ValidationError:
-        raise KeychainAuthError("this daemon is of another version than this command") from None
-
-
-async def _verify_alone(places: Places) -> audit_verify.Report:
-    if not os.path.lexists(os.path.join(places.vault, FILE_NAME)):
-        # open_vault would make a new one, with a key that fits no line.
-        raise NotFound(f"there is no vault in {places.vault}, and so no key to verify with")
-    vault = open_alone(places)
-    try:
-        return audit_verify.verify(places.audit_log, vault.audit_key())
-    finally:
-        await vault.close()
-
-
-def _row(line: dict[str, Any]) -> tuple[object, ...]:
-    if "unparsable" in line:
-        return ("?", "?", "?", "not a line of an audit log", line["unparsable"], "", "", "")
-    targets = line.get("targets")
-    return (
-        _when(line),
-        line.get("action") or "",
-        line.get("result") or "",
-        _reason(line),
-        line.get("script_path") or line.get("binary_path") or "",
-        line.get("service") or "",
-        ", ".join(map(str, targets)) if isinstance(targets, list) else "",
-        _MADE_BEFORE.sub("", str(line.get("detail") or "")),
-    )
-
-
-def _when(line: dict[str, Any]) -> str:
-    """When it happened. A line that waited for the vault to be unlocked says when it was written, too: the first time
-    is read from its text, and only the second one is the log's word."""
-    written = str(line.get("timestamp") or "")
-    made = _MADE_BEFORE.search(str(line.get("detail") or ""))
-    return f"{made[1]} (written {written})" if made else written
-
-
-def _reason(line: dict[str, Any]) -> str:
-    """A line that counts refusals says how many."""
-    times = f"{line['count']} times" if isinstance(line.get("count"), int) else ""
-    return " ".join(filter(None, (str(line.get("reason") or ""), times)))
+def _wait() -> bool:
+    time.sleep(_LOOK_SECONDS)
+    return True

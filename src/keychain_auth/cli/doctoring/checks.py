@@ -169,7 +169,7 @@ def _changed_programs(facts: Facts) -> Iterator[Finding]:
 def _close_on_exec(facts: Facts) -> Iterator[Finding]:
     for program in facts.leaky:
         says = f"{program.path} opened its socket without close-on-exec, last {program.last}: refused"
-        look = "keychain-auth audit tail -n 100"
+        look = f"keychain-auth audit search --program {quote(program.path)} --denied"
         yield Finding(Level.WRONG, f"{says} {program.times} times; its author must use SOCK_CLOEXEC", look)
     if not facts.leaky:
         yield Finding(Level.OK, "no program was refused lately for a descriptor that children inherit")

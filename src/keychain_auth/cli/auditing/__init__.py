@@ -1,0 +1,1 @@
+"""Commands below ``keychain-auth audit``, and what they are made of."""
