@@ -13,6 +13,8 @@ PYTHON ?= $(shell IFS=:; for folder in /usr/bin $$PATH; do for name in python3 p
 	"$$folder/$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$folder/$$name" && exit; done; done)
 
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.installed
@@ -28,8 +30,9 @@ endif
 demo: venv
 	@$(PY) examples/demo.py
 
+# All of them side by side, most of them wait for processes; what ARGS names, one after the other.
 test: venv
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(or $(ARGS),--numprocesses=$(JOBS) --dist=worksteal)
 
 lint: venv
 	@$(PY) -m ruff check .

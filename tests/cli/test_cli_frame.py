@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import click
 import pytest
 
 from cli.lab import NOT_RUNNING, Terminal, closed_stream, modules_after
+from keychain_auth.cli.app import commands
 from keychain_auth.cli.main import plain_get
 from keychain_auth.cli.report import printable
 from support.lines import until
@@ -67,22 +69,27 @@ def test_help_is_an_answer(world: World, words: tuple[str, ...]) -> None:
     assert done.stdout
 
 
-GROUPS = {
-    "audit": ("tail", "search", "report", "export", "verify"), "vault": ("check",), "policy": ("seal",),
-    "protect": ("list", "add", "remove", "reseal"),
-}  # fmt: skip
+def every_command(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The words of each command of ``group`` and below it, and what its --help says."""
+    above = click.Context(group, info_name=" ".join(("keychain-auth", *words)))
+    for name in group.list_commands(above):
+        command = group.get_command(above, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*words, name))
+        else:
+            yield (*words, name), command.get_help(click.Context(command, above, info_name=name))
 
 
 def test_every_command_explains_itself_and_takes_json(world: World) -> None:
     listed = world.cli("--help").stdout.partition("Commands:")[2].split("\n")
-    names = [line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "]
-    assert len(names) >= 19
-    for name in names:
-        for words in [(name, command) for command in GROUPS[name]] if name in GROUPS else [(name,)]:
-            text = world.cli(*words, "--help").stdout
-            assert text.startswith("Usage: keychain-auth ")
-            if name not in ("unlocked", "launch", "run"):  # an exit code, and another program's output
-                assert ("--log-json" if name == "start" else "--json") in text
+    helps = dict(every_command(commands))
+    names = {line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "}
+    assert names == {name for name, *_ in helps}
+    for words, text in helps.items():
+        assert text.startswith(f"Usage: keychain-auth {' '.join(words)} ")
+        if words[0] not in ("unlocked", "launch", "run"):  # an exit code, and another program's output
+            assert ("--log-json" if words == ("start",) else "--json") in text, words
 
 
 def test_python_dash_m_is_the_same_command(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -24,12 +25,14 @@ def package(world: World) -> Iterator[str]:
     """The path of an installed program; the package is removed at the end."""
     if os.geteuid() != 0 or shutil.which("dpkg-deb") is None:
         pytest.skip("only root can install a package, and only with dpkg")
-    try:
-        install(world, "1")
-        yield TOOL
-    finally:
-        dpkg("dpkg", "--purge", NAME)
-        shutil.rmtree(FOLDER, ignore_errors=True)
+    with open("/run/lock/keychain-auth-test-package", "w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # there is one system, and another run of these tests may use it
+        try:
+            install(world, "1")
+            yield TOOL
+        finally:
+            dpkg("dpkg", "--purge", NAME)
+            shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def install(world: World, version: str) -> None:

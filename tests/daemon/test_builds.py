@@ -86,6 +86,10 @@ def test_a_known_number_is_not_written_again(place: str) -> None:
         f'[{{"path": "/x", "public_key": "{key_text(A)}", "build": 1.5}}]',
         json.dumps([{"path": "/x", "public_key": key_text(A), "build": build} for build in (1, 2)]),
     ],
+    ids=[
+        "empty", "no list", "no object", "no text", "too little", "no key", "negative", "too large", "no whole number",
+        "twice",
+    ],
 )  # fmt: skip
 def test_what_is_no_list_of_builds_stops_the_start(place: str, content: str) -> None:
     Path(place).write_bytes(content.encode("latin-1"))

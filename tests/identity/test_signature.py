@@ -148,7 +148,10 @@ def test_what_is_no_public_key_says_why(data: bytes, problem: str) -> None:
         parse_public_key(base64.b64encode(data).decode())
 
 
-@pytest.mark.parametrize("text", ["not base64!", "AAAA=A", "A", " " + base64.b64encode(KEY.public).decode(), "Ä"])
+@pytest.mark.parametrize(
+    "text", ["not base64!", "AAAA=A", "A", " " + base64.b64encode(KEY.public).decode(), "Ä"],
+    ids=["sign", "inner padding", "one letter", "blank in front", "not ASCII"],
+)  # fmt: skip
 def test_what_is_not_base64_says_so(text: str) -> None:
     with pytest.raises(ValueError, match="not base64"):
         parse_public_key(text)

@@ -67,6 +67,10 @@ class Lines:
                     raise AssertionError(f"no such line within {timeout} s; the last ones:\n{self._tail()}")
                 self._changed.wait(left)
 
+    def settle(self, timeout: float = 1.0) -> None:
+        """Wait for the end of the stream, not for long: the program ended, a child may still hold the pipe."""
+        self._thread.join(timeout)
+
     def __getitem__(self, at: int) -> bytes:
         with self._changed:
             return self._lines[at]

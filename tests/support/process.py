@@ -56,9 +56,13 @@ class Process:
     def wait(self, timeout: float = PATIENCE) -> int:
         """Its exit code, once it ended. Raises AssertionError after ``timeout`` seconds."""
         try:
-            return self._popen.wait(timeout)
+            code = self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {timeout} s: {self.words}\n{self.err.text()}") from None
+        # What it said last may still be on its way to us. A child that it left behind may hold the pipes for longer.
+        self.out.settle()
+        self.err.settle()
+        return code
 
     def kill(self) -> None:
         """SIGKILL to it and its children, and wait for the end."""

@@ -89,12 +89,12 @@ def _creates(folder: Path, exit_at: int, pipe: int) -> None:
 
 
 def test_a_first_start_cut_off_anywhere_can_go_on(tmp_path: Path) -> None:
-    """At each 1/150 of the way. It leaves nothing, or what can be finished, or a whole vault; never a dead end."""
+    """At each 1/60 of the way. It leaves nothing, or what can be finished, or a whole vault; never a dead end."""
     status, report = Child(lambda pipe: _creates(tmp_path / "whole", 0, pipe)).finish()
     assert status == 0
     total = int.from_bytes(report, "big")
     left_behind = set()
-    for exit_at in range(1, total, max(1, total // 150)):
+    for exit_at in range(1, total, max(1, total // 60)):
         folder = tmp_path / str(exit_at)
         status, _ = Child(lambda pipe, at=exit_at, where=folder: _creates(where, at, pipe)).finish()
         # Waiting for the writer's thread takes a few calls more or less: the last ones may not be reached.
@@ -117,7 +117,7 @@ def test_a_first_start_cut_off_anywhere_can_go_on(tmp_path: Path) -> None:
 def test_a_first_start_killed_at_random_moments_can_go_on(tmp_path: Path) -> None:
     """SIGKILL also strikes inside SQLite's and the kernel's work."""
     chance = random.Random(21)
-    for number in range(40):
+    for number in range(20):
         folder = tmp_path / str(number)
         child = Child(lambda pipe, where=folder: _creates(where, 0, pipe))
         select.select([child.pipe], [], [], chance.uniform(0, 0.012))
