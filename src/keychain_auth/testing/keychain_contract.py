@@ -329,7 +329,7 @@ class KeychainContract:
             assert_silent(error)
             assert seconds < self.patience
         lab.run(lab.store.bring_back())
-        assert lab.everything() == {"a": SECRET}
+        assert lab.once_back(self.patience) == {"a": SECRET}
         lab.write({"a": "2"})
         assert lab.read("a") == [Item("a", "2")]
 

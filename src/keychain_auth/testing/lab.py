@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
@@ -72,6 +73,19 @@ class Lab(NamedTuple):
     def everything(self, service: str = SERVICE) -> dict[str, str | None]:
         """All targets and values of a service."""
         return {item.target: item.value for item in self.prefix("", service=service)}
+
+    def once_back(self, patience: float) -> dict[str, str | None]:
+        """``everything``, of a storage that has just come back: it may be avoided for a while, at most ``patience``
+        seconds. Raises the KeychainError that it still says then."""
+        ends = time.monotonic() + patience
+        pause = threading.Event()
+        while True:
+            try:
+                return self.everything()
+            except KeychainError:
+                if time.monotonic() > ends:
+                    raise
+            pause.wait(0.01)
 
     def failures(self) -> list[tuple[KeychainError | None, float]]:
         """What each operation says, and after how many seconds. None: it did not fail."""
