@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from audit_lab import KEY, first_problem, make_record, naive_chain, naive_numbers, read, rechain, unkeyed
 
-from keychain_auth.audit.chain import GENESIS, linker, seal, seal_head
+from keychain_auth.audit.chain import GENESIS, Position, linker, seal_all, seal_head
 from keychain_auth.audit.chain import Position as At
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.reading import iterate, tail
@@ -28,7 +28,7 @@ def edit(lines: Lines, index: int) -> Lines:
 def forged(lines: Lines) -> bytes:
     """A line that continues the numbers, made without the key."""
     body = encode(make_record("innocent"))
-    return seal(unkeyed, b"2026-05-21T12:00:00.000000Z", body, len(lines) + 1, GENESIS)[0]
+    return seal_all(unkeyed, b"2026-05-21T12:00:00.000000Z", [body[1:-1]], Position(len(lines), GENESIS))[0]
 
 
 # what is done, and which line (1-based) is the first that does not fit, with what it claims to be
@@ -223,7 +223,7 @@ def test_a_log_that_went_another_way_from_an_older_copy(written: Path, open_log:
 def test_a_number_left_out_by_somebody_with_the_key(written: Path) -> None:
     lines = read(written)
     chain = bytes.fromhex(lines[-1][-35:-3].decode())
-    extra, _ = seal(linker(KEY), b"2026-05-21T12:00:00.000000Z", encode(make_record()), 12, chain)
+    extra, _ = seal_all(linker(KEY), b"2026-05-21T12:00:00.000000Z", [encode(make_record())[1:-1]], Position(11, chain))
     written.write_bytes(b"".join([*lines, extra]))
     assert naive_chain(written, linker(KEY))
     assert first_problem(written).what.startswith("line 11 should stand here")

@@ -13,7 +13,7 @@ from audit_lab import KEY, make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keychain_auth.audit.chain import GENESIS, linker, origin, seal, seal_head, unseal, unseal_head
+from keychain_auth.audit.chain import GENESIS, Position, linker, origin, seal_all, seal_head, unseal, unseal_head
 from keychain_auth.audit.chain import Position as At
 from keychain_auth.audit.record import AuditRecord, administrative, decode, encode, stamper
 from keychain_auth.errors import AuditError
@@ -40,7 +40,7 @@ def test_no_field_could_hold_a_value() -> None:
 @given(targets=st.lists(anything, max_size=4), service=anything, path=anything)
 def test_any_text_stays_in_its_line_and_comes_back_equal(targets: list[str], service: str, path: str) -> None:
     record = make_record(targets=targets, service=service, binary_path=path)
-    line, _ = seal(linker(KEY), b"2026-05-21T12:00:00.000000Z", encode(record), 7, GENESIS)
+    line, _ = seal_all(linker(KEY), b"2026-05-21T12:00:00.000000Z", [encode(record)[1:-1]], Position(6, GENESIS))
     assert line.endswith(b"\n") and PRINTABLE.fullmatch(line[:-1])
     back = json.loads(line)
     assert decode(line) == back
@@ -60,7 +60,7 @@ def test_the_naive_encoder_lets_a_name_rewrite_the_terminal_and_ours_does_not() 
 
 def test_a_name_that_imitates_the_end_of_a_line_is_only_a_name() -> None:
     evil = '","seq":999,"chain":"' + "0" * 32 + '"}\n{"timestamp":"'
-    line, _ = seal(linker(KEY), b"t", encode(make_record(evil)), 5, GENESIS)
+    line, _ = seal_all(linker(KEY), b"t", [encode(make_record(evil))[1:-1]], Position(4, GENESIS))
     sealed = unseal(line)
     assert sealed is not None and sealed.seq == 5 and line.count(b"\n") == 1
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hmac
 from binascii import hexlify
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -67,19 +67,30 @@ def linker(key: bytes) -> Link:
         raise ValueError(f"the audit key must be {KEY_SIZE} bytes, not {len(key)}")
     keyed = blake2b(key=key, digest_size=CHAIN_SIZE)
 
+    copy = keyed.copy
+
     def link(previous: bytes, text: bytes) -> bytes:
-        state = keyed.copy()
+        state = copy()
         state.update(previous + text)  # 16 bytes always: where the text begins is never in doubt
         return state.digest()
 
     return link
 
 
-def seal(link: Link, stamp: bytes, body: bytes, seq: int, previous: bytes) -> tuple[bytes, bytes]:
-    """The finished line number ``seq`` for the JSON object ``body``, and its chain."""
-    text = b'{"timestamp":"%b",%b,"seq":%d' % (stamp, body[1:-1], seq)
-    chain = link(previous, text)
-    return b"".join((text, _MARK, hexlify(chain), _END)), chain
+def seal_all(link: Link, stamp: bytes, inners: Iterable[bytes], position: Position) -> tuple[bytes, Position]:
+    """The finished lines that follow ``position``, and the position of the last.
+
+    ``inners``: each a JSON object without its braces. One loop for all, because that is half of what a line costs.
+    """
+    head = b'{"timestamp":"%b",' % stamp
+    seq, chain = position.seq, position.chain
+    parts: list[bytes] = []
+    for inner in inners:
+        seq += 1
+        text = b'%b%b,"seq":%d' % (head, inner, seq)
+        chain = link(chain, text)
+        parts += text, _MARK, hexlify(chain), _END
+    return b"".join(parts), Position(seq, chain)
 
 
 def unseal(line: bytes) -> Sealed | None:

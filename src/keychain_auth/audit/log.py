@@ -26,7 +26,7 @@ from typing import NoReturn
 
 from keychain_auth import files
 from keychain_auth.audit import shelf
-from keychain_auth.audit.chain import START, Position, linker, seal, seal_head, unseal
+from keychain_auth.audit.chain import START, Position, linker, seal_all, seal_head, unseal
 from keychain_auth.audit.record import AuditRecord, Result, administrative, encode, stamper
 from keychain_auth.audit.resume import LOG_ALTERED, LOG_TRUNCATED, Finding, resume
 from keychain_auth.audit.survey import survey
@@ -196,15 +196,8 @@ class AuditLog:
     # --- writing -------------------------------------------------------------------------------
 
     def _seal(self, records: Sequence[AuditRecord | bytes]) -> tuple[bytes, Position]:
-        stamp = self._stamp(self._now())
-        seq, chain = self._position.seq, self._position.chain
-        lines = []
-        for record in records:
-            seq += 1
-            body = record if isinstance(record, bytes) else encode(record)
-            data, chain = seal(self._link, stamp, body, seq, chain)
-            lines.append(data)
-        return b"".join(lines), Position(seq, chain)
+        inners = [record if isinstance(record, bytes) else encode(record)[1:-1] for record in records]
+        return seal_all(self._link, self._stamp(self._now()), inners, self._position)
 
     def _write(self, data: bytes) -> None:
         """One write(2). A regular file takes less than all of it only when there is no room."""

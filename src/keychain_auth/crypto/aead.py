@@ -17,6 +17,7 @@ random 96-bit nonces; a vault that writes ten secrets a second reaches it after 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -71,6 +72,23 @@ class Aead:
             return self._cipher.decrypt(blob[1:_NONCE_END], blob[_NONCE_END:], context)
         except InvalidTag:
             raise NotAuthentic from None
+
+    def opener(self, kind: bytes) -> Callable[[bytes, bytes], bytes]:
+        """A function that opens a blob as ``open`` does, its context being ``kind`` and what it is given.
+
+        What it needs lies in its own cells: attributes looked up anew are a third of what opening a short blob costs.
+        """
+        decrypt = self._cipher.decrypt
+
+        def opened(blob: bytes, context: bytes) -> bytes:
+            if len(blob) < OVERHEAD or blob[0] != _FORMAT_NUMBER:
+                raise NotAuthentic
+            try:
+                return decrypt(blob[1:_NONCE_END], blob[_NONCE_END:], kind + context)
+            except InvalidTag:
+                raise NotAuthentic from None
+
+        return opened
 
 
 def scrub_stack() -> None:

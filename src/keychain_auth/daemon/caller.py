@@ -29,7 +29,7 @@ class Caller:
 
     __slots__ = (
         "_builds", "_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields",
-        "_templates", "identity",
+        "_templates", "_until", "identity",
     )  # fmt: skip
 
     def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile, builds: BuildsFile) -> None:
@@ -40,6 +40,7 @@ class Caller:
         self._builds = builds
         self._generation = 0
         self._entry: Entry | Denial | None = None
+        self._until: float | None = None  # when the version before an upgrade is no longer accepted
         self._templates: dict[tuple[str, str], Template] = {}
         script = self.identity.script
         self._record_fields = {
@@ -54,19 +55,19 @@ class Caller:
     def entry(self) -> Entry | Denial:
         """The caller's entry in the policy in force, or why there is none."""
         policy_file = self._policy_file
-        if self._entry is None or self._generation != policy_file.generation or self._is_over():
+        if (
+            self._entry is None
+            or self._generation != policy_file.generation
+            or (self._until is not None and time.time() >= self._until)
+        ):
             # Once admitted it stays the program that was verified, whatever its hash in the policy is by now.
             connected = isinstance(self._entry, Entry)
             self._entry = match(
                 policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected
             )
             self._generation = policy_file.generation
+            self._until = self._entry.until if isinstance(self._entry, Entry) else None
         return self._entry
-
-    def _is_over(self) -> bool:
-        """Has the moment come until which the version before is accepted?"""
-        entry = self._entry
-        return isinstance(entry, Entry) and entry.until is not None and time.time() >= entry.until
 
     async def remember_build(self, entry: Entry) -> None:
         """For an entry that refuses older builds: this one was seen. Raises OSError if that cannot be made durable."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.attesting.attestation import Attestor
@@ -21,7 +20,7 @@ from keychain_auth.daemon.attesting.strangers import Strangers
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.serving.connection import Handler, Reply
+from keychain_auth.daemon.serving.connection import Answer, Handler, Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
@@ -218,7 +217,7 @@ class RefusedSession:
         """Anybody may hear the refusal."""
         return ""
 
-    def respond(self, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+    def respond(self, line: bytes) -> Answer:
         """The reason."""
         return self._reply if self._ready is None or self._ready.done() else self._once_ready(self._ready)
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.serving.connection import Reply
+from keychain_auth.daemon.serving.connection import Answer, Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.errors import AuditError, KeychainError, VaultLocked
 from keychain_auth.keychain.base import Keychain
@@ -67,7 +66,7 @@ class Pipeline:
         self._journal = journal
         self._limits = limits
 
-    def answer(self, caller: Caller, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+    def answer(self, caller: Caller, line: bytes) -> Answer:
         """One request line to its answer; or, where something has to be waited for, to what will have it.
 
         Raises nothing.
@@ -86,7 +85,7 @@ class Pipeline:
             return self._read(caller, request, entry)
         return self._carry_out(caller, request, entry)
 
-    def _read(self, caller: Caller, request: Request, entry: Entry) -> Reply | Coroutine[Any, Any, Reply]:
+    def _read(self, caller: Caller, request: Request, entry: Entry) -> Answer:
         """Most requests: what lies in memory is answered at once. A coroutine costs a tenth of the whole request."""
         try:
             targets = request.targets if len(request.targets) == 1 else _once(request.targets)
@@ -96,7 +95,7 @@ class Pipeline:
             self._turn.record(caller.granted("read", request.service, request.targets))
         except (AuditError, KeychainError) as error:
             return self._unable(caller, request, error)
-        return Reply(codec.encode_results(found))
+        return codec.encode_results(found)
 
     async def _carry_out(self, caller: Caller, request: Request, entry: Entry) -> Reply:
         """What was granted, whatever it is: look, audit, change, answer."""

@@ -28,6 +28,7 @@ _LINGER_SECONDS = 2.0
 _BATCH_BYTES = 256 * 1024  # answers gathered into one send
 _SENT_AT_ONCE = 1024 * 1024
 _BATCH_LINES = 64  # then the others have their turn
+_NEWLINE = 0x0A  # a number: see ``wire.codec``
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +36,10 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
     line: bytes
     last: bool = False
+
+
+Answer = bytes | Reply | Coroutine[Any, Any, Reply]
+"""An answer line after which the connection goes on (most of them), a ``Reply``, or what will have one."""
 
 
 class Handler(Protocol):
@@ -45,7 +50,7 @@ class Handler(Protocol):
     def distrust(self, sender: int | None) -> str:
         """Why what ``sender`` sent must not be acted on; empty if the verified program sent it."""
 
-    def respond(self, line: bytes) -> Reply | Coroutine[Any, Any, Reply]:
+    def respond(self, line: bytes) -> Answer:
         """The answer to one line, or what will have it."""
 
     def impostor(self, why: str) -> Reply:
@@ -83,6 +88,8 @@ class Connection:
         self._receive = channel.receive
         self._put = channel.send
         self._received = turn.received.append
+        self._answer = turn.answers.append
+        self._line_bytes = limits.line_bytes
         self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
@@ -127,8 +134,15 @@ class Connection:
         if why := self._distrust(sender):
             self._finish(self._handler.impostor(why))
             return
-        if self._reading and not self._line_began and data.find(b"\n") == len(data) - 1 < self._limits.line_bytes:
-            self._answer_line(data[:-1])  # one whole line, and nothing before it: nearly always
+        line = data[:-1]
+        if (
+            self._reading
+            and not self._line_began
+            and _NEWLINE not in line
+            and data[-1] == _NEWLINE
+            and len(line) < self._line_bytes
+        ):
+            self._answer_line(line)  # one whole line, and nothing before it: nearly always
             return
         try:
             lines = self._splitter.feed(data)
@@ -165,9 +179,12 @@ class Connection:
         """As ``_answer_lines``, for one line on a connection where nothing waits. Part of a turn."""
         self._asked = True
         answer = self._respond(line)
+        if isinstance(answer, bytes):
+            self._answer((self, [answer]))
+            return
         if isinstance(answer, Reply):
             self._last = answer.last
-            self._turn.answers.append((self, [answer.line]))
+            self._answer((self, [answer.line]))
             return
         self._answering = True
         reply = eager.run(self._loop, answer, self._answered)
@@ -187,6 +204,8 @@ class Connection:
             self._answering = self._asked = True
             try:
                 answer = self._respond(self._lines.popleft())
+                if isinstance(answer, bytes):
+                    answer = Reply(answer)
                 reply = answer if isinstance(answer, Reply) else eager.run(self._loop, answer, self._answered)
             except Exception as fault:  # noqa: BLE001 - a fault of ours ends this connection, and no other
                 self.give_up(fault)

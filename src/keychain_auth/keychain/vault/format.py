@@ -155,6 +155,8 @@ class Codec:
         self._names = Aead(self._keys["name"])
         self._state = Aead(self._keys["state"])
         self._values = Aead(self._keys["value"])
+        self.open_bytes = self._values.opener(b"value")
+        """A value as it was given to ``seal_row``, of its blob and context. Raises NotAuthentic."""
         for name in ("name", "state", "value"):  # OpenSSL has its own copy now, and clears it itself
             wipe(self._keys[name])
         self._vault_id = vault_id
@@ -211,13 +213,9 @@ class Codec:
         except (NotAuthentic, msgspec.DecodeError):
             raise Damage("a name does not authenticate") from None
 
-    def open_bytes(self, blob: bytes, context: bytes) -> bytes:
-        """A value as it was given to ``seal_row``. Raises NotAuthentic."""
-        return self._values.open(blob, b"value" + context)
-
     def open_value(self, blob: bytes, context: bytes) -> str:
         """Raises NotAuthentic."""
-        return self._values.open(blob, b"value" + context).decode()
+        return self.open_bytes(blob, context).decode()
 
     def member(self, context: bytes) -> int:
         """This row's part in ``State.members``."""

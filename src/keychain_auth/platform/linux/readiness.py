@@ -36,6 +36,7 @@ class Readiness(selectors.BaseSelector):
         self._masks: dict[int, int] = {}  # what epoll watches
         self._keys: dict[int, selectors.SelectorKey] = {}  # the loop's own
         self._callbacks: dict[int, Callable[[], None]] = {}  # the connections'
+        self._alone: dict[int, Callable[[], None]] = {}  # of these, what the loop does not watch too
         self._serve: Callable[[list[Callable[[], None]]], None] = _each
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -60,9 +61,14 @@ class Readiness(selectors.BaseSelector):
 
     def _watch(self, fd: int) -> None:
         """One descriptor may be watched by both sides: a connection that sends a long answer."""
-        wanted = _IN if fd in self._callbacks else 0
-        if (key := self._keys.get(fd)) is not None:
+        callback, key = self._callbacks.get(fd), self._keys.get(fd)
+        wanted = _IN if callback is not None else 0
+        if key is not None:
             wanted |= (_IN if key.events & _READ else 0) | (_OUT if key.events & _WRITE else 0)
+        if callback is not None and key is None:
+            self._alone[fd] = callback
+        else:
+            self._alone.pop(fd, None)
         watched = self._masks.get(fd, 0)
         if not wanted:
             self._masks.pop(fd, None)
@@ -83,14 +89,15 @@ class Readiness(selectors.BaseSelector):
         # epoll_wait(2) counts milliseconds: rounded down, a timer of the loop would be waited for busily.
         wait = -1.0 if timeout is None else math.ceil(max(timeout, 0.0) * 1e3) * 1e-3
         events: list[tuple[selectors.SelectorKey, int]] = []
-        keys, callbacks = self._keys, self._callbacks
+        keys, callbacks, alone = self._keys, self._callbacks, self._alone
         for _ in range(_TURNS):
             ready = []
             for fd, mask in self._epoll.poll(wait, _AT_ONCE):
+                if mask == _IN and (callback := alone.get(fd)) is not None:  # nearly always
+                    ready.append(callback)
+                    continue
                 if mask != _OUT and (callback := callbacks.get(fd)) is not None:
                     ready.append(callback)
-                    if mask == _IN and fd not in keys:
-                        continue
                 if (key := keys.get(fd)) is not None:
                     own = (_WRITE if mask & ~_IN else 0) | (_READ if mask & ~_OUT else 0)
                     if own & key.events:
@@ -146,6 +153,7 @@ class Readiness(selectors.BaseSelector):
         self._epoll.close()
         self._keys.clear()
         self._callbacks.clear()
+        self._alone.clear()
 
 
 def _descriptor(fileobj: Any) -> int:
