@@ -16,8 +16,8 @@ import sys
 import threading
 from typing import Any
 
-from keychain_auth.cli import launch as honest
 from keychain_auth.client import admin
+from keychain_auth.client import launch as honest
 
 ASK = b'{"type":"REQUEST","action":"read","service":"aws","targets":["secret"]}\n'
 EVIL = f"""

@@ -155,6 +155,6 @@ def test_it_is_light(running: World) -> None:
     done.end_input()
     done.wait()
     loaded = set(done.err.text().split())
-    assert "keychain_auth.cli.launch" in loaded
+    assert "keychain_auth.client.launch" in loaded
     assert not loaded & {"click", "rich", "asyncio", "cryptography", "msgspec", "ctypes", "subprocess", "typing"}
     assert "click" in modules_after(running, ("status",))

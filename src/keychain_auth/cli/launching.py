@@ -1,11 +1,11 @@
-"""``keychain-auth launch`` as a command with help. ``main`` calls ``cli.launch`` itself, without click."""
+"""``keychain-auth launch`` as a command with help. ``main`` calls ``client.launch`` itself, without click."""
 
 from __future__ import annotations
 
 import click
 
-from keychain_auth.cli.launch import launch
 from keychain_auth.cli.options import socket_option
+from keychain_auth.client.launch import launch
 
 
 @click.command("launch", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

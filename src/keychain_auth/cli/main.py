@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         started = plain_launch(words)
         if started is not None:
-            from keychain_auth.cli.launch import launch  # noqa: PLC0415 - other commands do not need it
+            from keychain_auth.client.launch import launch  # noqa: PLC0415 - other commands do not need it
 
             launch(*started)
         if words[:1] == ["run"]:

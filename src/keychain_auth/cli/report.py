@@ -1,8 +1,7 @@
-"""What every command says when something goes wrong, and how text of unknown origin reaches a terminal.
+"""What every command says when something goes wrong.
 
 Contract (protocol, section "Administration"): an error is one line on stderr, and a second one if there is something
-that mends it. A client chooses paths, targets and command lines; none of their control characters reaches a terminal
-as it is, so nobody can move a cursor, forge a second line, or hide text behind the direction marks of Unicode.
+that mends it. Both are ``printable`` (``client.terminal``).
 
 Only the standard library: this is on the fast path.
 """
@@ -12,19 +11,12 @@ from __future__ import annotations
 import os
 import sys
 
+from keychain_auth.client.terminal import printable, require_streams
 from keychain_auth.errors import EXIT_FAILED, KeychainAuthError
 
+__all__ = ["EXIT_INTERRUPTED", "complain", "failure", "printable", "require_streams"]
+
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-
-
-def printable(text: object, keep: str = "") -> str:
-    """``text`` with everything that is not printable as an escape (``\\x1b``), except the characters in ``keep``."""
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode("ascii") for char in shown
-    )
 
 
 def complain(message: object, hint: str = "") -> None:
@@ -50,22 +42,6 @@ def failure(error: KeychainAuthError | OSError) -> int:
         return EXIT_FAILED
     complain(error, error.hint)
     return error.exit_code
-
-
-def require_streams() -> None:
-    """Put something in the place of standard streams that the caller closed (``>&-``).
-
-    Otherwise the next file that is opened takes their number: an answer would be printed into the daemon's socket.
-    What stands there instead can only be read, so that an answer that nobody gets is a failure.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            if fd != number:
-                os.dup2(fd, number)
-                os.close(fd)
-            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
 
 
 def _forget_unwritten() -> None:

@@ -1,0 +1,38 @@
+"""How text of unknown origin reaches a terminal, and standard streams that are not there.
+
+Contract: whoever is asked chooses paths, targets and command lines. None of their control characters reaches a
+terminal as it is, so nobody can move a cursor, forge a second line, or hide text behind the direction marks of Unicode.
+
+Only the standard library: the command line's fast path and every helper of another tool come through here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def printable(text: object, keep: str = "") -> str:
+    """``text`` with everything that is not printable as an escape (``\\x1b``), except the characters in ``keep``."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode("ascii") for char in shown
+    )
+
+
+def require_streams() -> None:
+    """Put something in the place of standard streams that the caller closed (``>&-``).
+
+    Otherwise the next file that is opened takes their number: an answer would be printed into the daemon's socket.
+    What stands there instead can only be read, so that an answer that nobody gets is a failure.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)

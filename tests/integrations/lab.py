@@ -1,0 +1,174 @@
+"""What the tests of helpers share: an installation as a user has it, and tools that run in his name.
+
+The helpers are those that the package ships, in the bin folder of a virtual environment, registered and granted by
+the three lines of docs/integrations.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import keychain_auth
+from support.installation import copy_with_needs
+from support.programs import ROOT
+from support.world import World
+
+SCRIPTS = os.path.join(ROOT, "scripts")
+_PLACES = "/usr/local/bin:/usr/bin:/bin"
+
+
+@functools.lru_cache(maxsize=4)
+def environment(*distributions: str) -> str:
+    """A virtual environment that everybody can read, with this package, its scripts and what else is named."""
+    folder = tempfile.mkdtemp(prefix="ka-env-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chmod(folder, 0o755)
+    base = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
+    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = os.path.join(folder, "lib", version, "site-packages")
+    source = os.path.dirname(os.path.abspath(keychain_auth.__file__))
+    shutil.copytree(source, os.path.join(packages, "keychain_auth"), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in distributions:
+        copy_with_needs(name, packages)
+    for name in os.listdir(SCRIPTS):
+        with open(os.path.join(SCRIPTS, name), encoding="utf-8") as file:
+            text = file.read()
+        assert text.startswith("#!python\n"), name  # what an installer replaces (wheel format, "shared-scripts")
+        script(folder, name, text.replace("#!python", f"#!{folder}/bin/python", 1))
+    return folder
+
+
+def script(folder: str, name: str, text: str) -> str:
+    """An executable file in the bin folder of a virtual environment."""
+    path = os.path.join(folder, "bin", name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+class Plug:
+    """A world whose daemon runs, and a helper in it."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.folder = environment()
+        self.path = os.path.join(self.folder, "bin", name)
+        world.start()
+
+    def grant(self, service: str, *options: str) -> None:
+        """The lines of the documents: known, and allowed to use ``service``."""
+        self.register()
+        self.authorize(service, *options)
+
+    def register(self, *options: str) -> None:
+        """Make the helper known."""
+        done = self.world.cli("register", "--app", self.path, *options)
+        assert done.returncode == 0, done.stderr
+
+    def authorize(self, service: str, *options: str) -> None:
+        """Let it use ``service``."""
+        done = self.world.cli("authorize", self.path, service, *options)
+        assert done.returncode == 0, done.stderr
+
+    def keep(self, service: str, target: str, value: str) -> None:
+        """What a person does: ``keychain-auth set``."""
+        done = self.world.cli("set", service, target, input=value)
+        assert done.returncode == 0, done.stderr
+
+    def kept(self, service: str, target: str) -> str | None:
+        """The value as a person reads it; None if there is none."""
+        done = self.world.cli("get", service, target)
+        assert done.returncode in (0, 6), done.stderr
+        return done.stdout if done.returncode == 0 else None
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The variables of a tool, with the helpers on its PATH."""
+        path = f"{self.folder}/bin:{_PLACES}"
+        return self.world.environment({"PATH": path, "KEYCHAIN_AUTH_SOCKET": self.world.socket, **changes})
+
+    def run(
+        self,
+        *words: str,
+        input: str | bytes = "",  # noqa: A002 - the name that subprocess.run has for it
+        env: Mapping[str, str] | None = None,
+        cwd: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a tool to its end, in the user's name, without a terminal."""
+        data = input.encode() if isinstance(input, str) else input
+        done = subprocess.run(
+            words, input=data, capture_output=True, check=False, timeout=60, cwd=cwd or self.world.home,
+            env=self.environment(**(env or {})), start_new_session=True, **self.world.user.popen(),
+        )  # fmt: skip
+        out, err = (stream.decode("utf-8", "backslashreplace") for stream in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def ask(self, *arguments: str, input: str | bytes = "", **env: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """Call the helper as the tool does."""
+        return self.run(self.path, *arguments, input=input, env=env)
+
+
+def tool(name: str, package: str) -> str:
+    """The path of a program that everybody can run. Skips the test where there is none, saying how to get it."""
+    found = shutil.which(name, path=_PLACES)
+    if found is None:
+        pytest.skip(f"no {name} on this machine: {package}")
+    return found
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def server(answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], Answer]) -> Iterator[str]:
+    """An HTTP server on this machine; yields its address (``127.0.0.1:PORT``)."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, content = answer(self, body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _serve
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listening.daemon_threads = True
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.server_address[1]}"
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        thread.join()
+
+
+def basic(user: str, password: str) -> str:
+    """The header by which a client says who it is (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
