@@ -4,7 +4,7 @@ A helper is a small program that a tool starts by a name of the tool's choosing 
 that speaks the tool's protocol on standard input and output.
 
 Contract:
-* **Identity** (docs/adr: "Helpers launch themselves"). A helper asks as a program, over the agent socket, with the
+* **Identity** (ADR 14). A helper asks as a program, over the agent socket, with the
   grants of its own entry; never as a person over the admin socket, which would give every program of the user all that
   the person has. Where scripts can be launched (Linux), the shipped script becomes itself once more through
   ``client.launch``, so that the daemon knows it at grade ``launched``, whoever started it and with what environment.
@@ -14,7 +14,7 @@ Contract:
 * **Never a prompt.** Nothing here reads a terminal, and a locked keychain is told at once.
 
 What it does not promise: that the tool it was made for is the one that started it. A helper answers whoever may start
-it; who that is says ``on_behalf_of`` in its entry.
+it.
 
 Only the standard library's light parts: a tool waits for this.
 """
