@@ -37,7 +37,7 @@ import msgspec
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
-from keychain_auth.keychain.kinds import SecretServiceSettings, StoreSettings
+from keychain_auth.keychain.kinds import StoreSettings, of_this_system
 from keychain_auth.keychain.router import VAULT
 from keychain_auth.wire.messages import Limits
 
@@ -73,8 +73,8 @@ class LockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class KeychainsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where services lie: ``routes`` from names and patterns of services to names of keychains (``keychain.routes``),
-    ``default`` for all others, ``stores`` are keychains by name. Two need not be named there: the vault, and the
-    default collection of the desktop's keyring as ``secret-service``."""
+    ``default`` for all others, ``stores`` are keychains by name. Two need not be named there: the vault, and what
+    the operating system has (``kinds.of_this_system``)."""
 
     default: str = VAULT
     routes: dict[str, str] = {}
@@ -82,7 +82,7 @@ class KeychainsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     def all_stores(self) -> dict[str, StoreSettings]:
         """All keychains that can be opened beside the vault."""
-        return {"secret-service": SecretServiceSettings(), **self.stores}
+        return {**of_this_system(), **self.stores}
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ So nothing here names them but as text.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any, Protocol
 
 import msgspec
@@ -48,8 +49,23 @@ class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     lifetimes: dict[str, str] = {}
 
 
-StoreSettings = SecretServiceSettings | EtcdSettings
+class CredentialManagerSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="credential-manager"
+):
+    """Windows' Credential Manager, of the account that runs the daemon. ``seconds``: how long a read may take."""
+
+    seconds: float = 5.0
+
+
+StoreSettings = SecretServiceSettings | EtcdSettings | CredentialManagerSettings
 """What ``[keychains.stores.NAME]`` of daemon.toml can be: ``kind`` says which."""
+
+
+def of_this_system(platform: str = sys.platform) -> dict[str, StoreSettings]:
+    """The keychain that an operating system has by itself, under the name of its kind."""
+    if platform == "win32":
+        return {"credential-manager": CredentialManagerSettings()}
+    return {"secret-service": SecretServiceSettings()}
 
 
 class _Module(Protocol):
@@ -59,6 +75,7 @@ class _Module(Protocol):
 _MODULES = {
     SecretServiceSettings: "keychain_auth.keychain.secret_service.keychain",
     EtcdSettings: "keychain_auth.keychain.etcd.keychain",
+    CredentialManagerSettings: "keychain_auth.keychain.windows",
 }
 _EXTRAS: dict[type, str] = {SecretServiceSettings: "secret-service"}
 

@@ -11,7 +11,8 @@ A backend's test module has a fixture ``store`` and a subclass; pytest finds the
         def store(self, tmp_path): return MyStore(tmp_path)
 
 ``patience`` is how long, in seconds, an answer about a storage that is gone may take; ``operations`` how many the
-comparison with a dict makes.
+comparison with a dict makes. ``largest``: how many bytes one item of this storage has room for, names, attributes and
+value together; 0 if there is no such limit. What is larger must be refused whole, and without showing it.
 
 What it does not prove: durability over a power cut, and that two processes get along. That is different for each
 storage, and belongs to its own tests.
@@ -39,6 +40,7 @@ class KeychainContract:
 
     patience = 10.0
     operations = 150
+    largest = 0
 
     @pytest.fixture
     def lab(self, store: Store) -> Iterator[Lab]:
@@ -72,10 +74,23 @@ class KeychainContract:
 
     @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value[:8]!a}-{len(value)}")
     def test_a_value_comes_back_as_it_was(self, lab: Lab, value: str) -> None:
+        if self.largest and len(value.encode()) > self.largest:
+            pytest.skip(f"this storage has room for {self.largest} bytes")
         lab.write({"a": value})
         assert lab.read("a") == [Item("a", value)]
         assert lab.prefix("a") == [Item("a", value)]
         assert lab.search() == [Item("a")]
+
+    def test_what_is_too_large_is_refused_whole(self, lab: Lab) -> None:
+        if not self.largest:
+            pytest.skip("this storage knows no such limit")
+        lab.write({"a": "old"})
+        for value, attributes in ((SECRET * self.largest, {}), (SECRET, {"x": "x" * self.largest})):
+            with pytest.raises(KeychainError, match=str(self.largest)) as caught:
+                lab.write({"a": "new", "b": value}, **attributes)
+            assert_silent(caught.value)
+            assert caught.value.hint
+            assert lab.everything() == {"a": "old"}
 
     def test_names_that_look_alike_are_not_confused(self, lab: Lab) -> None:
         lab.write({name: f"value of {name}" for name in DIFFICULT})
