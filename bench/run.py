@@ -19,7 +19,7 @@ from report import Report, Skip
 
 PARTS = (
     "reads", "connects", "identity", "prefixes", "writes", "growth", "neighbours", "memory", "processes",
-    "secret_service", "flood", "launches",
+    "secret_service", "flood", "launches", "watches",
 )  # fmt: skip
 
 

@@ -252,6 +252,10 @@ class KeychainError(KeychainAuthError):
     reason = "internal_error"
 
 
+class KeychainGone(KeychainError):
+    """The storage is elsewhere, and does not answer. It may be back at any time."""
+
+
 class AnswerExceedsLimit(KeychainError):
     """More was found than one answer may hold. Nothing of it is answered."""
 

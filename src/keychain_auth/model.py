@@ -132,6 +132,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ``grace_seconds`` is for how long the version before stays accepted after an upgrade; ``until`` the moment when that
     ends, in seconds since the epoch, in the entry as it counts for such a version.
 
+    ``allow_stale_reads``: while a keychain that is elsewhere does not answer, what it answered lately will do.
+
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then), and ``known_as`` is the caller's grade then.
     """
@@ -156,6 +158,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     known_as: Grade | None = None
     grace_seconds: int = 0
     until: float | None = None
+    allow_stale_reads: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

@@ -14,16 +14,7 @@ SECRET = "a value that is nowhere in the clear"
 
 def machine(world: World, etcd: Cluster) -> Talker:
     """A daemon whose services ``fleet…`` lie in the cluster, and a program that may use them."""
-    paths = {}
-    for name in ("ca", "certificate", "certificate_key", "key_file"):
-        with open(etcd.paths[name], "rb") as file:
-            paths[name] = world.write(f"fleet/{name}", file.read())
-    lines = [f'{name} = "{path}"' for name, path in paths.items()]
-    endpoints = ", ".join(f'"{endpoint}"' for endpoint in etcd.endpoints)
-    world.write_settings(
-        '[keychains]\nroutes = { "fleet*" = "shared" }\n[keychains.stores.shared]\nkind = "etcd"\n'
-        f'prefix = "daemons/"\nendpoints = [{endpoints}]\n' + "\n".join(lines) + "\n"
-    )
+    etcd.settle(world, "daemons/")
     world.start()
     return world.talker(world.granted("talker", "fleet", "aws"))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 import os
 import shutil
 import signal
@@ -73,6 +74,17 @@ class Cluster:
     def settings(self, **changes: Any) -> EtcdSettings:
         """Of a keychain on this cluster."""
         return EtcdSettings(**{"endpoints": self.endpoints, "rest_seconds": 0.2, **self.paths, **changes})
+
+    def settle(self, world: World, prefix: str, more: str = "") -> None:
+        """The settings of a daemon in ``world`` whose services ``fleet…`` lie here; ``more``: lines for the store."""
+        lines = [f"prefix = {json.dumps(prefix)}", f"endpoints = {json.dumps(self.endpoints)}", more]
+        for name, path in self.paths.items():
+            with open(path, "rb") as file:
+                lines.append(f'{name} = "{world.write(f"fleet/{name}", file.read())}"')
+        world.write_settings(
+            '[keychains]\nroutes = { "fleet*" = "shared" }\n[keychains.stores.shared]\nkind = "etcd"\n'
+            + "\n".join(lines) + "\n"
+        )  # fmt: skip
 
     # --- members ----------------------------------------------------------------------------------
 

@@ -43,7 +43,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
     asked for. ``script_path`` and ``script_hash``: the script that an interpreter ran. ``detail``: one
     sentence for the person who reads the log. ``count``: this line stands for so many refusals that have no
     line of their own (see ``coalesce``). ``previous`` and ``oldest`` belong to the log's own lines
-    (see ``chain``).
+    (see ``chain``). ``stale``: it was answered from what the keychain said at most ``age_seconds`` before, because it
+    did not answer.
     """
 
     action: str
@@ -59,6 +60,8 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
     script_hash: str | None = None
     detail: str | None = None
     count: int | None = None
+    stale: bool | None = None
+    age_seconds: float | None = None
     previous: str | None = None
     oldest: int | None = None
 

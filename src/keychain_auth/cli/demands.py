@@ -85,6 +85,11 @@ _OPTIONS = (
         help="After an upgrade, serve the version before for so long, where it runs already.",
     ),
     click.option(
+        "--stale-reads/--no-stale-reads",
+        default=None,
+        help="While a keychain elsewhere is gone, answer reads with what it answered lately (stale_seconds).",
+    ),
+    click.option(
         "--strict/--no-strict",
         default=None,
         help="Look for changed code in memory and for others on its connection.",
@@ -113,6 +118,7 @@ def demands(
     executable_memory: bool | None,
     foreign_mounts: bool | None,
     grace_seconds: int | None,
+    stale_reads: bool | None,
     strict: bool | None,
     signer: str | None,
     no_rollback: bool | None,
@@ -128,6 +134,9 @@ def demands(
         fields["libraries"] = [{"path": file.path, "hash": f"sha256:{file.sha256}"} for file in files]
     if grace_seconds is not None:
         fields["grace_seconds"] = grace_seconds
-    flags = {"executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict}
+    flags = {
+        "executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict,
+        "allow_stale_reads": stale_reads,
+    }  # fmt: skip
     fields.update({name: wanted for name, wanted in flags.items() if wanted is not None})
     return fields

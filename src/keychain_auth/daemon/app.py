@@ -135,7 +135,9 @@ class App:
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
-        pipeline = Pipeline(self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open)
+        pipeline = Pipeline(
+            self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open, self._router
+        )
         self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = self._commands(turn)
@@ -216,7 +218,7 @@ class App:
         commands.add(KeychainCommands(self._router, commands, limits).table)
         commands.add(ExchangeCommands(self._router, commands, limits).table)
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
-        commands.add(LockCommands(self._safe, self._protection, self._seal, commands).table, OPEN_TO_ALL)
+        commands.add(LockCommands(self._safe, self._protection, self._seal, self._router, commands).table, OPEN_TO_ALL)
         return commands
 
     def _launching(self, turn: Turn, launches: Launches) -> LaunchCommands:
@@ -274,6 +276,7 @@ class App:
         gc.freeze()
 
     def _locked(self, why: str) -> None:
+        self._router.forget()
         self._journal.info("locked", why=why)
         self._record("lock", why)
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from msgspec import structs
+
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.template import Template
 from keychain_auth.daemon.attesting.attestation import Attested
@@ -105,6 +107,12 @@ class Caller:
                 self._templates.clear()
             template = self._templates[action, service] = Template(self.record(action, "GRANTED", service))
         return template.body(targets)
+
+    def stale(self, action: str, service: str, targets: Sequence[str], age: float) -> AuditRecord:
+        """The record of something that was granted from a copy that is ``age`` seconds old."""
+        detail = f"from the local copy, {age:.0f} s old: the keychain does not answer"
+        record = self.record(action, "GRANTED", service, targets, detail=detail)
+        return structs.replace(record, stale=True, age_seconds=round(age, 3))
 
     def record(
         self,

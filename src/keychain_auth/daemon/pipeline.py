@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.daemon.caller import Caller
@@ -22,10 +23,10 @@ from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.connection import Answer, Reply
 from keychain_auth.daemon.serving.turn import Turn
-from keychain_auth.errors import AuditError, KeychainError, VaultLocked
-from keychain_auth.keychain.base import Keychain
+from keychain_auth.errors import AuditError, KeychainError, KeychainGone, VaultLocked
+from keychain_auth.keychain.base import Keychain, Look, Remembering
 from keychain_auth.model import Denial, Entry, Item, Request
-from keychain_auth.policy.decide import decide, search_prefixes
+from keychain_auth.policy.decide import decide, decide_stale, search_prefixes
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import (
@@ -56,8 +57,12 @@ class Pipeline:
         journal: Journal,
         limits: Limits,
         require_open: Callable[[], None],
+        remembering: Remembering | None = None,
     ) -> None:
-        """``require_open`` raises VaultLocked while nothing can be read or changed."""
+        """``require_open`` raises VaultLocked while nothing can be read or changed. ``remembering`` is asked for what a
+        keychain said lately, while it is gone.
+        """
+        self._remembering = remembering
         self._keychain = keychain
         self._require_open = require_open
         self._read_now = keychain.read_now
@@ -104,18 +109,45 @@ class Pipeline:
                 self._require_open()
             found = await self._look(request, entry)
             if len(found) > _AT_ONCE and request.action not in _CHANGES:
-                return Reply(await self._tell_at_length(caller, request, found))
+                record_of = partial(caller.granted, request.action, request.service)
+                return Reply(await self._tell_at_length(record_of, request, found))
             record = caller.granted(request.action, request.service, _touched(request, found))
             if request.action in _CHANGES:
                 self._turn.record_now(record)
                 await self._change(request, found, caller.identity.subject.path)
             else:
                 self._turn.record(record)
+        except KeychainGone as gone:
+            return await self._recall(caller, request, entry, gone)
         except (AuditError, KeychainError) as error:
             return self._unable(caller, request, error)
         return Reply(_success(request, found))
 
-    async def _tell_at_length(self, caller: Caller, request: Request, found: list[Item]) -> bytes:
+    async def _recall(self, caller: Caller, request: Request, entry: Entry, gone: KeychainGone) -> Reply:
+        """The keychain is gone: what it said lately, for an entry that allows that, and marked on record."""
+        decision = decide_stale(entry, request)
+        if isinstance(decision, Denial):
+            why = f"{gone}; {explain(decision)}" if request.action not in _CHANGES else str(gone)
+            return self._failed(caller, request, gone.reason or INTERNAL_ERROR, why, mend(decision))
+        look: Look = "search" if request.action == "search" else "read_prefix" if request.match == "prefix" else "read"
+        names = search_prefixes(entry, request) if look == "search" else _once(request.targets)
+        try:
+            kept = self._remembering
+            recalled = kept.recall(look, request.service, names, request.attributes) if kept is not None else None
+            if recalled is None:
+                why = f"{gone}; its local copy does not hold all that was asked for"
+                return self._failed(caller, request, gone.reason or INTERNAL_ERROR, why)
+            record_of = partial(caller.stale, request.action, request.service, age=recalled.age)
+            if len(recalled.items) > _AT_ONCE:
+                return Reply(await self._tell_at_length(record_of, request, recalled.items))
+            self._turn.record(record_of(_touched(request, recalled.items)))
+            return Reply(_success(request, recalled.items))
+        except (AuditError, KeychainError) as error:
+            return self._unable(caller, request, error)
+
+    async def _tell_at_length(
+        self, record_of: Callable[[Sequence[str]], AuditRecord | bytes], request: Request, found: list[Item]
+    ) -> bytes:
         """A long answer in parts, between which others have their turn, and with several records.
 
         After the first pause this is no part of a turn, so each record is written when it is made. Raises AuditError.
@@ -128,7 +160,7 @@ class Pipeline:
         for at in range(0, len(touched), _RECORDED_AT_ONCE):
             await asyncio.sleep(0)
             names = touched[at : at + _RECORDED_AT_ONCE]
-            self._turn.record(caller.granted(request.action, request.service, names))
+            self._turn.record(record_of(names))
         return codec.join_results(parts)
 
     # --- the keychain -------------------------------------------------------------------------
@@ -210,10 +242,11 @@ class Pipeline:
         )
         return Reply(codec.encode_reason(KEYCHAIN_LOCKED))
 
-    def _failed(self, caller: Caller, request: Request, reason: str, why: str) -> Reply:
+    def _failed(self, caller: Caller, request: Request, reason: str, why: str, mending: str = "") -> Reply:
         """Each failure has its record: it may say that a change which is on record was not made."""
+        way_out = {"mend": mending} if mending else {}
         self._journal.error(
-            "failed", reason=reason, pid=caller.identity.pid, path=caller.identity.subject.path, why=why
+            "failed", reason=reason, pid=caller.identity.pid, path=caller.identity.subject.path, why=why, **way_out
         )
         with contextlib.suppress(AuditError):  # it gives nothing out, so it is told even if it cannot be recorded
             self._turn.record(_refusal(caller, request, "ERROR", reason, why), sync=True)

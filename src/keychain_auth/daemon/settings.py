@@ -120,7 +120,7 @@ def _require_positive(settings: Settings) -> None:
         numbers |= {
             f"keychains.stores.{name}.{field}": value
             for field, value in msgspec.structs.asdict(store).items()
-            if isinstance(value, int | float)
+            if isinstance(value, int | float) and (field != "stale_seconds" or value)
         }
     for name, number in numbers.items():
         if not (math.isfinite(number) and number > 0):

@@ -8,7 +8,8 @@ Contract:
 * A name that holds NUL or a lone surrogate is refused in a change, and names nothing in a read (``keychain.names``).
 * Failures raise ``KeychainError`` (or a subclass). No error holds a value. What is locked says so (reason
   ``keychain_locked``) within a second, and never asks a person by itself.
-* A storage that was gone is picked up again by the same keychain, without being told.
+* A storage that was gone is picked up again by the same keychain, without being told. One that is elsewhere raises
+  KeychainGone as long as it does not answer at all.
 * What one read or search gathers has a bound (``budget``): beyond it AnswerExceedsLimit, and nothing is answered.
 * Returned items are shared, not copied: nobody may change their attributes.
 
@@ -23,7 +24,7 @@ whose records are still to be written (see ``daemon.turn``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from keychain_auth.model import Item
 
@@ -80,4 +81,30 @@ class Keychain(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way and let go of everything. Afterwards every operation fails."""
+        ...
+
+
+Look = Literal["read", "read_prefix", "search"]
+
+
+class Recalled(NamedTuple):
+    """What a storage answered before. ``age``: for how long it may have been otherwise since, in seconds."""
+
+    items: list[Item]
+    age: float
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A storage that is elsewhere, and keeps what it answered lately, sealed, for when it is gone."""
+
+    def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
+        """As the method of Keychain called ``look``, by what is remembered; None if that is not enough for all of it.
+
+        Raises AnswerExceedsLimit. It asks nobody: whether it may be asked at all is for the daemon to decide.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Everything that is remembered."""
         ...

@@ -6,9 +6,10 @@ gathered any further, so at most one value more than the limit is in memory. One
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from keychain_auth.errors import AnswerExceedsLimit
+from keychain_auth.model import Item
 
 ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -32,6 +33,11 @@ class Budget:
             raise AnswerExceedsLimit(
                 f"the answer would have more than {self._most} bytes", hint="ask for fewer targets, or a longer prefix"
             )
+
+    def spend(self, found: Sequence[Item]) -> None:
+        """The last of ``found``, which is new. One alone is never too much, so the first counts with the second."""
+        for item in found[-2:] if len(found) == 2 else found[-1:] if len(found) > 2 else ():
+            self.take(len((item.value or "").encode()), item.target, item.attributes)
 
 
 def _length(texts: Iterable[str]) -> int:

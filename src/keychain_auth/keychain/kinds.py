@@ -33,6 +33,7 @@ class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     ``certificate_key``: PEM files. ``key_file``: the fleet's key, 64 hexadecimal digits. ``prefix``: what all keys in
     the cluster begin with. ``seconds``: how long an operation may take, ``attempt_seconds`` how long one member may.
     ``rest_seconds``: how long nobody is asked after all of them failed. ``operations``: the cluster's --max-txn-ops.
+    ``stale_seconds``: how old an answer from the local copy may be (0: there is none), ``stale_bytes``: what it holds.
     ``lifetimes``: how long values last, by name or pattern of services (``keychain.lifetimes``).
     """
 
@@ -46,6 +47,8 @@ class EtcdSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
     attempt_seconds: float = 2.0
     rest_seconds: float = 1.0
     operations: int = 128
+    stale_seconds: float = 0.0
+    stale_bytes: int = 1048576
     lifetimes: dict[str, str] = {}
 
 

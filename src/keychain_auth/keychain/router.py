@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from keychain_auth.errors import KeychainError, NotFound
-from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.base import Keychain, Look, Recalled, Remembering
 from keychain_auth.keychain.kinds import StoreSettings, open_keychain
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.model import Item
@@ -91,6 +91,17 @@ class Router:
     def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> Coroutine[Any, Any, None]:
         """See Keychain."""
         return self.of(service).delete(service, targets, attributes)
+
+    def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
+        """See Remembering; None too where the keychain of ``service`` does not."""
+        keychain = self.of(service)
+        return keychain.recall(look, service, names, attributes) if isinstance(keychain, Remembering) else None
+
+    def forget(self) -> None:
+        """See Remembering."""
+        for keychain in self._opened.values():
+            if isinstance(keychain, Remembering):
+                keychain.forget()
 
     async def services(self) -> list[str]:
         """See Keychain."""

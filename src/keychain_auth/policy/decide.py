@@ -57,6 +57,21 @@ def _check(entry: Entry, request: Request) -> Decision:
     return Grant(entry)
 
 
+def decide_stale(entry: Entry, request: Request) -> Decision:
+    """May a granted request be answered by what its keychain said lately, while that does not answer?
+
+    The reason of the denial is that of the failure: the keychain failed, and this is why nothing else is answered.
+    """
+    wanted = f"a {request.action} while the keychain does not answer"
+    if request.action not in ("read", "search"):
+        return Denial("internal_error", "action", wanted, "only read and search", entry)
+    return (
+        Grant(entry)
+        if entry.allow_stale_reads
+        else Denial("internal_error", "allow_stale_reads", wanted, "false", entry)
+    )
+
+
 _BY_ACTION = {"read": _read, "search": _search, "write": _write, "delete": _delete, "check": _check}
 
 

@@ -58,6 +58,7 @@ def mend(denial: Denial, service: str = "") -> str:
         "libraries": f"{register} --library {quote(denial.found)}",
         "executable_memory": f"{register} --executable-memory",
         "foreign_mounts": f"{register} --foreign-mounts",
+        "allow_stale_reads": f"{register} --stale-reads",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
     }.get(denial.field, "")
 
@@ -91,6 +92,7 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "trees": [tree.path for tree in entry.launch.trees],
         "signer": None if entry.signer is None else key_text(entry.signer),
         "no_rollback": entry.no_rollback,
+        "allow_stale_reads": entry.allow_stale_reads,
     }
 
 
@@ -102,6 +104,7 @@ def in_words(entry: Entry) -> list[str]:
         (entry.foreign_mounts, "may run with mounts of its own (foreign mounts)"),
         (entry.grace_seconds, f"after an upgrade the version before is served for {entry.grace_seconds} s (grace)"),
         (entry.signer, f"every build signed by {key_text(entry.signer)} counts as it" if entry.signer else ""),
+        (entry.allow_stale_reads, "while a keychain is gone, what it answered lately will do (stale reads)"),
         (entry.no_rollback, "a build with a lower number than was seen is refused (no rollback)"),
     ]
     libraries = [f"may load {path} (library)" for path in sorted(library.path for library in entry.libraries)]

@@ -73,6 +73,7 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     signer: str | None = None
     no_rollback: bool = False
     grace_seconds: int = 0
+    allow_stale_reads: bool = False
     previous: list[PreviousDocument] = []
     launch: LaunchDocument | None = None
 
@@ -213,6 +214,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         no_rollback=document.no_rollback,
         launch=_launch(text, field, document.launch),
         grace_seconds=document.grace_seconds,
+        allow_stale_reads=document.allow_stale_reads,
     )
 
 

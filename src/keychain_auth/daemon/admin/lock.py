@@ -17,6 +17,7 @@ from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
+from keychain_auth.keychain.base import Remembering
 from keychain_auth.keychain.vault import Keys
 from keychain_auth.platform.base import Peer
 from keychain_auth.protectors import passphrase, recovery, tpm2
@@ -33,8 +34,11 @@ OPEN_TO_ALL = frozenset(("unlocked", "unlock", "lock", "authenticate", "slots", 
 class LockCommands:
     """``table`` is for ``AdminCommands.add``."""
 
-    def __init__(self, safe: Safe, protection: Protection, seal: PolicySeal, commands: AdminCommands) -> None:
+    def __init__(
+        self, safe: Safe, protection: Protection, seal: PolicySeal, remembering: Remembering, commands: AdminCommands
+    ) -> None:
         self._safe = safe
+        self._remembering = remembering
         self._protection = protection
         self._seal = seal
         self._record = commands.record
@@ -152,6 +156,7 @@ class LockCommands:
             raise UsageError("there are several recovery codes: remove all but one", hint="keychain-auth protect list")
         self._record(peer, path, "rekey", "", ())
         try:
+            self._remembering.forget()  # who changes keys wants nothing that was kept under older ones
             await Keys(vault).rekey([*self._protection.unattended(), *answers], makers)
             return {"code": next((maker.text() for maker in makers if isinstance(maker, RecoveryCode)), None)}
         finally:

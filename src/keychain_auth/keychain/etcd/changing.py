@@ -25,6 +25,7 @@ from keychain_auth.keychain.etcd import requests
 from keychain_auth.keychain.etcd.asking import Asking, NotMade
 from keychain_auth.keychain.etcd.cluster import Refused, Unavailable
 from keychain_auth.keychain.etcd.known import Known, Memory
+from keychain_auth.keychain.etcd.local_copy import LocalCopy
 from keychain_auth.keychain.etcd.looking import Looking, has
 from keychain_auth.keychain.etcd.requests import Operation
 from keychain_auth.keychain.etcd.sealing import Head, Name, Seal, Value
@@ -33,15 +34,25 @@ from keychain_auth.keychain.names import encoded, require_names
 
 _MARKS = 32  # how many changes of others there may be between a lost answer and the question what became of it
 _MARK_BYTES = 12
+Change = Callable[[Known], tuple[list[Operation], Known]]
+"""What is to be done to a service as it is, and what it is then."""
 
 
 class Changing:
     """``operations``: how many a transaction may have (etcd's --max-txn-ops). For one thread at a time."""
 
     def __init__(
-        self, asking: Asking, seal: Seal, memory: Memory, looking: Looking, lifetimes: Lifetimes, operations: int
+        self,
+        asking: Asking,
+        seal: Seal,
+        memory: Memory,
+        copy: LocalCopy,
+        looking: Looking,
+        lifetimes: Lifetimes,
+        operations: int,
     ) -> None:
         self._asking = asking
+        self._copy = copy
         self._seal = seal
         self._memory = memory
         self._looking = looking
@@ -65,11 +76,12 @@ class Changing:
         self._require_room(len(names))
         known = self._memory.get(service) or self._held(service, deadline)
         lease = 0 if lifetime is None else self._asking.lease(lifetime, deadline)
+        stored = {target: Value(value, own, until) for target, value in values.items()}
         puts = []
         for name in names:
             for key, plain in (
                 (self._seal.name_key(service, name.target), name),
-                (self._seal.value_key(service, name.target), Value(values[name.target], own, until)),
+                (self._seal.value_key(service, name.target), stored[name.target]),
             ):
                 puts.append(requests.put(key, self._seal.seal(key, plain), lease))
 
@@ -79,7 +91,7 @@ class Changing:
             return puts, known
 
         try:
-            self._change(service, known, change, deadline)
+            self._noted(service, stored, known, change, deadline)
         except KeychainError as error:
             if lease and _is_made_by_nobody(error):
                 self._asking.revoke(lease, deadline)
@@ -96,18 +108,40 @@ class Changing:
             left = {target: name for target, name in names.items() if target not in gone}
             return [requests.remove(key) for key in keys], known._replace(names=left)
 
-        self._change(service, None, change, deadline)
+        self._noted(service, dict.fromkeys(targets), None, change, deadline)
+
+    def _noted(
+        self,
+        service: str,
+        becomes: Mapping[str, Value | None],
+        known: Known | None,
+        change: Change,
+        deadline: float,
+    ) -> None:
+        """``_change``, and the local copy knows of it. ``becomes``: by target; None: it is gone, or is what it was."""
+        self._copy.changing(service, becomes)
+        ticket, done = self._copy.ticket(service), None
+        try:
+            done = self._change(service, known, change, deadline)
+        finally:
+            if done is None:
+                self._copy.changing(service, becomes)
+        if done is not None:
+            stored = {target: value for target, value in becomes.items() if value is not None}
+            self._copy.learn(ticket, done.cluster, done.revision, stored, stored)
+            if done.names is not None:
+                self._copy.learn_names(ticket, done.cluster, done.revision, done.names)
 
     def _change(
         self,
         service: str,
         known: Known | None,
-        change: Callable[[Known], tuple[list[Operation], Known]],
+        change: Change,
         deadline: float,
-    ) -> None:
+    ) -> Known | None:
         """One transaction, anew from what there is until nobody else came in between. None: look first.
 
-        Nothing is sent if ``change`` finds nothing to do.
+        Nothing is sent if ``change`` finds nothing to do. The service as it is then; None if that is not known.
         """
         mark, key = os.urandom(_MARK_BYTES), self._seal.head_key(service)
         looks = known is None
@@ -116,7 +150,7 @@ class Changing:
                 known, _ = self._looking.look(service, deadline)
             operations, becomes = change(known)
             if not operations:
-                return
+                return None
             marks = (mark, *known.marks)[:_MARKS]
             operations = [requests.put(key, self._seal.seal(key, Head(service, marks))), *operations]
             unchanged = requests.unchanged(key, known.revision)
@@ -124,11 +158,11 @@ class Changing:
             if answer.succeeded:
                 now = Known(answer.revision, known.version + 1, answer.cluster, marks, becomes.names)
                 self._memory.remember(service, now)
-                return
+                return now
             held = knowledge.head(self._seal, key, answer, answer.ranges[0])
             self._memory.forget(service)
             if mark in held.marks:  # an earlier sending of it was carried out, and only its answer was lost
-                return
+                return None
             if answer.repeated and held.version - known.version >= _MARKS:
                 raise KeychainError("so many others changed this service that what became of this change is not known")
             if time.monotonic() >= deadline:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from keychain_auth.errors import KeychainAuthError, KeychainError
+from keychain_auth.errors import KeychainAuthError, KeychainError, KeychainGone
 
 _MOST_BYTES = 64 * 1024 * 1024
 _LONGEST_REST = 8.0  # seconds
@@ -34,7 +34,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5  # seconds between two rounds through a
 _PASSING = {4, 13, 14}
 
 
-class Unavailable(KeychainError):
+class Unavailable(KeychainGone):
     """No member answered. ``sent``: the request may have been carried out all the same."""
 
     def __init__(self, message: str, *, sent: bool) -> None:

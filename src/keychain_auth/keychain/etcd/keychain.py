@@ -22,10 +22,13 @@ from typing import TypeVar
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError, KeychainError, UnsafeFile
+from keychain_auth.keychain.base import Look, Recalled
+from keychain_auth.keychain.budget import Budget
 from keychain_auth.keychain.etcd.asking import Asking
 from keychain_auth.keychain.etcd.changing import Changing
 from keychain_auth.keychain.etcd.cluster import Cluster, Identity, Unavailable
 from keychain_auth.keychain.etcd.known import Memory
+from keychain_auth.keychain.etcd.local_copy import LocalCopy
 from keychain_auth.keychain.etcd.looking import Looking
 from keychain_auth.keychain.etcd.sealing import Seal
 from keychain_auth.keychain.kinds import EtcdSettings
@@ -39,8 +42,11 @@ _READERS = 4
 class EtcdKeychain:
     """Opened by ``open_keychain``."""
 
-    def __init__(self, looking: Looking, changing: Changing, cluster: Cluster, *, members: int, seconds: float) -> None:
+    def __init__(
+        self, looking: Looking, changing: Changing, copy: LocalCopy, cluster: Cluster, *, members: int, seconds: float
+    ) -> None:
         self._looking = looking
+        self._copy = copy
         self._changing = changing
         self._cluster = cluster
         self._members = members
@@ -89,6 +95,15 @@ class EtcdKeychain:
         """See Keychain."""
         await self._change(partial(self._changing.delete, service, targets, attributes))
 
+    def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
+        """See Remembering."""
+        ways = {"read": self._copy.read, "read_prefix": self._copy.read_prefix, "search": self._copy.search}
+        return ways[look](service, names, attributes, Budget(self.answer_bytes))
+
+    def forget(self) -> None:
+        """See Remembering."""
+        self._copy.clear()
+
     async def probe(self) -> None:
         """See Keychain."""
         if not self._closed:
@@ -105,6 +120,9 @@ class EtcdKeychain:
         found: dict[str, object] = {"backend": "etcd", "members": self._members, "state": state}
         if self._problem:
             found["problem"] = self._problem
+        if self._copy.seconds:
+            values, size = self._copy.size()
+            found["local_copy"] = {"values": values, "bytes": size}
         return found
 
     async def close(self) -> None:
@@ -140,13 +158,14 @@ class EtcdKeychain:
     def _submit(self, pool: ThreadPoolExecutor, work: Callable[[float], T]) -> Future[T]:
         if self._closed:
             raise KeychainError("this keychain is closed", hint="keychain-auth start")
-        return pool.submit(_in_time, time.monotonic() + self._seconds, work)
+        return pool.submit(self._in_time, time.monotonic() + self._seconds, work)
 
-
-def _in_time(deadline: float, work: Callable[[float], T]) -> T:
-    if time.monotonic() >= deadline:
+    def _in_time(self, deadline: float, work: Callable[[float], T]) -> T:
+        if time.monotonic() < deadline:
+            return work(deadline)
+        if not self._cluster.answers:
+            raise Unavailable("no member of the cluster answered those who asked before", sent=False)
         raise KeychainError("the cluster is busy with what was asked before")
-    return work(deadline)
 
 
 def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
@@ -162,7 +181,8 @@ def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
         lifetimes = Lifetimes(settings.lifetimes)
     except ValueError as error:
         raise KeychainAuthError(str(error), hint="edit daemon.toml, [keychains.stores], lifetimes") from None
-    seal = Seal(_fleet_key(settings.key_file), settings.prefix)
+    key = _fleet_key(settings.key_file)
+    seal = Seal(key, settings.prefix)
     _require_secret(settings.certificate_key)
     cluster = Cluster(
         settings.endpoints,
@@ -171,10 +191,11 @@ def open_keychain(settings: EtcdSettings, answer_bytes: int) -> EtcdKeychain:
         rest_seconds=settings.rest_seconds,
     )
     asking, memory = Asking(cluster, seal), Memory()
-    looking = Looking(asking, seal, memory)
+    copy = LocalCopy(key, seconds=settings.stale_seconds, most_bytes=settings.stale_bytes)
+    looking = Looking(asking, seal, memory, copy)
     looking.answer_bytes = answer_bytes
-    changing = Changing(asking, seal, memory, looking, lifetimes, settings.operations)
-    return EtcdKeychain(looking, changing, cluster, members=len(settings.endpoints), seconds=settings.seconds)
+    changing = Changing(asking, seal, memory, copy, looking, lifetimes, settings.operations)
+    return EtcdKeychain(looking, changing, copy, cluster, members=len(settings.endpoints), seconds=settings.seconds)
 
 
 def _fleet_key(path: str) -> bytes:

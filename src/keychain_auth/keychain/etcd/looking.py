@@ -24,6 +24,7 @@ from keychain_auth.keychain.etcd import requests
 from keychain_auth.keychain.etcd.asking import Asking
 from keychain_auth.keychain.etcd.cluster import Refused
 from keychain_auth.keychain.etcd.known import NEW, Known, Memory
+from keychain_auth.keychain.etcd.local_copy import LocalCopy, Ticket
 from keychain_auth.keychain.etcd.sealing import Name, Seal, Value
 from keychain_auth.model import Item
 
@@ -36,15 +37,16 @@ _OUT_OF_RANGE = 11  # grpc: the revision was compacted away
 class Looking:
     """May be used by several threads at the same time."""
 
-    def __init__(self, asking: Asking, seal: Seal, memory: Memory) -> None:
+    def __init__(self, asking: Asking, seal: Seal, memory: Memory, copy: LocalCopy) -> None:
         self.answer_bytes = ANSWER_BYTES
+        self._copy = copy
         self._asking = asking
         self._seal = seal
         self._memory = memory
 
     def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str], deadline: float) -> list[Item]:
         """See Keychain."""
-        return _again(lambda: self._read(service, targets, attributes, 0, deadline), deadline)
+        return _again(lambda: self._read(self._copy.ticket(service), targets, attributes, 0, deadline), deadline)
 
     def read_prefix(
         self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str], deadline: float
@@ -52,12 +54,13 @@ class Looking:
         """See Keychain."""
 
         def once() -> list[Item]:
-            known, revision = self.look(service, deadline)
+            ticket = self._copy.ticket(service)
+            known, revision = self.look(service, deadline, ticket)
             found = under(known.names or {}, prefixes, attributes)
             budget = Budget(self.answer_bytes)
             for name in found if len(found) > 1 else ():
                 budget.take(name.size, name.target, name.attributes)
-            items = self._read(service, [name.target for name in found], {}, revision, deadline)
+            items = self._read(ticket, [name.target for name in found], {}, revision, deadline)
             there = {item.target for item in items}
             if any(name.target not in there and name.until is None for name in found):
                 raise KeychainError("the cluster holds a name without a value", hint="keychain-auth set SERVICE TARGET")
@@ -69,7 +72,7 @@ class Looking:
         self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str], deadline: float
     ) -> list[Item]:
         """See Keychain."""
-        known, _ = self.look(service, deadline)
+        known, _ = self.look(service, deadline, self._copy.ticket(service))
         budget = Budget(self.answer_bytes)
         found = []
         for name in under(known.names or {}, prefixes or ("",), attributes):
@@ -96,8 +99,8 @@ class Looking:
         """Ask for the least there is. Raises KeychainError."""
         self._asking.transaction([], [requests.get(self._seal.check_key)], [], deadline)
 
-    def look(self, service: str, deadline: float) -> tuple[Known, int]:
-        """The names of the service now, and the revision of that."""
+    def look(self, service: str, deadline: float, ticket: Ticket | None = None) -> tuple[Known, int]:
+        """The names of the service now, and the revision of that. ``ticket``: the local copy learns them too."""
         known = self._memory.get(service) or NEW
         known = known if known.names is not None else NEW
         head, below = self._seal.head_key(service), self._seal.names_of(service)
@@ -106,31 +109,35 @@ class Looking:
         )
         if answer.succeeded and known.revision and answer.cluster != known.cluster:  # restored: revisions begin anew
             self._memory.forget(service)
-            return self.look(service, deadline)
+            return self.look(service, deadline, ticket)
         if not answer.succeeded:
             held, listed = answer.ranges
             names = [self._seal.open_name(pair.key, pair.value) for pair in listed.pairs]
             known = knowledge.head(self._seal, head, answer, held)
             known = known._replace(names={name.target: name for name in names})
             self._memory.remember(service, known)
+        if ticket is not None and known.names is not None:
+            self._copy.learn_names(ticket, answer.cluster, answer.revision, known.names)
         return known, answer.revision
 
     def _read(
-        self, service: str, targets: Sequence[str], attributes: Mapping[str, str], revision: int, deadline: float
+        self, ticket: Ticket, targets: Sequence[str], attributes: Mapping[str, str], revision: int, deadline: float
     ) -> list[Item]:
         """``revision``: what the cluster held then; 0 is now."""
-        budget = Budget(self.answer_bytes)
+        service, budget = ticket.service, Budget(self.answer_bytes)
         found: list[Item] = []
         for some in _chunks(targets, _AT_ONCE):
             keys = [self._seal.value_key(service, target) for target in some]
             answer = self._asking.transaction([], [requests.get(key, revision) for key in keys], [], deadline)
             revision = revision or answer.revision
+            values: dict[str, Value] = {}
             for target, key, held in zip(some, keys, answer.ranges, strict=True):
                 for pair in held.pairs:
-                    value = self._seal.open_value(key, pair.value)
+                    value = values[target] = self._seal.open_value(key, pair.value)
                     if _fits(value, attributes):
                         found.append(Item(target, value.value, value.attributes))
-                        _spend(budget, found)
+                        budget.spend(found)
+            self._copy.learn(ticket, answer.cluster, revision, some, values)
         return found
 
 
@@ -160,12 +167,6 @@ def _again(look: Callable[[], list[T]], deadline: float) -> list[T]:
         except Refused as error:
             if error.code != _OUT_OF_RANGE or time.monotonic() >= deadline:
                 raise
-
-
-def _spend(budget: Budget, found: Sequence[Item]) -> None:
-    """Count the newest; one alone is never too much, so the first counts with the second."""
-    for item in found[-2:] if len(found) == 2 else found[-1:] if len(found) > 2 else ():
-        budget.take(len((item.value or "").encode()), item.target, item.attributes)
 
 
 def _chunks(whole: Sequence[str], size: int) -> Iterator[Sequence[str]]:
