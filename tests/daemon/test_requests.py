@@ -47,6 +47,17 @@ def test_attributes_filter_what_is_read_searched_and_deleted(world: World) -> No
     assert [i["target"] for i in talker.ask(request("search"))["results"]] == ["a", "b"]
 
 
+def test_no_entry_allows_the_empty_prefix_and_a_search_without_targets_is_the_whole_service(world: World) -> None:
+    world.granted("talker", "aws")
+    world.start()
+    talker = world.talker(world.path("bin/talker"))
+    talker.ask(write({"a": "1", "b": "2"}))
+    for fields in ({"targets": [""], "match": "prefix"}, {"targets": [""]}, {"targets": ["a", ""], "match": "prefix"}):
+        for action in ("read", "delete"):
+            assert talker.ask(request(action, **fields)) == failed("malformed_request")
+    assert [item["target"] for item in talker.ask(request("search"))["results"]] == ["a", "b"]
+
+
 def test_a_search_never_returns_a_value(world: World) -> None:
     world.granted("talker", "aws")
     world.start()
