@@ -142,10 +142,14 @@ class Lab:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def request(self, fields: Mapping[str, object]) -> str:
-        """A file with this request as one line."""
-        line = json.dumps({"type": "REQUEST", "service": SERVICE, **fields}, separators=(",", ":"))
-        return self.world.write(f"request-{abs(hash(line)):x}", line + "\n")
+    def request(self, *requests: Mapping[str, object]) -> str:
+        """A file with these requests, each as one line: they are asked in turn."""
+        lines = [
+            json.dumps({"type": "REQUEST", "service": SERVICE, **fields}, separators=(",", ":")) + "\n"
+            for fields in requests
+        ]
+        content = "".join(lines)
+        return self.world.write(f"request-{abs(hash(content)):x}", content)
 
     def ask(self, fields: Mapping[str, object]) -> bytes:
         """The daemon's answer to one request."""
@@ -171,11 +175,12 @@ class Lab:
         ]  # fmt: skip
 
     def measure(
-        self, server: Server, mode: str, connections: int, fields: Mapping[str, object] = READ, program: str = ""
+        self, server: Server, mode: str, connections: int, *requests: Mapping[str, object], program: str = ""
     ) -> Sample:
-        """One measurement. ``program``: another copy of the load generator."""
+        """One measurement of these requests in turn (``READ`` if there is none). ``program``: another copy of the load
+        generator."""
         before = server.process.cpu_seconds()
-        words = self.words(mode, server, self.request(fields), connections, self.settings.seconds)
+        words = self.words(mode, server, self.request(*(requests or (READ,))), connections, self.settings.seconds)
         seen = json.loads(self.run([program or self.load, *words[1:]]))
         used = server.process.cpu_seconds() - before
         if not seen["requests"]:

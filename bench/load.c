@@ -11,6 +11,7 @@
  *        load connect SOCKET REQUEST-FILE EXPECT 1 SECONDS WARMUP-SECONDS [REQUESTS]
  *        load hold    SOCKET REQUEST-FILE EXPECT CONNECTIONS 0 0
  * steady keeps its connections, connect opens and closes one for each request. With REQUESTS it ends after so many.
+ * A request file of several lines (at most 64) is asked line after line, from the first again after the last.
  * hold asks once on each connection, prints "holding" and is silent until its stdin ends.
  * steady sleeps until an answer wakes it, as clients do, and the server pays for waking it: on a virtual machine often more
  * than for the answer itself. spin never sleeps (it needs a processor of its own), so that the server's own work shows.
@@ -27,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 1024, CHUNK = 1 << 20, STEPS = 1000000 };
+enum { MOST = 1024, CHUNK = 1 << 20, STEPS = 1000000, LINES = 64 };
 
 struct connection {
     int fd;
@@ -37,7 +38,8 @@ struct connection {
 
 static const char *path, *expected;
 static char request[CHUNK], chunk[CHUNK];
-static size_t request_length, expected_length;
+static size_t request_length, expected_length, line_ends[LINES];
+static int lines, next_line;
 static uint32_t histogram[STEPS];
 static int64_t start, counted_from, until;
 static long counted, total, limit;
@@ -65,7 +67,9 @@ static int open_connection(void) {
 static void ask(struct connection *connection) {
     connection->asked = now();
     connection->seen = 0;
-    if (send(connection->fd, request, request_length, MSG_NOSIGNAL) != (ssize_t)request_length) fail("send");
+    size_t from = next_line ? line_ends[next_line - 1] : 0, length = line_ends[next_line] - from;
+    next_line = next_line + 1 < lines ? next_line + 1 : 0;
+    if (send(connection->fd, request + from, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
 }
 
 /* 1 when the answer is complete. Only the first receive can hold the beginning of the line. */
@@ -155,14 +159,19 @@ static double percentile(double part) {
 
 static void load_request(FILE *file) {
     request_length = fread(request, 1, sizeof request, file);
-    if (request_length == 0 || request[request_length - 1] != '\n') fail("the request file must hold one line");
+    for (size_t at = 0; at < request_length; at++) {
+        if (request[at] != '\n') continue;
+        if (lines == LINES) fail("the request file holds too many lines");
+        line_ends[lines++] = at + 1;
+    }
+    if (!lines || line_ends[lines - 1] != request_length) fail("the request file must hold whole lines");
 }
 
 /* Every line of the file on one connection; a last line without newline is not sent. */
 static void ask_all(FILE *file) {
     struct connection connection = {.fd = open_connection()};
     while (fgets(request, sizeof request, file)) {
-        request_length = strlen(request);
+        line_ends[0] = strlen(request);
         ask(&connection);
         for (int done = 0; !done;) {
             ssize_t got = recv(connection.fd, chunk, sizeof chunk, 0);

@@ -1,33 +1,58 @@
-"""One client that reads now and then a secret, while another reads all 10,000 at once, again and again."""
+"""How long one client waits while others keep the daemon busy: p99 beside them, of p99 alone.
+
+The others give way (nice 19) on the processor that they share with the client, so that what is measured is the daemon.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from lab import Lab, Sample, pinned, prefix_read
+from lab import Lab, Sample, pinned, prefix_read, source
 from report import Row, number, ratios
 
-_LONGER = 1.0  # seconds that the neighbour goes on, at most
+_LONGER = 1.0  # seconds that a neighbour goes on, at most
+_GOAL = 3.0
+_PROCESSES, _EACH = 4, 16
 
 
-def measure(lab: Lab) -> Iterator[Row]:
-    """p99 of the one, alone and beside the other. The other gives way on the processor that both run on."""
-    alone, beside = lab.rounds(partial(lab.measure, lab.daemon, "steady", 1), partial(_beside, lab))
-    middle = [number(Row("", [sample.p99_us for sample in samples]).figure) for samples in (beside, alone)]
-    yield Row(
-        "p99 beside prefix reads of 10,000, of p99 alone",
-        ratios([sample.p99_us for sample in beside], [sample.p99_us for sample in alone]), "x", 3.0,
-        beside=f"p99 {middle[0]} µs, alone {middle[1]} µs",
+def prefix_reads(lab: Lab) -> Iterator[Row]:
+    """Another registered client that reads all 10,000 at once, again and again."""
+    seconds = lab.settings.seconds + lab.settings.warmup + _LONGER
+    greedy = lab.words("steady", lab.daemon, lab.request(prefix_read("proj_")), 1, seconds)
+    yield _row(lab, "prefix reads of 10,000", partial(_neighbour, lab, greedy))
+
+
+def refused(lab: Lab) -> Iterator[Row]:
+    """64 connections of programs that are not registered: each is refused, and connects again at once."""
+    crowd = lab.world.build_client("crowd", source=source("crowd.c"))
+    words = [crowd, "asking", lab.daemon.socket, str(_PROCESSES), str(_EACH)]
+    yield _row(lab, "64 strangers that are refused", partial(_neighbour, lab, words, b"ready"))
+
+
+def _row(lab: Lab, whom: str, neighbour: Callable[[], AbstractContextManager[None]]) -> Row:
+    def beside() -> Sample:
+        with neighbour():
+            return lab.measure(lab.daemon, "steady", 1)
+
+    alone, disturbed = lab.rounds(partial(lab.measure, lab.daemon, "steady", 1), beside)
+    middle = [number(Row("", [sample.p99_us for sample in samples]).figure) for samples in (disturbed, alone)]
+    p50 = number(Row("", [sample.p50_us for sample in disturbed]).figure)
+    return Row(
+        f"p99 beside {whom}, of p99 alone",
+        ratios([sample.p99_us for sample in disturbed], [sample.p99_us for sample in alone]), "x", _GOAL,
+        beside=f"p99 {middle[0]} µs, alone {middle[1]} µs; p50 {p50} µs",
     )  # fmt: skip
 
 
-def _beside(lab: Lab) -> Sample:
-    seconds = lab.settings.seconds + lab.settings.warmup + _LONGER
-    greedy = lab.words("steady", lab.daemon, lab.request(prefix_read("proj_")), 1, seconds)
+@contextmanager
+def _neighbour(lab: Lab, words: list[str], ready: bytes = b"") -> Iterator[None]:
     with pinned(lab.settings.load_cpu):
-        neighbour = lab.world.spawn(["/usr/bin/nice", "-n", "19", *greedy])
+        neighbour = lab.world.spawn(["/usr/bin/nice", "-n", "19", *words])
     try:
-        return lab.measure(lab.daemon, "steady", 1)
+        if ready:
+            neighbour.out.find(lambda line: line == ready)
+        yield
     finally:
         neighbour.close()

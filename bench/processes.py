@@ -30,13 +30,6 @@ _CLIENT = _TIMED.format(
 )
 
 
-def measure(lab: Lab) -> Iterator[Row]:
-    """Each beside the same thing without us."""
-    yield _get(lab)
-    yield _client(lab)
-    yield _start(lab)
-
-
 @functools.lru_cache(maxsize=1)
 def installed(lab: Lab) -> str:
     """The folder of commands of a virtual environment that holds the package, as pip leaves it."""
@@ -55,31 +48,32 @@ def _run(words: list[str]) -> None:
         raise Skip(f"{' '.join(words)}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
 
 
-def _get(lab: Lab) -> Row:
-    get = [f"{installed(lab)}/keychain-auth", "get", SERVICE, _TARGET, "--socket", lab.daemon.socket]
+def get(lab: Lab) -> Iterator[Row]:
+    """The command, beside a bare interpreter."""
+    words = [f"{installed(lab)}/keychain-auth", "get", SERVICE, _TARGET, "--socket", lab.daemon.socket]
     bare = [os.path.realpath(sys._base_executable), "-I", "-S", "-c", "pass"]
     walls = lab.world.build_client("walls", source=source("walls.c"))
-    ours, floor = json.loads(lab.run([walls, str(lab.settings.starts), *get, "--", *bare]))
+    ours, floor = json.loads(lab.run([walls, str(lab.settings.starts), *words, "--", *bare]))
     beside = f"{number(statistics.median(ours))} ms, python {number(statistics.median(floor))} ms"
-    return Row("keychain-auth get, of python3 -I -S -c pass", ratios(ours, floor), "x", 2.0, beside=beside)
+    yield Row("keychain-auth get, of python3 -I -S -c pass", ratios(ours, floor), "x", 2.0, beside=beside)
 
 
-def _client(lab: Lab) -> Row:
+def client(lab: Lab) -> Iterator[Row]:
     """In the process, so that the start of the interpreter, which both have, hides nothing."""
     python = f"{installed(lab)}/python"
-    client, floor = lab.world.write("bin/client.py", _CLIENT), lab.world.write("bin/floor.py", _FLOOR)
-    lab.register(client, "--interpreter", python, "--script", "--allow-declared")
+    program, floor = lab.world.write("bin/client.py", _CLIENT), lab.world.write("bin/floor.py", _FLOOR)
+    lab.register(program, "--interpreter", python, "--script", "--allow-declared")
     ours, bare = [], []
     for turn in range(lab.settings.starts + 1):
-        for script, taken in ((client, ours), (floor, bare)):
+        for script, taken in ((program, ours), (floor, bare)):
             said = lab.run([python, "-I", script])
             if turn:  # the first one compiles, and is hashed
                 taken.append(int(said) / 1e6)
     beside = f"{number(statistics.median(ours))} ms, the imports {number(statistics.median(bare))} ms"
-    return Row("client: import, connect, get, of import socket, json", ratios(ours, bare), "x", 1.5, beside=beside)
+    yield Row("client: import, connect, get, of import socket, json", ratios(ours, bare), "x", 1.5, beside=beside)
 
 
-def _start(lab: Lab) -> Row:
+def start(lab: Lab) -> Iterator[Row]:
     """From the first instruction of the interpreter to an answer that a registered program has in its hands."""
     python = [lab.world.python, "-c", "pass"]
     imports = [lab.world.python, "-c", "import keychain_auth.daemon.app"]
@@ -99,9 +93,8 @@ def _start(lab: Lab) -> Row:
         f"{number(middle[0])} ms: python {number(middle[1])}, imports {number(middle[2] - middle[1])}, "
         f"open and listen {number(middle[3] - middle[2])}, first answer {number(middle[0] - middle[3])}"
     )
-    return Row(
-        "start to first answer, 10,000 stored, of python3 -c pass", ratios(ours, floor), "x", 15.0, beside=beside
-    )
+    what = "start to first answer, 10,000 stored, of python3 -c pass"
+    yield Row(what, ratios(ours, floor), "x", 15.0, beside=beside)
 
 
 def _milliseconds(lab: Lab, words: list[str]) -> float:

@@ -11,8 +11,8 @@ from report import Row, number, ratios
 TEN = {"action": "read", "targets": [name(4270 + number) for number in range(10)]}
 
 
-def measure(lab: Lab) -> Iterator[Row]:
-    """Each case in turns with the echo."""
+def kept(lab: Lab) -> Iterator[Row]:
+    """Kept connections, in turns with the echo."""
     for connections in (8, 64):
         ours, floor = _beside_echo(lab, lab.busy, connections)
         yield Row(
@@ -24,6 +24,10 @@ def measure(lab: Lab) -> Iterator[Row]:
             f"exact reads, {connections} connections: daemon's CPU a request", _all(ours, "cpu_us"), "µs", 9.0,
             beside=f"echo {_median(floor, 'cpu_us')} µs; p50 {_median(ours, 'p50_us')}, p99 {_median(ours, 'p99_us')}",
         )  # fmt: skip
+
+
+def one(lab: Lab) -> Iterator[Row]:
+    """One connection, one request after the other, in turns with the echo."""
     for mode in dict.fromkeys((lab.busy, "steady")):
         ours, floor = _beside_echo(lab, mode, 1)
         client = "sleeps" if mode == "steady" else "never sleeps"
@@ -32,14 +36,14 @@ def measure(lab: Lab) -> Iterator[Row]:
             ratios(_all(ours, "p50_us"), _all(floor, "p50_us")), "x", 1.2,
             beside=f"{_median(ours, 'p50_us')} µs, echo {_median(floor, 'p50_us')} µs",
         )  # fmt: skip
-    yield from _ten(lab)
 
 
 def _beside_echo(lab: Lab, mode: str, connections: int) -> list[list[Sample]]:
     return lab.rounds(*(partial(lab.measure, server, mode, connections) for server in (lab.daemon, lab.echo)))
 
 
-def _ten(lab: Lab) -> Iterator[Row]:
+def ten(lab: Lab) -> Iterator[Row]:
+    """Ten targets in one read, in turns with one target."""
     for what, connections, field in (("time saved", 1, "p50_us"), ("CPU saved", 8, "cpu_us")):
         one, ten = lab.rounds(*(partial(lab.measure, lab.daemon, lab.busy, connections, of) for of in (READ, TEN)))
         yield Row(

@@ -1,4 +1,10 @@
-"""Durable writes through the daemon, beside one fsync of 4 KiB on the same disk."""
+"""Durable writes through the daemon, beside one fsync of 4 KiB on the same disk.
+
+An fsync is measured in two ways. ``in place`` writes the same block again and again: nothing but data reaches the disk;
+this is what the goal means. ``grown`` appends, as a log does: the file's size changes, so its file system commits a
+transaction of its own. Two sets of values take turns in the daemon, so each write changes what it writes to, and what
+it replaces becomes an earlier value.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +14,66 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from lab import VALUE, Lab, Sample, name
+from lab import VALUE, Lab, Sample, World, name
 from report import Row, number, ratios
 
+_LARGE = 100_000
 _FSYNCS = 100
 _BLOCK = 4096
+_GOALS = {1: 2.0, 100: 8.0}
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """10,000 are stored; the writes replace some of them. How it grows with the store is another part's affair."""
-    path = lab.world.write("fsync", bytes(_BLOCK))
-    single, batch, floor = lab.rounds(
-        partial(lab.measure, lab.daemon, "steady", 1, _write(1)),
-        partial(lab.measure, lab.daemon, "steady", 1, _write(100)),
-        partial(_fsync, path),
-    )
-    base = [sample.p50_us for sample in floor]
-    for what, samples, goal in (("write of 1", single, 2.0), ("write of 100 in one request", batch, 8.0)):
-        p50 = [sample.p50_us for sample in samples]
-        beside = f"p50 {number(statistics.median(p50))} µs, fsync {number(statistics.median(base))} µs"
-        yield Row(f"durable {what}, of one fsync of 4 KiB", ratios(p50, base), "x", goal, beside=beside)
+    """One, and a batch of 100, each among 10,000 and 100,000."""
+    world = World()
+    try:
+        large = Lab(world, lab.settings, _LARGE)
+        cases = [(each, many) for each in (lab, large) for many in _GOALS]
+        writes = [
+            partial(each.measure, each.daemon, "steady", 1, _write(each, many, 0), _write(each, many, 1))
+            for each, many in cases
+        ]
+        in_place, grown, *taken = lab.rounds(partial(_fsync, lab, False), partial(_fsync, lab, True), *writes)
+        base = [sample.p50_us for sample in in_place]
+        least = f"fsync in place {number(statistics.median(base))} µs, grown {_p50(grown)} µs"
+        for (each, many), samples in zip(cases, taken, strict=True):
+            yield Row(
+                f"durable write of {many} among {each.stored:,}, of one fsync of 4 KiB",
+                ratios([sample.p50_us for sample in samples], base), "x", _GOALS[many],
+                beside=f"p50 {_p50(samples)} µs, {least}; daemon's CPU {_median(samples, 'cpu_us')} µs",
+            )  # fmt: skip
+    finally:
+        world.close()
 
 
-def _write(many: int) -> dict[str, object]:
-    numbers = range(7000, 7000 + many)
+def _write(lab: Lab, many: int, turn: int) -> dict[str, object]:
+    numbers = range(lab.stored * 7 // 10, lab.stored * 7 // 10 + many)
     return {
         "action": "write",
         "targets": [name(number) for number in numbers],
-        "values": [VALUE.format(number) for number in numbers],
+        "values": [VALUE.format(number + turn) for number in numbers],
     }
 
 
-def _fsync(path: str) -> Sample:
-    """The same block in place, as cheap as durability gets."""
-    block = os.urandom(_BLOCK)
+def _fsync(lab: Lab, growing: bool) -> Sample:
+    path, block = lab.world.write("fsync", bytes(_BLOCK)), os.urandom(_BLOCK)
     fd = os.open(path, os.O_WRONLY)
     taken = []
     try:
-        for _ in range(_FSYNCS):
+        for turn in range(_FSYNCS):
             began = time.perf_counter()
-            os.pwrite(fd, block, 0)
+            os.pwrite(fd, block, _BLOCK * (turn + 1) if growing else 0)
             os.fsync(fd)
             taken.append((time.perf_counter() - began) * 1e6)
     finally:
         os.close(fd)
     taken.sort()
     return Sample(1e6 / statistics.mean(taken), statistics.median(taken), taken[_FSYNCS * 99 // 100], 0.0)
+
+
+def _p50(samples: list[Sample]) -> str:
+    return _median(samples, "p50_us")
+
+
+def _median(samples: list[Sample], field: str) -> str:
+    return number(statistics.median(getattr(sample, field) for sample in samples))

@@ -15,21 +15,21 @@ ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class Budget:
-    """For one answer of at most ``most`` bytes."""
+    """For one answer of at most ``most`` bytes; ``left``: how many of them nobody has taken yet."""
 
-    __slots__ = ("_left", "_most")
+    __slots__ = ("_most", "left")
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._left = most
+        self.left = most
 
     def take(self, size: int, target: str, attributes: Mapping[str, str] | None) -> None:
         """One item more, whose value has ``size`` bytes. Raises AnswerExceedsLimit."""
         # ASCII by far the most often, and a call for it costs as much as opening the value.
-        self._left -= size + (len(target) if target.isascii() else _length((target,)))
+        self.left -= size + (len(target) if target.isascii() else _length((target,)))
         if attributes:
-            self._left -= _length(attributes) + _length(attributes.values())
-        if self._left < 0:
+            self.left -= _length(attributes) + _length(attributes.values())
+        if self.left < 0:
             raise AnswerExceedsLimit(
                 f"the answer would have more than {self._most} bytes", hint="ask for fewer targets, or a longer prefix"
             )

@@ -53,7 +53,6 @@ T = TypeVar("T")
 
 PART = 64
 """Values opened at once, in about a tenth of a millisecond."""
-_UTF8_BYTES = 4  # that a character has at most
 
 
 class Vault:
@@ -167,9 +166,9 @@ class Vault:
         budget: Budget | None = None,
     ) -> list[Item]:
         if budget is None:
-            if not attributes and (items := self._revealed_at_once(service, records)) is not None:
-                return items
             budget = Budget(self.answer_bytes if len(records) > 1 else sys.maxsize)  # one alone is never too much
+        if not attributes and (at_once := self._revealed_at_once(service, records, budget)) is not None:
+            return at_once
         items = []
         for record in records:
             if attributes and not matches(record, attributes):
@@ -189,24 +188,25 @@ class Vault:
             items.append(Item(record.target, value, record.attributes))
         return items
 
-    def _revealed_at_once(self, service: str, records: Sequence[Record]) -> list[Item] | None:
-        """What the loop above makes of ``records``; None if one lies on disk, has attributes, or all may be too much.
+    def _revealed_at_once(self, service: str, records: Sequence[Record], budget: Budget) -> list[Item] | None:
+        """What the loop above makes of ``records``; None if one lies on disk or has attributes, or all are too much.
 
-        Why: the usual answer is a few short values, and counting each by itself costs as much as opening it.
+        Why: most answers are short values and plain names, and a call for each to count it costs as much as opening it.
         """
-        open_bytes, left = self._open_bytes, self.answer_bytes
+        open_bytes, left = self._open_bytes, budget.left + OVERHEAD * len(records)
         items = []
         for record in records:
-            blob = record.blob
-            if blob is None or record.attributes is not None:
+            blob, target = record.blob, record.target
+            if blob is None or record.attributes is not None or not target.isascii():
                 return None
-            left -= len(blob) + _UTF8_BYTES * len(record.target)  # at least what it will be counted for
+            left -= len(blob) + len(target)
             if left < 0:
                 return None
             try:
-                items.append(Item(record.target, open_bytes(blob, record.context).decode()))
+                items.append(Item(target, open_bytes(blob, record.context).decode()))
             except NotAuthentic:
-                raise _altered(service, record.target) from None
+                raise _altered(service, target) from None
+        budget.left = left
         return items
 
     def _from_disk(self, service: str, record: Record, attributes: Mapping[str, str]) -> Item | None:
