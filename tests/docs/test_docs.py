@@ -22,7 +22,12 @@ import pytest
 from keychain_auth.cli.app import commands
 from keychain_auth.daemon.settings import AuditSettings, HistorySettings, KeychainsSettings, LockSettings, Settings
 from keychain_auth.errors import NOT_RUNNING_MESSAGE
-from keychain_auth.keychain.kinds import CredentialManagerSettings, EtcdSettings, SecretServiceSettings
+from keychain_auth.keychain.kinds import (
+    CredentialManagerSettings,
+    EtcdSettings,
+    MacosKeychainSettings,
+    SecretServiceSettings,
+)
 from keychain_auth.policy.parse import parse_policy
 from keychain_auth.wire.codec import decode_request, encode_reason
 from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
@@ -193,8 +198,8 @@ def test_the_settings_shown_are_all_settings_with_their_defaults() -> None:
 
 
 def test_the_settings_of_a_keychain_are_told_with_their_defaults() -> None:
-    fields = {field.name for field in msgspec.structs.fields(CredentialManagerSettings)}
-    assert fields <= {field.name for field in msgspec.structs.fields(SecretServiceSettings)}  # told in its table
+    for small in (CredentialManagerSettings, MacosKeychainSettings):  # told in the table of the Secret Service
+        assert {field.name for field in msgspec.structs.fields(small)} == {"seconds"}
     for document, struct in (("docs/keychains.md", SecretServiceSettings), ("docs/fleet.md", EtcdSettings)):
         told = {row[0].strip("`"): row[1].strip("`") for row in rows(document) if len(row) == 3}
         told.pop("setting of a store")

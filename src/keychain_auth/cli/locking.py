@@ -19,7 +19,7 @@ from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_LOCKED, DaemonNotRunning
 
 _SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
-_KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service", "wsl", "dpapi")
+_KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service", "wsl", "dpapi", "macos_keychain")
 _MEANS = {
     "keyfile": "vault.key",
     "passphrase": "what you know",
@@ -28,6 +28,7 @@ _MEANS = {
     "secret_service": "an item in your keyring",
     "wsl": "a program on the Windows side",
     "dpapi": "your Windows account",
+    "macos_keychain": "an item in your keychain",
 }
 
 

@@ -60,7 +60,15 @@ class CredentialManagerSettings(
     seconds: float = 5.0
 
 
-StoreSettings = SecretServiceSettings | EtcdSettings | CredentialManagerSettings
+class MacosKeychainSettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="macos-keychain"
+):
+    """The default keychain of macOS, of the user who runs the daemon. ``seconds``: how long a read may take."""
+
+    seconds: float = 5.0
+
+
+StoreSettings = SecretServiceSettings | EtcdSettings | CredentialManagerSettings | MacosKeychainSettings
 """What ``[keychains.stores.NAME]`` of daemon.toml can be: ``kind`` says which."""
 
 
@@ -68,6 +76,8 @@ def of_this_system(platform: str = sys.platform) -> dict[str, StoreSettings]:
     """The keychain that an operating system has by itself, under the name of its kind."""
     if platform == "win32":
         return {"credential-manager": CredentialManagerSettings()}
+    if platform == "darwin":
+        return {"macos-keychain": MacosKeychainSettings()}
     return {"secret-service": SecretServiceSettings()}
 
 
@@ -79,6 +89,7 @@ _MODULES = {
     SecretServiceSettings: "keychain_auth.keychain.secret_service.keychain",
     EtcdSettings: "keychain_auth.keychain.etcd.keychain",
     CredentialManagerSettings: "keychain_auth.keychain.windows",
+    MacosKeychainSettings: "keychain_auth.keychain.macos",
 }
 _EXTRAS: dict[type, str] = {SecretServiceSettings: "secret-service"}
 

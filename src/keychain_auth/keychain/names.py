@@ -7,9 +7,12 @@ characters long before; this is for everybody else who calls a keychain. No erro
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from keychain_auth.errors import KeychainError
+
+_LONGEST_SERVICE, _LONGEST_TARGET = 256, 1024  # protocol, "Requests"
 
 
 def require_names(service: str, targets: Iterable[str], attributes: Mapping[str, str]) -> None:
@@ -17,6 +20,11 @@ def require_names(service: str, targets: Iterable[str], attributes: Mapping[str,
     problem = _problem([service, *targets, *attributes, *attributes.values()])
     if problem:  # raised here, not where it was seen: UnicodeEncodeError would carry the text along
         raise KeychainError(f"cannot use a name that holds {problem}")
+
+
+def can_be_asked_for(service: str, target: str) -> bool:
+    """Can the protocol carry these names? For storages that other programs fill too."""
+    return _is_name(service, _LONGEST_SERVICE) and _is_name(target, _LONGEST_TARGET)
 
 
 def encoded(values: Iterable[str]) -> list[bytes]:
@@ -42,3 +50,9 @@ def _problem(names: Iterable[str]) -> str:
         # Two halves of a pair at the seam of two names stay two surrogates in Python: joining mends nothing.
         return "a lone surrogate"
     return ""
+
+
+def _is_name(text: str, longest: int) -> bool:
+    if not 1 <= len(text) <= longest:
+        return False
+    return text.isprintable() or not any(unicodedata.category(char) in ("Cc", "Cs") for char in text)

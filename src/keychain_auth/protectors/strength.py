@@ -8,6 +8,7 @@ from collections.abc import Collection
 _STOPS = {
     "keyfile": "stops whoever has vault.db without vault.key; not a program that runs as you, for it can read both",
     "secret_service": "stops whoever has the files alone; not a program that runs as you while your keyring is open",
+    "macos_keychain": "stops whoever has the files alone; not a Python program of yours while your keychain is open",
     "dpapi": "stops whoever has the files without your Windows account; not a program of yours, for it asks nobody",
     "wsl": "stops whoever has the files alone; not a program that runs as you and starts the Windows helper itself",
     "tpm2": "stops whoever has the files or the disk without this machine; not a program that runs as you on it",

@@ -13,16 +13,26 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.errors import KeychainAuthError, UsageError, VaultKeyMissing
 from keychain_auth.keychain.vault import peek_slots
-from keychain_auth.protectors import dpapi, keyfile, passphrase, recovery, tpm2, wsl
+from keychain_auth.protectors import dpapi, keyfile, macos_keychain, passphrase, recovery, tpm2, wsl
 from keychain_auth.protectors.dpapi import Dpapi
 from keychain_auth.protectors.keyfile import KeyFile
+from keychain_auth.protectors.macos_keychain import MacosKeychainItem
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.tpm2 import Tpm2
 from keychain_auth.protectors.wsl import WslHelper
 
 SECRET_SERVICE = "secret_service"  # noqa: S105 - the kind; its module is loaded only where it is used
-KINDS = (keyfile.KIND, passphrase.KIND, recovery.KIND, tpm2.KIND, SECRET_SERVICE, wsl.KIND, dpapi.KIND)
+KINDS = (
+    keyfile.KIND,
+    passphrase.KIND,
+    recovery.KIND,
+    tpm2.KIND,
+    SECRET_SERVICE,
+    wsl.KIND,
+    dpapi.KIND,
+    macos_keychain.KIND,
+)
 """What ``protect add`` takes."""
 
 
@@ -45,7 +55,14 @@ class Protection:
             kinds = set()  # whoever opens it will say what is wrong
         keyring = [self._keyring()] if SECRET_SERVICE in kinds else []
         helper = WslHelper(self._settings.wsl_helper)
-        return [KeyFile(self._places.vault_key), Tpm2(self._settings.tpm), *keyring, helper, Dpapi()]
+        return [
+            KeyFile(self._places.vault_key),
+            Tpm2(self._settings.tpm),
+            *keyring,
+            helper,
+            Dpapi(),
+            MacosKeychainItem(),
+        ]
 
     def answers(self, words: str) -> list[Protector]:
         """What ``words`` can be the answer to. Raises UsageError if to nothing."""

@@ -16,16 +16,14 @@ Contract:
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.names import can_be_asked_for
 
 SCHEMA = "org.freedesktop.Secret.Generic"
 BOOKKEEPING = frozenset(("service", "username", "account", "application", "xdg:schema"))
 """Attributes by which programs find their items: never answered to a client, never taken from one."""
-
-_LONGEST_SERVICE, _LONGEST_TARGET = 256, 1024  # protocol, "Requests"
 
 
 def place_of(attributes: Mapping[str, str]) -> tuple[str, str] | None:
@@ -34,7 +32,7 @@ def place_of(attributes: Mapping[str, str]) -> tuple[str, str] | None:
     target = attributes.get("username", attributes.get("account"))
     if service is None or target is None:
         return None
-    if not (_is_name(service, _LONGEST_SERVICE) and _is_name(target, _LONGEST_TARGET)):
+    if not can_be_asked_for(service, target):
         return None
     return service, target
 
@@ -73,9 +71,3 @@ def require_free(attributes: Mapping[str, str]) -> None:
             f"a Secret Service finds items by {', '.join(taken)}: a stored attribute cannot be called that",
             hint="use other attribute names, or route this service to the vault (docs/keychains.md)",
         )
-
-
-def _is_name(text: str, longest: int) -> bool:
-    if not 1 <= len(text) <= longest:
-        return False
-    return text.isprintable() or not any(unicodedata.category(char) in ("Cc", "Cs") for char in text)

@@ -83,7 +83,7 @@ def open_one(
     raise VaultKeyMissing(f"{path} has no key slot that can be opened here (it has: {kinds or 'none'})")
 
 
-LATER = frozenset(("dpapi", "passphrase", "recovery", "secret_service", "tpm2", "wsl"))
+LATER = frozenset(("dpapi", "macos_keychain", "passphrase", "recovery", "secret_service", "tpm2", "wsl"))
 """Kinds of slots that may be opened later, if not now: by a person, or by a keyring or chip that is not ready yet."""
 
 
