@@ -86,6 +86,30 @@ class Launch(msgspec.Struct, frozen=True, gc=False):
     trees: tuple[Program, ...] = ()
 
 
+class Requester(msgspec.Struct, frozen=True, gc=False):
+    """Who stands behind a helper: the nearest of its parents that is no shell.
+
+    ``program`` is the executable, or the script that it runs by the word of its command line; then ``interpreter`` is
+    the executable. ``of_root``: only root could replace these files. ``problem`` says why it cannot be believed, "" if
+    it can. ``chain`` are the executables between the helper and it, itself the last.
+    """
+
+    program: Program
+    interpreter: Program | None = None
+    of_root: bool = False
+    problem: str = ""
+    chain: tuple[str, ...] = ()
+
+
+class Behind(msgspec.Struct, frozen=True, gc=False):
+    """A requester that an entry names. ``sha256`` is "" where the path says enough: then the file must be root's.
+    ``interpreter`` is the path of what runs a script, "" for a program."""
+
+    path: str
+    sha256: str = ""
+    interpreter: str = ""
+
+
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who is asking, as far as the kernel and the files vouch for it.
 
@@ -133,6 +157,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ends, in seconds since the epoch, in the entry as it counts for such a version.
 
     ``allow_stale_reads``: while a keychain that is elsewhere does not answer, what it answered lately will do.
+    ``on_behalf_of`` are who may stand behind a helper; None: it answers whoever starts it.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then), and ``known_as`` is the caller's grade then.
@@ -159,6 +184,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     grace_seconds: int = 0
     until: float | None = None
     allow_stale_reads: bool = False
+    on_behalf_of: tuple[Behind, ...] | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

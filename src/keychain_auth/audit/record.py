@@ -40,11 +40,11 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
     The log adds ``timestamp``, ``seq`` and ``chain`` itself.
 
     ``targets``: for search, prefix reads and prefix deletes what was returned or removed, else what was
-    asked for. ``script_path`` and ``script_hash``: the script that an interpreter ran. ``detail``: one
-    sentence for the person who reads the log. ``count``: this line stands for so many refusals that have no
-    line of their own (see ``coalesce``). ``previous`` and ``oldest`` belong to the log's own lines
-    (see ``chain``). ``stale``: it was answered from what the keychain said at most ``age_seconds`` before, because it
-    did not answer.
+    asked for. ``script_path`` and ``script_hash``: the script that an interpreter ran. ``on_behalf_of``: the
+    path of who stands behind a helper, where its entry asks. ``detail``: one sentence for the person who
+    reads the log. ``count``: this line stands for so many refusals that have no line of their own (see
+    ``coalesce``). ``previous`` and ``oldest`` belong to the log's own lines (see ``chain``). ``stale``: it was
+    answered from what the keychain said at most ``age_seconds`` before, because it did not answer.
     """
 
     action: str
@@ -58,6 +58,7 @@ class AuditRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_
     uid: int | None = None
     script_path: str | None = None
     script_hash: str | None = None
+    on_behalf_of: str | None = None
     detail: str | None = None
     count: int | None = None
     stale: bool | None = None

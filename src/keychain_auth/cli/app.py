@@ -38,6 +38,7 @@ _COMMANDS = {
     "authorize": ("grants", "authorize"),
     "revoke": ("grants", "revoke"),
     "require": ("grants", "require"),
+    "behalf": ("behalf", "behalf"),
     "set": ("secrets", "set_secret"),
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from keychain_auth.cli import imports, output, policy
+from keychain_auth.cli.behalf import approve_pair, tell_pair
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
@@ -22,8 +23,10 @@ from keychain_auth.cli.programs import look_at
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
-from keychain_auth.model import Grade, Launch, Program
+from keychain_auth.model import Grade, Launch, Program, Requester
+from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.policy import edit
+from keychain_auth.policy.behalf import judge
 from keychain_auth.policy.explain import NEVER_APPROVED
 from keychain_auth.policy.interpreters import is_interpreter, runs_no_script
 from keychain_auth.policy.pending import PendingEntry, find, stamp
@@ -32,6 +35,7 @@ _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
 _SHOWN_DIGITS = 16
 
 path_option = click.option("--path", metavar="PATH", help="Which one, if several have this hash.")
+helper_option = click.option("--helper", metavar="PATH", help="As who stands behind this helper, if it waits as more.")
 
 
 @click.command("list-pending")
@@ -46,12 +50,13 @@ def list_pending(as_json: bool) -> None:
         output.say("No program waits for approval.")
     else:
         output.table(
-            ("hash", "program", "interpreter", "user", "pid", "asked", "command line"),
+            ("hash", "program", "interpreter", "behind", "user", "pid", "asked", "command line"),
             [
                 (
                     _short(entry, queue),
                     entry.path,
                     entry.interpreter.path if entry.interpreter else "-",
+                    entry.helper.path if entry.helper else "-",
                     entry.user,
                     entry.pid,
                     entry.timestamp,
@@ -70,6 +75,7 @@ def list_pending(as_json: bool) -> None:
 @click.option("--targets", metavar="PREFIX", multiple=True, help="Only targets that begin with PREFIX.")
 @demand_options
 @path_option
+@helper_option
 @passphrase_option
 @json_option
 def approve(
@@ -79,21 +85,30 @@ def approve(
     search: bool,
     targets: tuple[str, ...],
     path: str | None,
+    helper: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Register a program that waits, with no permission but what the options say.
 
     HASH is the whole hash of `list-pending`, or at least 8 digits of its beginning. A path that is registered already
-    keeps its grants and gets the new hash.
+    keeps its grants and gets the new hash. What waits behind a helper is not registered: from now on that helper, with
+    its own permissions, answers on its behalf.
     """
     for service in (*read, *write):
         checked_service(service)
     for prefix in targets:
         checked_prefix(prefix)
     places = find_places()
-    entry = _choose(_load(places), hash_, path)
+    entry = _choose(_load(places), hash_, path, helper)
     program, interpreter = _unchanged(entry)
+    if entry.helper is not None:
+        if read or write or search or targets:
+            raise UsageError("the permissions are the helper's own", hint="keychain-auth authorize HELPER SERVICE")
+        policy.change(places, lambda document: (approve_pair(document, entry), None))
+        _take_out(places, entry)
+        tell_pair(entry, as_json)
+        return
     without = forgotten(options.pop("no_libraries"))
     wanted = demands(is_script=interpreter is not None, **options)
     if interpreter is not None:
@@ -134,11 +149,12 @@ def approve(
 @click.command()
 @click.argument("hash_", metavar="HASH")
 @path_option
+@helper_option
 @json_option
-def deny(hash_: str, path: str | None, as_json: bool) -> None:
+def deny(hash_: str, path: str | None, helper: str | None, as_json: bool) -> None:
     """Take a program out of the queue, without registering it. When it asks again, it is queued again."""
     places = find_places()
-    entry = _choose(_load(places), hash_, path)
+    entry = _choose(_load(places), hash_, path, helper)
     _take_out(places, entry)
     if as_json:
         output.print_json({"outcome": "denied", "path": entry.path, "hash": entry.hash})
@@ -162,17 +178,25 @@ def _unsettled(places: Places, queue: list[PendingEntry]) -> list[PendingEntry]:
 
     def settled(waiting: PendingEntry) -> bool:
         program, interpreter = waiting.programs()
+        if waiting.helper is not None:
+            helper = known.get((waiting.helper.path, waiting.helper.hash.removeprefix("sha256:")))
+            requester = Requester(program, interpreter, of_root=only_root_writes(program.path))
+            return helper is None or judge(helper, requester) is None
         entry = known.get((program.path, program.sha256))
         return entry is not None and entry.interpreter == interpreter
 
     return [waiting for waiting in queue if not settled(waiting)]
 
 
-def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> PendingEntry:
-    """The one entry that ``wanted`` (and ``path``) means. Raises UsageError, NotFound."""
+def _choose(queue: list[PendingEntry], wanted: str, path: str | None, helper: str | None) -> PendingEntry:
+    """The one entry that ``wanted`` (and ``path``, ``helper``) means. Raises UsageError, NotFound."""
     if not _WANTED.fullmatch(wanted):
         raise UsageError(f"{wanted} is not a hash: give at least 8 hex digits of it", hint="keychain-auth list-pending")
-    found = [entry for entry in find(queue, wanted) if path in (None, entry.path)]
+    found = [
+        entry
+        for entry in find(queue, wanted)
+        if path in (None, entry.path) and (helper is None or (entry.helper is not None and entry.helper.path == helper))
+    ]
     if not found:
         raise NotFound(f"no program waits with the hash {wanted}", hint="keychain-auth list-pending")
     if len({entry.hash for entry in found}) > 1:
@@ -183,6 +207,10 @@ def _choose(queue: list[PendingEntry], wanted: str, path: str | None) -> Pending
     if len({entry.path for entry in found}) > 1:
         paths = ", ".join(entry.path for entry in found)
         raise UsageError(f"several files have this hash: {paths}", hint=f"add --path {shlex.quote(found[0].path)}")
+    if len({entry.helper.path if entry.helper else "" for entry in found}) > 1:
+        behind = ", ".join(f"behind {one.helper.path}" if one.helper else "for itself" for one in found)
+        named = next(one.helper.path for one in found if one.helper)
+        raise UsageError(f"{found[0].path} waits several times: {behind}", hint=f"add --helper {shlex.quote(named)}")
     if len(found) > 1:
         runners = ", ".join(one.interpreter.path if one.interpreter else "itself" for one in found)
         raise UsageError(
@@ -240,6 +268,7 @@ def _damaged(places: Places, error: ValueError) -> KeychainAuthError:
 def _described(entry: PendingEntry) -> dict[str, Any]:
     described: dict[str, Any] = msgspec.to_builtins(entry)
     described.setdefault("interpreter", None)
+    described.setdefault("helper", None)
     return described
 
 

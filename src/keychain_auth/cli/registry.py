@@ -27,6 +27,7 @@ from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.policy import edit
+from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.explain import describe_entry, describe_signers, in_words, mend
 from keychain_auth.policy.pending import stamp
 from keychain_auth.policy.signers import reaches
@@ -113,6 +114,8 @@ def _register_script(
             hint=f"keychain-auth register --script {shlex.quote(path)}",
         )
     wanted = {**wanted, "launch": launch} if launch else wanted
+    if known is None and is_helper(script.program.path):
+        wanted["on_behalf_of"] = []
     now = stamp(datetime.now(UTC))
     outcome = policy.change(
         places,
@@ -273,6 +276,7 @@ def _tell(
                 "hash": f"sha256:{program.sha256}",
                 "interpreter": None if interpreter is None else interpreter.path,
                 "minimum_grade": entry.minimum_grade.value,
+                "on_behalf_of": describe_entry(entry)["on_behalf_of"],
                 "warnings": warnings,
             }
         )
@@ -286,5 +290,10 @@ def _tell(
         tell_start(program.path, entry.minimum_grade)
     for warning in warnings:
         complain(f"warning: {warning}")
+    if entry.on_behalf_of == ():
+        output.say(
+            "It answers nobody yet: who starts it waits for approval once (keychain-auth list-pending), or is named: "
+            f"keychain-auth behalf {shlex.quote(program.path)} --allow PROGRAM"
+        )
     if outcome == "registered":
         output.say(f"It has no permission yet. Next: keychain-auth authorize {shlex.quote(program.path)} SERVICE")

@@ -18,9 +18,10 @@ from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Denial, Entry
+from keychain_auth.model import Denial, Entry, Requester
+from keychain_auth.policy.behalf import FIELD, judge
 from keychain_auth.policy.match import match
-from keychain_auth.policy.pending import PendingEntry, pending_entry, stamp
+from keychain_auth.policy.pending import PendingEntry, pending_entry, pending_pair, stamp
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
 _TEMPLATES = 64
@@ -31,12 +32,13 @@ class Caller:
 
     __slots__ = (
         "_builds", "_command_line", "_entry", "_generation", "_pending", "_policy_file", "_record_fields",
-        "_templates", "_until", "identity",
+        "_templates", "_until", "behalf", "identity",
     )  # fmt: skip
 
     def __init__(self, attested: Attested, policy_file: PolicyFile, pending: PendingFile, builds: BuildsFile) -> None:
         self.identity = attested.identity
         self._command_line = attested.command_line
+        self.behalf = attested.behalf
         self._policy_file = policy_file
         self._pending = pending
         self._builds = builds
@@ -52,6 +54,7 @@ class Caller:
             "uid": self.identity.uid,
             "script_path": script.path if script else None,
             "script_hash": f"sha256:{script.sha256}" if script else None,
+            "on_behalf_of": self.requester.program.path if self.requester else None,
         }
 
     def entry(self) -> Entry | Denial:
@@ -64,12 +67,22 @@ class Caller:
         ):
             # Once admitted it stays the program that was verified, whatever its hash in the policy is by now.
             connected = isinstance(self._entry, Entry)
-            self._entry = match(
-                policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected
-            )
+            entry = match(policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected)
+            unapproved = judge(entry, self.requester) if isinstance(entry, Entry) else None
+            self._entry = unapproved or entry
             self._generation = policy_file.generation
             self._until = self._entry.until if isinstance(self._entry, Entry) else None
         return self._entry
+
+    @property
+    def requester(self) -> Requester | None:
+        """Who stands behind it, as far as anybody asked."""
+        return None if self.behalf is None else self.behalf.requester
+
+    def close(self) -> None:
+        """Let go of who stands behind it."""
+        if self.behalf is not None:
+            self.behalf.close()
 
     async def remember_build(self, entry: Entry) -> None:
         """For an entry that refuses older builds: this one was seen. Raises OSError if that cannot be made durable."""
@@ -82,13 +95,15 @@ class Caller:
         if entry.until is not None:
             return f"the version before an upgrade, until {stamp(datetime.fromtimestamp(entry.until, UTC))}"
         signature = self.identity.signature
+        if self.requester is not None:
+            return f"started by {' < '.join(self.requester.chain)}"
         if signature is None or entry.signer != signature.key:
             return None
         build = "" if signature.build is None else f", build {signature.build}"
         return f"signed by {key_text(signature.key)}{build}"
 
     async def queue(self) -> None:
-        """Put the program into the pending queue; returns when it is there."""
+        """Put the program, or the pair of it and its requester, into the pending queue; returns when it is there."""
         await self._pending.add(self._pending_entry())
 
     def is_queued(self) -> bool:
@@ -97,7 +112,10 @@ class Caller:
 
     def _pending_entry(self) -> PendingEntry:
         command_line = shlex.join(self._command_line)
-        return pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
+        entry = pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
+        # With an entry of its own it is not the helper that is unknown.
+        known = isinstance(self._entry, Denial) and self._entry.field == FIELD
+        return pending_pair(entry, self.requester) if known and self.requester is not None else entry
 
     def granted(self, action: str, service: str, targets: Sequence[str]) -> bytes:
         """The encoded record of something that was granted. Raises AuditError."""

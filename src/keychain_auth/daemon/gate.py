@@ -56,7 +56,7 @@ class Gate:
         self._turn = turn
         self._refusals = refusals
         self._strangers = Strangers()
-        self._queueing: dict[tuple[Program, Program | None], asyncio.Future[None]] = {}
+        self._queueing: dict[tuple[Program, Program | None, Program | None], asyncio.Future[None]] = {}
         self.counts: Counter[str] = Counter()
 
     async def admit(self, channel: Channel) -> Handler:
@@ -96,6 +96,15 @@ class Gate:
         if isinstance(attested, Refusal):
             return self._refuse(attested, peer.pid, peer.uid)
         caller = Caller(attested, self._policy_file, self._pending, self._builds)
+        session = None
+        try:
+            session = await self._admitted(peer, caller, generation)
+        finally:
+            if not isinstance(session, Session):
+                caller.close()
+        return session
+
+    async def _admitted(self, peer: Peer, caller: Caller, generation: int) -> Handler:
         entry = caller.entry()
         if isinstance(entry, Denial):
             refused = self._stranger(caller, entry)
@@ -129,7 +138,8 @@ class Gate:
         """What ends when the program is in the pending queue; None if it is there already."""
         if caller.is_queued():
             return None
-        key = caller.identity.program, caller.identity.script
+        behind = None if caller.requester is None else caller.requester.program
+        key = caller.identity.program, caller.identity.script, behind
         if (queueing := self._queueing.get(key)) is None:
             queueing = self._queueing[key] = asyncio.ensure_future(caller.queue())
             queueing.add_done_callback(lambda _: self._queueing.pop(key))
@@ -171,6 +181,7 @@ class Session:
         self._look = f"{script} {peer.look}"
         self._looks = looks
         self._caller = caller
+        self._behalf = caller.behalf
         self._gate = gate
         self.respond = partial(pipeline.answer, caller)
 
@@ -181,6 +192,8 @@ class Session:
         """
         if sender != self._pid:
             return distrust(self._pid, sender, self._is_unchanged)
+        if self._behalf is not None and not self._behalf.is_same():
+            return "who it asks for has ended, or became another program"
         why = self._looks.get(self._look)
         if why is None:
             why = self._looks[self._look] = distrust(self._pid, sender, self._is_unchanged)
@@ -199,6 +212,7 @@ class Session:
     def close(self) -> None:
         """Let go of the process."""
         self._peer.close()
+        self._caller.close()
 
 
 class RefusedSession:

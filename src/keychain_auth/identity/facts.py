@@ -104,6 +104,20 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     retired: bool = False
 
 
+class AncestorFacts(msgspec.Struct, frozen=True, gc=False):
+    """A parent, or a parent's parent, of a process that connected; the fields as in ``PeerFacts``."""
+
+    pid: int
+    uid: int
+    namespaces: Namespaces
+    executable: FileFacts
+    at_path: tuple[int, int] | None
+    exec_id: ExecId
+    tracer: int
+    code: Code
+    steady: bool
+
+
 class ScriptFacts(msgspec.Struct, frozen=True, gc=False):
     """The file that an interpreter's command line declares.
 

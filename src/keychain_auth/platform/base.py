@@ -12,7 +12,15 @@ from typing import Protocol
 
 import msgspec
 
-from keychain_auth.identity.facts import FileKey, HostFacts, MappedFile, PeerFacts, ScriptFacts, StrictFacts
+from keychain_auth.identity.facts import (
+    AncestorFacts,
+    FileKey,
+    HostFacts,
+    MappedFile,
+    PeerFacts,
+    ScriptFacts,
+    StrictFacts,
+)
 from keychain_auth.identity.launch import FrontFacts, StoppedFacts
 from keychain_auth.model import Signature
 
@@ -68,6 +76,36 @@ class Script(Protocol):
         """Close the file. May be called twice."""
 
 
+class Ancestor(Protocol):
+    """A parent of the process on the other end, or a parent's parent, pinned."""
+
+    pid: int
+
+    def facts(self) -> AncestorFacts:
+        """What the kernel says now; for a worker thread. Raises PeerGone."""
+
+    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
+        """See ``Peer.hash_program``."""
+
+    def command_line(self) -> tuple[str, ...]:
+        """See ``Peer.command_line``."""
+
+    def open_script(self, word: str) -> Script | None:
+        """See ``Peer.open_script``."""
+
+    def parent(self) -> Ancestor | None:
+        """See ``Peer.parent``."""
+
+    def is_parent(self) -> bool:
+        """Is it alive, and still the parent of the one that it was found from? Cheap."""
+
+    def runs_same_exec(self) -> bool | None:
+        """See ``Peer.runs_same_exec``."""
+
+    def close(self) -> None:
+        """Let go of the process."""
+
+
 class Peer(Protocol):
     """The process on the other end, pinned: never another process with the same number."""
 
@@ -100,6 +138,9 @@ class Peer(Protocol):
 
         None if there is no such file. Raises PeerGone.
         """
+
+    def parent(self) -> Ancestor | None:
+        """The process that started it, or has adopted it; None if that is the system (pid 1) or cannot be known."""
 
     def is_connected(self) -> bool:
         """Is the other end of the connection still open? A few microseconds."""

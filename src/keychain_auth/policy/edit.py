@@ -128,6 +128,41 @@ def unregister(document: Document, path: str) -> Document:
     return changed
 
 
+def answer_for(document: Document, path: str, behind: list[str | Document] | None) -> Document:
+    """Let the helper ``path`` answer only on behalf of ``behind``; None: of anyone. Raises NotFound."""
+    changed = copy.deepcopy(document)
+    for entry in _known(changed, path):
+        entry.pop("on_behalf_of", None)
+        if behind is not None:
+            entry["on_behalf_of"] = behind
+    return changed
+
+
+def stand_behind(document: Document, path: str, behind: str | Document) -> Document:
+    """Let ``behind`` stand behind the helper ``path``, in place of another version of it. Raises NotFound."""
+    changed = copy.deepcopy(document)
+    for entry in _known(changed, path):
+        others = [each for each in entry.get("on_behalf_of") or [] if behind_path(each) != behind_path(behind)]
+        entry["on_behalf_of"] = [*others, behind]
+    return changed
+
+
+def step_back(document: Document, path: str, names: Collection[str]) -> Document:
+    """Let none of ``names`` stand behind the helper ``path``. Raises NotFound if none of them does."""
+    changed = copy.deepcopy(document)
+    for entry in _known(changed, path):
+        if entry.get("on_behalf_of"):
+            entry["on_behalf_of"] = [each for each in entry["on_behalf_of"] if behind_path(each) not in names]
+    if changed == document:
+        raise NotFound(f"{min(names)} does not stand behind {path}", hint=f"keychain-auth behalf {shlex.quote(path)}")
+    return changed
+
+
+def behind_path(behind: str | Document) -> str:
+    """The path of an element of ``on_behalf_of``."""
+    return behind if isinstance(behind, str) else str(behind["path"])
+
+
 def _added(entry: Document, demands: Document) -> Document:
     fields = dict(demands)
     if "libraries" in fields:

@@ -6,6 +6,7 @@ from shlex import quote
 
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade
+from keychain_auth.policy.behalf import FIELD, NOT_REGISTERED
 from keychain_auth.policy.interpreters import runs_no_script
 from keychain_auth.policy.parse import Policy
 
@@ -60,7 +61,14 @@ def mend(denial: Denial, service: str = "") -> str:
         "foreign_mounts": f"{register} --foreign-mounts",
         "allow_stale_reads": f"{register} --stale-reads",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
+        FIELD: _mend_behalf(denial, path),
     }.get(denial.field, "")
+
+
+def _mend_behalf(denial: Denial, path: str) -> str:
+    if denial.reason == NOT_REGISTERED:
+        return f"keychain-auth behalf {path} --allow {quote(denial.wanted)}"
+    return f"start it by a program that keychain-auth behalf {path} shows"
 
 
 def _mend_grade(entry: Entry, wanted: str, path: str, less: str) -> str:
@@ -93,12 +101,13 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "signer": None if entry.signer is None else key_text(entry.signer),
         "no_rollback": entry.no_rollback,
         "allow_stale_reads": entry.allow_stale_reads,
+        "on_behalf_of": None if entry.on_behalf_of is None else [behind.path for behind in entry.on_behalf_of],
     }
 
 
 def in_words(entry: Entry) -> list[str]:
     """What the entry asks for or allows beside its grants, a line for each; empty for one that says nothing of it."""
-    said = [
+    said: list[tuple[object, str]] = [
         (entry.strict, "strict mode: code changed in memory and others on its connection are looked for"),
         (entry.executable_memory, "may run code that it makes itself (executable memory)"),
         (entry.foreign_mounts, "may run with mounts of its own (foreign mounts)"),
@@ -107,6 +116,9 @@ def in_words(entry: Entry) -> list[str]:
         (entry.allow_stale_reads, "while a keychain is gone, what it answered lately will do (stale reads)"),
         (entry.no_rollback, "a build with a lower number than was seen is refused (no rollback)"),
     ]
+    if entry.on_behalf_of is not None:
+        named = ", ".join(behind.path for behind in entry.on_behalf_of) or "nobody yet"
+        said.append((True, f"answers only on behalf of: {named}"))
     libraries = [f"may load {path} (library)" for path in sorted(library.path for library in entry.libraries)]
     return [*libraries, *(words for there, words in said if there)]
 

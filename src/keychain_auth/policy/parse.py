@@ -16,7 +16,7 @@ import msgspec
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.identity.signature import parse_public_key
-from keychain_auth.model import Entry, Grade, Launch, Program
+from keychain_auth.model import Behind, Entry, Grade, Launch, Program
 from keychain_auth.policy.grace import MOST_SECONDS, moment
 from keychain_auth.policy.locate import line_of, repeated_key
 
@@ -45,6 +45,14 @@ class LaunchDocument(msgspec.Struct, forbid_unknown_fields=True):
     prefix: str = ""
     imports: list[str] = []
     trees: list[ProgramDocument] = []
+
+
+class BehindDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """Who may stand behind a helper; ``interpreter`` is the path of what runs a script."""
+
+    path: str
+    hash: str = ""
+    interpreter: str = ""
 
 
 class PreviousDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,6 +84,7 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     allow_stale_reads: bool = False
     previous: list[PreviousDocument] = []
     launch: LaunchDocument | None = None
+    on_behalf_of: list[str | BehindDocument] | None = None
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -215,6 +224,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         launch=_launch(text, field, document.launch),
         grace_seconds=document.grace_seconds,
         allow_stale_reads=document.allow_stale_reads,
+        on_behalf_of=_on_behalf_of(text, field, document.on_behalf_of),
     )
 
 
@@ -226,6 +236,25 @@ def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:
     if document.interpreter is not None:
         _refuse(text, f"{field}.signer", "a script cannot be signed")
     return _public_key(text, f"{field}.signer", document.signer)
+
+
+def _on_behalf_of(
+    text: str, entry_field: str, documents: list[str | BehindDocument] | None
+) -> tuple[Behind, ...] | None:
+    if documents is None:
+        return None
+    found = []
+    for number, document in enumerate(documents):
+        field = f"{entry_field}.on_behalf_of[{number}]"
+        behind = BehindDocument(document) if isinstance(document, str) else document
+        sha256 = "" if isinstance(document, str) or not document.hash else parse_hash(document.hash)
+        if sha256 is None:
+            _refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
+        for path in (behind.path, behind.interpreter or "/"):
+            if not path.startswith("/") or "\0" in path:
+                _refuse(text, field, "a path is absolute")
+        found.append(Behind(behind.path, sha256, behind.interpreter))
+    return tuple(found)
 
 
 def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Launch:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from keychain_auth.model import Identity, Program
+from keychain_auth.model import Identity, Program, Requester
 
 KEPT = 1000
 KEPT_BYTES = 5 * 1024 * 1024
@@ -35,7 +35,8 @@ class PendingProgram(msgspec.Struct, frozen=True):
 class PendingEntry(msgspec.Struct, omit_defaults=True):
     """One program that waits for approval. ``path`` and ``hash`` are what an approval registers.
 
-    ``timestamp`` is the last time it asked, UTC, ISO 8601. ``interpreter`` is set for a script.
+    ``timestamp`` is the last time it asked, UTC, ISO 8601. ``interpreter`` is set for a script. ``helper``: the program
+    is known or not, what waits is that it may stand behind this helper; ``pid`` and ``command_line`` are the helper's.
     """
 
     path: str
@@ -45,11 +46,13 @@ class PendingEntry(msgspec.Struct, omit_defaults=True):
     user: str
     pid: int
     interpreter: PendingProgram | None = None
+    helper: PendingProgram | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes two requests the same request: program and script, by content and place."""
-        return (self.path, self.hash, self.interpreter.hash if self.interpreter else "")
+    def key(self) -> tuple[str, str, str, str]:
+        """What makes two requests the same request: program, script and helper, by content and place."""
+        helper = f"{self.helper.path} {self.helper.hash}" if self.helper else ""
+        return (self.path, self.hash, self.interpreter.hash if self.interpreter else "", helper)
 
     def programs(self) -> tuple[Program, Program | None]:
         """What an approval registers: the program or script, and the script's interpreter."""
@@ -78,10 +81,22 @@ def pending_entry(identity: Identity, command_line: str, user: str, now: datetim
     )
 
 
+def pending_pair(helper: PendingEntry, requester: Requester) -> PendingEntry:
+    """The queue entry for a requester that may not stand behind ``helper``, made from the helper's own."""
+    interpreter = requester.interpreter
+    return msgspec.structs.replace(
+        helper,
+        path=_text(requester.program.path),
+        hash=f"sha256:{requester.program.sha256}",
+        interpreter=interpreter and PendingProgram(_text(interpreter.path), f"sha256:{interpreter.sha256}"),
+        helper=PendingProgram(helper.path, helper.hash),
+    )
+
+
 def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
     """The queue after ``fresh`` requests, the oldest first: one for each key, expired ones gone, the newest 1,000 of
     them that fit into 5 MiB."""
-    by_key: dict[tuple[str, str, str], PendingEntry] = {}
+    by_key: dict[tuple[str, str, str, str], PendingEntry] = {}
     for entry in (*queue, *fresh):
         by_key.pop(entry.key, None)  # asked again: it moves to the young end
         by_key[entry.key] = entry

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from keychain_auth.daemon.attesting.behalf import Behalf, Behind
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
 from keychain_auth.daemon.attesting.room import RoomFull, WaitingRoom
@@ -37,10 +38,14 @@ T = TypeVar("T")
 
 
 class Attested(NamedTuple):
-    """An identity, and the command line that came with it (a claim, for the pending queue)."""
+    """An identity, and the command line that came with it (a claim, for the pending queue).
+
+    ``behalf``: who stands behind it, where its entry asks; to be closed.
+    """
 
     identity: Identity
     command_line: tuple[str, ...]
+    behalf: Behalf | None = None
 
 
 class Attestor:
@@ -59,6 +64,7 @@ class Attestor:
         self._looks = looks
         self._seconds = limits.verify_seconds
         self._verified = Verified()
+        self._behind = Behind(host, hasher)
         # Nobody knows yet whether these are strangers; a look takes no time, unless somebody keeps it waiting.
         self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process)
         places = min(limits.verifying, max(1, limits.connections // 4))
@@ -69,7 +75,9 @@ class Attestor:
         if (refusal := attest.judge_user(peer.uid, self._host)) is not None:
             return refusal
         try:
-            return await self._attest(peer, policy, time.monotonic() + self._seconds)
+            until = time.monotonic() + self._seconds
+            attested = await self._attest(peer, policy, until)
+            return attested if isinstance(attested, Refusal) else await self._behalf(peer, attested, policy, until)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
         except FileTooLarge as large:
@@ -91,6 +99,23 @@ class Attestor:
         if is_interpreter(facts.executable.path):
             return await self._script(peer, facts, policy, until)
         return await self._native(peer, facts, policy, until)
+
+    async def _behalf(self, peer: Peer, attested: Attested, policy: Policy, until: float) -> Attested:
+        """Who stands behind it, where its entry asks. A command line comes with it, for the queue."""
+        entry = registered_entry(policy, attested.identity, now=time.time())
+        if isinstance(entry, Denial) or entry.on_behalf_of is None:
+            return attested
+
+        async def look(what: Callable[[], T], /) -> T:
+            return await self._look(peer, what, until)
+
+        behalf = await self._behind.behalf(peer, look, until)
+        try:
+            line = attested.command_line or await self._look(peer, peer.command_line, until)
+        except BaseException:
+            behalf.close()
+            raise
+        return Attested(attested.identity, line, behalf)
 
     async def _native(self, peer: Peer, facts: PeerFacts, policy: Policy, until: float) -> Attested | Refusal:
         key = facts.executable.key

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _APART_SECONDS = 0.25
 _TIMES_AS_LONG = 5  # a long queue is rewritten for a sixth of the time at most
 _RENEW_SECONDS = 60.0
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, str]
 
 
 def load(path: str) -> list[PendingEntry]:

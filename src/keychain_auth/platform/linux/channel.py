@@ -13,7 +13,8 @@ import os
 import socket
 import struct
 
-from keychain_auth.platform.linux.peer import Host, LinuxPeer
+from keychain_auth.platform.linux.looks import Host
+from keychain_auth.platform.linux.peer import LinuxPeer
 
 _READ_BYTES = 65536
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid

@@ -20,9 +20,9 @@ from keychain_auth.identity.facts import Code, ScriptFacts
 from keychain_auth.identity.launch import FrontFacts, StoppedFacts
 from keychain_auth.platform.base import Digest, PeerGone
 from keychain_auth.platform.linux import filehash, ptrace
+from keychain_auth.platform.linux.looks import Host, file_key
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.ownership import writable_by_others
-from keychain_auth.platform.linux.peer import Host, file_key
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import statx_descriptor
 from keychain_auth.policy.environment import forbidden_names

@@ -13,7 +13,7 @@ from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.condition import allows_user_namespaces, setting, yama_scope
 from keychain_auth.platform.linux.launch import Front, forbidden_by
 from keychain_auth.platform.linux.listener import UnixListener
-from keychain_auth.platform.linux.peer import Host
+from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import own_surroundings
 from keychain_auth.platform.linux.readiness import Readiness

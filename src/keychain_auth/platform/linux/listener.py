@@ -24,7 +24,7 @@ from keychain_auth import files
 from keychain_auth.errors import DaemonAlreadyRunning, UnsafeFile
 from keychain_auth.platform.linux.activation import Handed
 from keychain_auth.platform.linux.channel import UnixChannel
-from keychain_auth.platform.linux.peer import Host
+from keychain_auth.platform.linux.looks import Host
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _LONGEST_PATH = 107  # sun_path is 108 bytes with its NUL (unix(7))

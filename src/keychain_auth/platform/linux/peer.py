@@ -6,67 +6,37 @@ compares the two.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import stat
-from collections.abc import Collection
 
-from keychain_auth.identity.facts import ExecId, FileFacts, FileKey, MappedFile, PeerFacts, ScriptFacts, StrictFacts
-from keychain_auth.platform.base import Digest, NeedsThread, Pace, PeerGone
-from keychain_auth.platform.linux import filehash, strict
-from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
-from keychain_auth.platform.linux.filesystem import UNKNOWN, Mount, MountTable, read_mounts
-from keychain_auth.platform.linux.mappings import Mappings, open_mapped
+from keychain_auth.identity.facts import MappedFile, PeerFacts, StrictFacts
+from keychain_auth.platform.base import NeedsThread, PeerGone
+from keychain_auth.platform.linux import strict
+from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
+from keychain_auth.platform.linux.descriptors import TooManyDescriptors, holding
+from keychain_auth.platform.linux.looks import Host, LinuxProcess, gone, place_of
+from keychain_auth.platform.linux.mappings import open_mapped
 from keychain_auth.platform.linux.openfile import LinuxFile
-from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
-from keychain_auth.platform.linux.syscalls import Statx, open_path, statx_descriptor
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
 _FEW_DESCRIPTORS = 256
 _MOST_DESCRIPTORS = 65536
 
 
-class Host:
-    """What looks at all peers have in common: one netlink socket, one table of mounts, the libraries of the system.
-
-    ``filesystems``: types whose answers are the kernel's own. ``mount_namespace``: the daemon's.
-    """
-
-    def __init__(self, filesystems: frozenset[str], mount_namespace: int) -> None:
-        self.diagnosis = SocketDiagnosis()
-        self.mounts = MountTable()
-        self.mappings = Mappings(self.mounts, filesystems)
-        self.mount_namespace = mount_namespace
-
-    def close(self) -> None:
-        """Close both."""
-        self.diagnosis.close()
-        self.mounts.close()
-
-
-class LinuxPeer:
+class LinuxPeer(LinuxProcess):
     """See ``Peer``."""
 
-    __slots__ = (
-        "_device", "_exec_id", "_file", "_host", "_inode", "_own_mounts", "_process", "look", "pid", "uid",
-    )  # fmt: skip
+    __slots__ = ("_inode", "look")
 
     def __init__(self, connection: socket.socket, pid: int, uid: int, host: Host, inode: int) -> None:
-        self.pid = pid
-        self.uid = uid
-        self._host = host
+        super().__init__(open_peer(connection, pid), pid, uid, host)
         self._inode = inode
-        self._process = open_peer(connection, pid)
-        self._device, self._file = -1, -1  # the running file and its exec, from the first look on
-        self._exec_id: ExecId | None = None
-        self._own_mounts = False
         self.look = ""
 
-    def close(self) -> None:
-        """Let go of the process."""
-        self._process.close()
+    def parent(self) -> LinuxAncestor | None:
+        """See ``Peer.parent``."""
+        return parent_of(self._process, self._host)
 
     def is_connected(self) -> bool:
         """See ``Peer.is_connected``."""
@@ -74,24 +44,6 @@ class LinuxPeer:
             return self._host.diagnosis.peer_inode(self._inode) != 0
         except OSError:
             return True
-
-    def runs_same_file(self) -> bool | None:
-        """See ``Peer.runs_same_file``. One stat(2), about a microsecond.
-
-        It may ask the server of a FUSE mount only if the verified program itself moved there by an exec.
-        """
-        try:
-            about = os.stat("exe", dir_fd=self._process.folder)
-        except OSError:
-            return None  # the memory of an ended process, and with it ``exe``, is gone
-        return about.st_ino == self._file and about.st_dev == self._device
-
-    def runs_same_exec(self) -> bool | None:
-        """See ``Peer.runs_same_exec``. About 10 µs."""
-        try:
-            return self.runs_same_file() and self._process.exec_id() == self._exec_id
-        except OSError:
-            return None
 
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """See ``Peer.facts``."""
@@ -106,14 +58,12 @@ class LinuxPeer:
             peer_inode = self._host.diagnosis.peer_inode(self._inode)
             most = _MOST_DESCRIPTORS if patient else _FEW_DESCRIPTORS
             holds, inheritable = holding(process.folder, peer_inode, most) if peer_inode else (False, False)
-            if self._file < 0:
-                self._device, self._file = executable.key.device, executable.key.inode
-                self._exec_id = exec_id
+            if self._remember(executable, exec_id):
                 # Two descriptors of one /proc/PID folder show one inode for as long as both are open, and an inode
                 # belongs to one process for ever (fs/proc/base.c, proc_pid_make_inode).
                 folder = os.fstat(process.folder).st_ino
                 self.look = f"{folder} {self._device} {self._file} {exec_id}"
-            at_path = _at_path(executable.path, patient)
+            at_path = place_of(executable.path, patient)
             status = process.status()
             code = self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=patient)
             return PeerFacts(
@@ -137,7 +87,7 @@ class LinuxPeer:
         except BlockingIOError:
             raise NeedsThread from None
         except OSError as error:
-            raise _gone(error) from None
+            raise gone(error) from None
 
     def strict_facts(self) -> StrictFacts:
         """See ``Peer.strict_facts``."""
@@ -150,26 +100,7 @@ class LinuxPeer:
                 holders=strict.holders(peer_inode, self.pid),
             )
         except OSError as error:
-            raise _gone(error) from None
-
-    def command_line(self) -> tuple[str, ...]:
-        """See ``Peer.command_line``."""
-        try:
-            return self._process.arguments()
-        except OSError as error:
-            raise _gone(error) from None
-
-    def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
-        """See ``Peer.hash_program``."""
-        try:
-            fd = self._process.open_executable_content()
-        except OSError as error:
-            raise _gone(error) from None
-        try:
-            nosuid = self._mount(statx_descriptor(fd).mount_id).nosuid
-            return filehash.digest(fd, limit, pace, nosuid=nosuid, keys=keys)
-        finally:
-            os.close(fd)
+            raise gone(error) from None
 
     def open_library(self, file: MappedFile) -> LinuxFile | None:
         """See ``Peer.open_library``."""
@@ -177,99 +108,3 @@ class LinuxPeer:
             return self._opened(open_mapped(file), (file.device, file.inode))
         except OSError:
             return None
-
-    def open_script(self, word: str) -> LinuxFile | None:
-        """See ``Peer.open_script``: the word is resolved as the interpreter did, from its working directory."""
-        try:
-            folder = self._process.open_working_folder()
-        except OSError as error:
-            raise _gone(error) from None
-        try:
-            # O_NONBLOCK: a FIFO of that name must not hold the thread.
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-            fd = os.open(os.fsencode(word), flags, dir_fd=folder)
-        except (OSError, ValueError):
-            return None
-        finally:
-            os.close(folder)
-        return self._opened(fd)
-
-    def _opened(self, fd: int, wanted: tuple[tuple[int, int], int] | None = None) -> LinuxFile | None:
-        """The file ``fd``, which is closed if it is not a regular one at its own path, or not the ``wanted`` one."""
-        file = None
-        try:
-            file = self._looked_at(fd, wanted)
-            return file
-        finally:
-            if file is None:
-                os.close(fd)
-
-    def _looked_at(self, fd: int, wanted: tuple[tuple[int, int], int] | None) -> LinuxFile | None:
-        about = statx_descriptor(fd)
-        mount = self._mount(about.mount_id)
-        if not stat.S_ISREG(about.mode) or wanted not in (None, (mount.device, about.inode)):
-            return None
-        path = os.readlink(f"/proc/self/fd/{fd}")
-        if _at_path(path, patient=True) != (about.device, about.inode):
-            return None
-        facts = ScriptFacts(
-            path=path,
-            sha256="",
-            filesystem=mount.filesystem,
-            writable_by_others=writable_by_others(path, self.uid),
-        )
-        return LinuxFile(fd, file_key(about), facts, nosuid=mount.nosuid)
-
-    def _executable(self) -> tuple[FileFacts, Mount]:
-        fd = self._process.open_executable()
-        try:
-            about = statx_descriptor(fd)
-            # The text of the link is a name to look entries up by. It is never opened: "x (deleted)" is a legal name.
-            path = os.readlink(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)
-        mount = self._mount(about.mount_id)
-        return FileFacts(path, file_key(about), mount.filesystem), mount
-
-    def _mount(self, mount_id: int) -> Mount:
-        """The daemon's mount, or one of the process's own: its mountinfo is the kernel's word too."""
-        mount = self._host.mounts.mount(mount_id)
-        if mount is not UNKNOWN or not self._own_mounts:
-            return mount
-        fd = self._process.open_mountinfo()
-        try:
-            return read_mounts(fd).get(mount_id, UNKNOWN)
-        finally:
-            os.close(fd)
-
-
-def file_key(about: Statx) -> FileKey:
-    """The version of a file that ``about`` describes."""
-    return FileKey(about.device, about.inode, about.size, about.mtime_ns, about.ctime_ns)
-
-
-def _at_path(path: str, patient: bool) -> tuple[int, int] | None:
-    """(device, inode) of what stands at ``path`` in the daemon's own view, None if nothing does.
-
-    In the event loop only the dentry cache is asked: a FUSE server mounted over a folder on the way must not be able to
-    hold the daemon. Raises BlockingIOError when that is not enough.
-    """
-    try:
-        fd = open_path(os.fsencode(path), cached=not patient)
-    except BlockingIOError:
-        raise
-    except (OSError, ValueError):
-        return None
-    try:
-        about = statx_descriptor(fd)
-    finally:
-        os.close(fd)
-    return about.device, about.inode
-
-
-def _gone(error: OSError) -> PeerGone:
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return PeerGone("it does not let its own user look at it (is it setuid, or made itself non-dumpable?)")
-    if error.errno == errno.ENOENT:
-        return PeerGone("it has ended, or its socket belongs to another network namespace")
-    return PeerGone(f"it cannot be looked at: {os.strerror(error.errno or 0)}")

@@ -15,7 +15,9 @@ from keychain_auth.identity.facts import ExecId, Namespaces
 
 _NAMESPACES = ("ns/user", "ns/pid", "ns/mnt")
 # Fields of /proc/PID/stat, counted after the closing parenthesis of the name (proc(5) numbers them from 1, the state
-# is field 3): start time 22; code and stack addresses 26 to 28; data, brk, argument and environment addresses 45 to 51.
+# is field 3): parent 4; start time 22; code and stack addresses 26 to 28; data, brk, argument and environment addresses
+# 45 to 51.
+_PARENT = 4 - 3
 _START_TIME = 22 - 3
 _LAYOUT = (26 - 3, 27 - 3, 28 - 3, 45 - 3, 46 - 3, 47 - 3, 48 - 3, 49 - 3, 50 - 3, 51 - 3)
 _ARGUMENTS_BYTES = 128 * 1024
@@ -86,6 +88,10 @@ class Process:
     def open_working_folder(self) -> int:
         """An O_PATH descriptor of its working directory."""
         return os.open("cwd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.folder)
+
+    def parent(self) -> int:
+        """The number of its parent: who started it, or has adopted it since; 0 for one in no namespace of ours."""
+        return int(self._read("stat", 4096).rpartition(b")")[2].split()[_PARENT])
 
     def exec_id(self) -> ExecId:
         """Start time and memory layout: another exec, or another process, has others."""

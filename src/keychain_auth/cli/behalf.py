@@ -1,0 +1,127 @@
+"""On whose behalf a helper answers: ``behalf``, and the approval of a pair that waits.
+
+Contract: a program that only root can replace is named by its path; any other by path and hash, as it is now. A shell
+is nobody (it carries what others want), an interpreter is the script that it runs.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.options import json_option, passphrase_option
+from keychain_auth.cli.programs import look_at, spellings
+from keychain_auth.cli.scripts import interpreter_of
+from keychain_auth.daemon.places import find_places
+from keychain_auth.errors import KeychainAuthError, UsageError
+from keychain_auth.model import Program
+from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.policy import edit
+from keychain_auth.policy.behalf import adopts, carries
+from keychain_auth.policy.interpreters import is_interpreter
+from keychain_auth.policy.pending import PendingEntry
+
+
+@click.command()
+@click.argument("helper")
+@click.option("--allow", metavar="PROGRAM", multiple=True, help="PROGRAM may stand behind it, as it is now.")
+@click.option("--forbid", metavar="PROGRAM", multiple=True, help="PROGRAM may not stand behind it any more.")
+@click.option("--anyone", is_flag=True, help="It answers whoever starts it.")
+@click.option("--ask", is_flag=True, help="It asks who stands behind it, and knows nobody yet.")
+@passphrase_option
+@json_option
+def behalf(
+    helper: str, allow: tuple[str, ...], forbid: tuple[str, ...], anyone: bool, ask: bool, as_json: bool
+) -> None:
+    """Say who may stand behind the known program HELPER: who may have it ask for secrets.
+
+    Without options it shows them. Who is not named and starts it is refused, and waits in list-pending as a pair.
+    PROGRAM is the nearest parent of HELPER that is no shell; for an interpreter, the script that it runs.
+    """
+    if anyone + ask > 1 or (anyone and (allow or forbid)):
+        raise click.UsageError("--anyone goes with nothing else, and --ask not with it.")
+    places = find_places()
+    added = [_named(program) for program in allow]
+    if not (allow or forbid or anyone or ask):
+        entry = policy.read(places).by_path[policy.known_program(policy.read(places), helper)][0]
+        named = None if entry.on_behalf_of is None else [behind.path for behind in entry.on_behalf_of]
+        _tell("shown", entry.program.path, named, as_json)
+        return
+
+    def change(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
+        known = policy.known_path(document, helper)
+        changed = document
+        if anyone or ask:
+            changed = edit.answer_for(changed, known, None if anyone else [])
+        for behind in added:
+            changed = edit.stand_behind(changed, known, behind)
+        for program in forbid:
+            changed = edit.step_back(changed, known, spellings(program))
+        return changed, (known, policy.entry_of(changed, known))
+
+    known, entry_document = policy.change(places, change)
+    behind = entry_document.get("on_behalf_of")
+    _tell("changed", known, None if behind is None else [edit.behind_path(each) for each in behind], as_json)
+
+
+def behind_document(program: Program, interpreter: Program | None) -> str | dict[str, str]:
+    """How ``program`` is named in ``on_behalf_of``."""
+    if interpreter is not None:
+        return {"path": program.path, "hash": f"sha256:{program.sha256}", "interpreter": interpreter.path}
+    if only_root_writes(program.path):
+        return program.path
+    return {"path": program.path, "hash": f"sha256:{program.sha256}"}
+
+
+def approve_pair(document: edit.Document, waiting: PendingEntry) -> edit.Document:
+    """Let the program that waits stand behind its helper. Raises NotFound, UsageError if the helper is another."""
+    helper = waiting.helper
+    if helper is None:
+        raise UsageError(f"{waiting.path} waits for itself")
+    program, interpreter = waiting.programs()
+    known = {entry["path"]: entry["hash"].removeprefix("sha256:") for entry in document.get("registered_binaries", [])}
+    if known.get(helper.path, "") != helper.hash.removeprefix("sha256:"):
+        raise KeychainAuthError(
+            f"{helper.path} is not the helper any more that asked; nothing was approved",
+            hint=f"keychain-auth upgrade {shlex.quote(helper.path)}",
+        )
+    return edit.stand_behind(document, helper.path, behind_document(program, interpreter))
+
+
+def tell_pair(waiting: PendingEntry, as_json: bool) -> None:
+    """Say what was approved."""
+    helper = waiting.helper.path if waiting.helper else ""
+    if as_json:
+        output.print_json({"outcome": "approved", "path": waiting.path, "hash": waiting.hash, "helper": helper})
+    else:
+        output.say(f"{waiting.path} may stand behind {helper}: it is given what that helper may have")
+
+
+def _named(typed: str) -> str | dict[str, str]:
+    file = look_at(typed)
+    path = file.program.path
+    if carries(path):
+        raise UsageError(f"{path} is a shell, which only carries what others want", hint="name the program behind it")
+    if adopts(path):
+        raise UsageError(f"{path} adopts what lost its parent, so it can stand behind nobody")
+    if is_interpreter(path):
+        raise UsageError(f"{path} is an interpreter: name the script that it runs", hint="keychain-auth behalf --help")
+    interpreter = None if file.is_program else interpreter_of(file, None)[0].program
+    return behind_document(file.program, interpreter)
+
+
+def _tell(outcome: str, helper: str, named: list[str] | None, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"outcome": outcome, "path": helper, "on_behalf_of": named})
+    elif named is None:
+        output.say(f"{helper} answers whoever starts it")
+    else:
+        output.say(f"{helper} answers only on behalf of: {', '.join(named) or 'nobody yet'}")
+        if not named:
+            output.say(
+                "Who starts it waits then. Next: keychain-auth list-pending, or keychain-auth behalf "
+                f"{shlex.quote(helper)} --allow PROGRAM"
+            )
