@@ -76,10 +76,13 @@ class Plug:
         self.register()
         self.authorize(service, *options)
 
-    def register(self, *options: str) -> None:
-        """Make the helper known."""
+    def register(self, *options: str, anyone: bool = True) -> None:
+        """Make the helper known. ``anyone``: whoever starts it is answered, and not only whom a person approved."""
         done = self.world.cli("register", "--app", self.path, *options)
         assert done.returncode == 0, done.stderr
+        if anyone:
+            done = self.world.cli("behalf", self.path, "--anyone")
+            assert done.returncode == 0, done.stderr
 
     def authorize(self, service: str, *options: str) -> None:
         """Let it use ``service``."""

@@ -69,6 +69,28 @@ def test_git_clones_with_a_password_that_a_person_stored(plug: Plug, forge: str)
     assert {(line["script_path"], line["result"]) for line in lines} == {(plug.path, "GRANTED")}
 
 
+def test_git_is_approved_once_and_nobody_else_with_it(plug: Plug, forge: str) -> None:
+    plug.register(anyone=False)
+    plug.authorize("git")
+    plug.keep("git", f"http://alice@{forge}", PASSWORD)
+    done = clone(plug, forge)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[1:3] == [
+        "Why not: who started it is not approved (unregistered_binary_pending_approval)",
+        "Next: keychain-auth list-pending; then keychain-auth approve HASH",
+    ]
+    [waiting] = plug.world.cli_json("list-pending")
+    assert os.path.basename(waiting["path"]) == "git"
+    assert waiting["helper"]["path"] == plug.path
+    plug.world.cli_json("approve", waiting["hash"])
+    assert clone(plug, forge).returncode == 0
+    assert {line.get("on_behalf_of") for line in plug.world.audit() if line["action"] == "read"} == {waiting["path"]}
+    said = f"protocol=http\nhost={forge}\n\n"
+    stranger = ("/usr/bin/env", "timeout", "60", plug.path, "get")  # a program that runs others, and is the parent
+    done = plug.run(*stranger, input=said)
+    assert (done.returncode, done.stdout) == (3, "")
+
+
 def test_git_stores_what_worked_and_erases_what_did_not(plug: Plug, forge: str) -> None:
     plug.grant("git")
     asking = plug.world.write("ask", f"#!/bin/sh\ncase $1 in User*) echo alice;; *) echo {PASSWORD};; esac\n", 0o755)

@@ -182,7 +182,12 @@ class Helper:
         authorize = f"keychain-auth authorize {quoted(self.program)} {quoted(self.service)}"
         what = "write to" if grant == "--write" else "read"
         why, mend = {
-            "unregistered_binary_pending_approval": ("it is not registered", register_command(self.program)),
+            "unregistered_binary_pending_approval": (
+                # Launched, it is known: then who started it is not.
+                ("who started it is not approved", "keychain-auth list-pending; then keychain-auth approve HASH")
+                if os.environ.get(_SCRIPT_VARIABLE) == self.program
+                else ("it is not registered", register_command(self.program))
+            ),
             "service_not_allowed": (f"it may not {what} the service {self.service}", f"{authorize} {grant}"),
             "action_not_in_policy": (f"it may not search the service {self.service}", f"{authorize} {grant} --search"),
             "target_not_allowed": (
