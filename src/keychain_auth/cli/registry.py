@@ -276,7 +276,6 @@ def _tell(
                 "hash": f"sha256:{program.sha256}",
                 "interpreter": None if interpreter is None else interpreter.path,
                 "minimum_grade": entry.minimum_grade.value,
-                "on_behalf_of": describe_entry(entry)["on_behalf_of"],
                 "warnings": warnings,
             }
         )
