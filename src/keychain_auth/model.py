@@ -122,7 +122,8 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     ``libraries`` are the files beside the program whose code it has mapped and that this user could replace.
     ``executable_memory``: it has memory that holds code of no file (what a just-in-time compiler makes).
     ``foreign_mounts``: it sees other mounts than the daemon. ``launch``: how a launched script was started.
-    ``retired``: its file was removed from its path since the daemon verified it there.
+    ``retired``: its file was removed from its path since the daemon verified it there. ``guarded``: it was started so
+    that no other program of its user can look into it (system mode).
     """
 
     program: Program
@@ -136,6 +137,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     signature: Signature | None = None
     launch: Launch | None = None
     retired: bool = False
+    guarded: bool = False
 
     @property
     def subject(self) -> Program:
@@ -158,6 +160,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     ``allow_stale_reads``: while a keychain that is elsewhere does not answer, what it answered lately will do.
     ``on_behalf_of`` are who may stand behind a helper; None: it answers whoever starts it.
+    ``users`` are the names or numbers of the users that it counts for, None for all; ``guarded`` asks for a process
+    that nobody else of its user can look into.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then), and ``known_as`` is the caller's grade then.
@@ -185,6 +189,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     until: float | None = None
     allow_stale_reads: bool = False
     on_behalf_of: tuple[Behind, ...] | None = None
+    users: frozenset[str] | None = None
+    guarded: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

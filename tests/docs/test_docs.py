@@ -47,7 +47,7 @@ NO_COMMANDS = (
     "keychain-auth tree 1",
 )
 # What paths in the documents may begin with: places that every Linux has, nobody's own.
-COMMON_PLACES = {"bin", "dev", "etc", "lib", "proc", "run", "tmp", "usr", "var"}
+COMMON_PLACES = {"bin", "dev", "etc", "lib", "opt", "proc", "run", "tmp", "usr", "var"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")

@@ -15,6 +15,7 @@ from typing import Any
 
 OWNER = "keychain-auth-test"
 STRANGER = "keychain-auth-other"
+THIRD = "keychain-auth-third"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ def myself() -> Account:
     return Account(me.pw_name, me.pw_uid, me.pw_gid)
 
 
+def root() -> Account:
+    """Root, for what only root can install."""
+    return Account("root", 0, 0)
+
+
+def may_be_root() -> bool:
+    """Whether tests of what root installs can run here."""
+    return os.geteuid() == 0
+
+
 @functools.lru_cache(maxsize=1)
 def owner() -> Account:
     """The unprivileged user under test."""
@@ -53,6 +64,12 @@ def owner() -> Account:
 def stranger() -> Account | None:
     """Another unprivileged user; None when this process may not run anything as somebody else."""
     return _system_user(STRANGER) if os.geteuid() == 0 else None
+
+
+@functools.lru_cache(maxsize=1)
+def third() -> Account | None:
+    """One more, where a daemon of its own user serves two others."""
+    return _system_user(THIRD) if os.geteuid() == 0 else None
 
 
 def _system_user(name: str) -> Account:

@@ -39,6 +39,7 @@ _COMMANDS = {
     "revoke": ("grants", "revoke"),
     "require": ("grants", "require"),
     "behalf": ("behalf", "behalf"),
+    "share": ("grants", "share"),
     "set": ("secrets", "set_secret"),
     "get": ("secrets", "get_secret"),
     "list-secrets": ("secrets", "list_secrets"),
@@ -84,8 +85,10 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=NAME)
+@click.option("--system", is_flag=True, help="The daemon of the whole machine is meant (as root).")
+@click.option("--root", metavar="FOLDER", default="/", help="With --system: its folders are below FOLDER.")
 @click.pass_context
-def commands(context: click.Context) -> int:
+def commands(context: click.Context, system: bool, root: str) -> int:
     """Secrets for programs, given out by who the kernel says they are.
 
     Every command takes --json where it prints an answer. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied by
@@ -94,6 +97,8 @@ def commands(context: click.Context) -> int:
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         return EXIT_USAGE
+    if system:
+        importlib.import_module("keychain_auth.cli.system").enter(context.invoked_subcommand, root)
     return 0
 
 

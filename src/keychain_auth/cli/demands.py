@@ -90,6 +90,19 @@ _OPTIONS = (
         help="While a keychain elsewhere is gone, answer reads with what it answered lately (stale_seconds).",
     ),
     click.option(
+        "--user",
+        "users",
+        metavar="NAME",
+        multiple=True,
+        help="In system mode: it counts for this user. Can be repeated.",
+    ),
+    click.option("--all-users", is_flag=True, help="In system mode: it counts for every user, as without --user."),
+    click.option(
+        "--guarded/--no-guarded",
+        default=None,
+        help="In system mode: refuse it unless keychain-auth-guarded started it, so that nobody can look into it.",
+    ),
+    click.option(
         "--strict/--no-strict",
         default=None,
         help="Look for changed code in memory and for others on its connection.",
@@ -120,6 +133,9 @@ def demands(
     grace_seconds: int | None,
     stale_reads: bool | None,
     strict: bool | None,
+    users: tuple[str, ...],
+    all_users: bool,
+    guarded: bool | None,
     signer: str | None,
     no_rollback: bool | None,
 ) -> Document:
@@ -134,8 +150,12 @@ def demands(
         fields["libraries"] = [{"path": file.path, "hash": f"sha256:{file.sha256}"} for file in files]
     if grace_seconds is not None:
         fields["grace_seconds"] = grace_seconds
+    if users and all_users:
+        raise UsageError("--user and --all-users contradict each other")
+    if users or all_users:
+        fields["users"] = list(users) or None
     flags = {
-        "executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict,
+        "executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict, "guarded": guarded,
         "allow_stale_reads": stale_reads,
     }  # fmt: skip
     fields.update({name: wanted for name, wanted in flags.items() if wanted is not None})

@@ -13,7 +13,7 @@ from keychain_auth.cli import output, policy
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.registry import words
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import NotFound
+from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy import edit
 
@@ -154,3 +154,23 @@ def require(service: str, grade: str | None, as_json: bool) -> None:
         output.say(f"{service} asks for no grade of its own")
     else:
         output.say(f"{service} is for programs of grade {grade} or surer")
+
+
+@click.command()
+@click.argument("service")
+@click.option("--off", is_flag=True, help="Let each user have secrets of their own again.")
+@passphrase_option
+@json_option
+def share(service: str, off: bool, as_json: bool) -> None:
+    """In system mode: let the secrets of SERVICE be the same for all users.
+
+    Otherwise each user has secrets of their own under that name, which nobody else can read. What was stored before
+    stays where it was, and is not seen under the other rule.
+    """
+    if checked_service(service).startswith("@"):
+        raise UsageError("the name of a shared service does not begin with @")
+    policy.change(find_places(), lambda document: (edit.share(document, service, shared=not off), None))
+    if as_json:
+        output.print_json({"outcome": "shared" if not off else "not shared", "service": service})
+    else:
+        output.say(f"{service} is {'of each user' if off else 'shared by all users'}")

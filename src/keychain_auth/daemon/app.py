@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import signal
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
+
+from msgspec import structs
 
 from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
@@ -52,9 +56,11 @@ from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
+from keychain_auth.platform import paths
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
 from keychain_auth.platform.linux.linux import LinuxPlatform
@@ -64,6 +70,7 @@ from keychain_auth.protectors.strength import what_they_stop
 
 _STOP_SECONDS = 5.0
 _RESTART = "restart"
+_USERS = 256  # pipelines that are kept, in system mode
 _LOOKS = 4  # threads for looks at processes
 _LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
 
@@ -80,8 +87,9 @@ class App:
         self._settings = load_settings(places.settings)
         files.make_private_dir(os.path.dirname(places.policy))
         self._platform = LinuxPlatform(
-            frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket)
-        )
+            frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket),
+            system=paths.is_system(), guard_group=self._settings.guard_group,
+        )  # fmt: skip
         try:
             self._policy_file = PolicyFile(places.policy)
         except PolicyFormatError as error:
@@ -135,15 +143,14 @@ class App:
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
-        pipeline = Pipeline(
-            self._keychain, turn, self._refusals, self._journal, limits, self._safe.require_open, self._router
+        self._gate = Gate(
+            attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals
         )
-        self._gate = Gate(attestor, self._policy_file, pending, self._builds, pipeline, turn, self._refusals)
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = self._commands(turn)
         launching = self._launching(turn, launches).table
         commands.add(launching, launching)
-        admin_gate = AdminGate(host, commands, self._refusals, self._looks, limits)
+        admin_gate = AdminGate(structs.replace(host, serves_all=False), commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
         told: asyncio.Queue[str] = asyncio.Queue()
@@ -220,6 +227,22 @@ class App:
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, self._router, commands).table, OPEN_TO_ALL)
         return commands
+
+    def _pipelines(self, turn: Turn) -> Callable[[int], Pipeline]:
+        """The pipeline of each user: of a daemon for all one each, so that users do not meet in one service."""
+        limits = self._settings.limits
+
+        def pipeline(keychain: Keychain, remembering: Router | None = None) -> Pipeline:
+            require_open = self._safe.require_open
+            return Pipeline(keychain, turn, self._refusals, self._journal, limits, require_open, remembering)
+
+        if not self._platform.host().serves_all:
+            only = pipeline(self._keychain, self._router)
+            return lambda uid: only
+        policy_file = self._policy_file
+        return functools.lru_cache(maxsize=_USERS)(
+            lambda uid: pipeline(OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared))
+        )
 
     def _launching(self, turn: Turn, launches: Launches) -> LaunchCommands:
         settings = self._settings

@@ -22,6 +22,7 @@ from keychain_auth.model import Denial, Entry, Requester
 from keychain_auth.policy.behalf import FIELD, judge
 from keychain_auth.policy.match import match
 from keychain_auth.policy.pending import PendingEntry, pending_entry, pending_pair, stamp
+from keychain_auth.policy.users import of_user
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
 _TEMPLATES = 64
@@ -68,6 +69,8 @@ class Caller:
             # Once admitted it stays the program that was verified, whatever its hash in the policy is by now.
             connected = isinstance(self._entry, Entry)
             entry = match(policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected)
+            if isinstance(entry, Entry) and entry.users is not None:
+                entry = of_user(entry, self.identity.uid, _user_name(self.identity.uid))
             unapproved = judge(entry, self.requester) if isinstance(entry, Entry) else None
             self._entry = unapproved or entry
             self._generation = policy_file.generation

@@ -44,15 +44,16 @@ class Gate:
         policy_file: PolicyFile,
         pending: PendingFile,
         builds: BuildsFile,
-        pipeline: Pipeline,
+        pipelines: Callable[[int], Pipeline],
         turn: Turn,
         refusals: Refusals,
     ) -> None:
+        """``pipelines``: the pipeline of a user."""
         self._attestor = attestor
         self._policy_file = policy_file
         self._pending = pending
         self._builds = builds
-        self._pipeline = pipeline
+        self._pipelines = pipelines
         self._turn = turn
         self._refusals = refusals
         self._strangers = Strangers()
@@ -119,7 +120,7 @@ class Gate:
         except AuditError:
             return RefusedSession(AUDIT_UNAVAILABLE)
         self.counts["admitted"] += 1
-        return Session(peer, caller, self._pipeline, self, self._turn.looks)
+        return Session(peer, caller, self._pipelines(peer.uid), self, self._turn.looks)
 
     def _forgetful(self, caller: Caller, error: OSError) -> Handler:
         """Its build cannot be remembered, so an older one could come after it."""

@@ -35,7 +35,7 @@ def find_places(socket: str | None = None) -> Places:
         settings=os.path.join(config, "daemon.toml"),
         vault=data,
         vault_key=os.path.join(data, "vault.key"),
-        audit_log=os.path.join(data, "audit.log"),
+        audit_log=os.path.join(paths.log_dir(), "audit.log"),
         trees=os.path.join(config, "trees"),
         builds=os.path.join(data, "builds.json"),
     )

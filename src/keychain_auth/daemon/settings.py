@@ -4,6 +4,8 @@ filesystems = ["tmpfs"]          # further filesystems whose files may be identi
 hash_limit_bytes = 1073741824    # programs larger than this are refused without being read
 strict = true                    # strict mode for every program, not only where its entry asks for it
 
+guard_group = "keychain-auth-clients"  # system mode: the group of keychain-auth-guarded
+
 [limits]                         # protocol, section "Limits"
 connections = 512
 
@@ -91,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filesystems: tuple[str, ...] = ()
     hash_limit_bytes: int = 1024 * 1024 * 1024
     strict: bool = False
+    guard_group: str = "keychain-auth-clients"
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()

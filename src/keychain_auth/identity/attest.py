@@ -55,8 +55,11 @@ _CHANGED = Refusal(CALLER_CHANGED, "it replaced its program while it was being v
 
 
 def judge_user(uid: int, host: HostFacts) -> Refusal | None:
-    """None if the caller is this user (rule 1). Asked first: another user's process cannot even be looked at."""
-    if uid != host.uid:
+    """None if the caller is this user (rule 1), or the daemon serves all.
+
+    Asked first: in user mode another user's process cannot even be looked at.
+    """
+    if uid != host.uid and not host.serves_all:
         return Refusal(USER_NOT_ALLOWED, f"uid {uid}, this daemon serves uid {host.uid}")
     return None
 
@@ -166,6 +169,7 @@ def native(
         foreign_mounts=facts.namespaces.mount != host.namespaces.mount,
         retired=facts.retired,
         signature=signature,
+        guarded=facts.guard == host.guard >= 0,
     )
 
 

@@ -86,6 +86,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``inheritable``: one of its descriptors for that end would survive an exec.
     ``seccomp_filters``: how many it runs under. ``tracer``: the pid that traces it, 0 for none.
     ``retired``: the file was removed from ``executable.path``, where it was verified before (see ``attest.retired``).
+    ``guard``: the group by which it was made unreadable to its own user, -1 if it was not.
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
@@ -102,6 +103,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     code: Code
     steady: bool
     retired: bool = False
+    guard: int = -1
 
 
 class AncestorFacts(msgspec.Struct, frozen=True, gc=False):
@@ -132,9 +134,15 @@ class ScriptFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 class HostFacts(msgspec.Struct, frozen=True, gc=False):
-    """The daemon's own side of the comparison, read once at start."""
+    """The daemon's own side of the comparison, read once at start.
+
+    ``serves_all``: it serves every user of the machine, not its own alone. ``guard``: the group of those processes that
+    were made unreadable to their own user (see ``PeerFacts``), -1 where there is no such group.
+    """
 
     uid: int
     namespaces: Namespaces
     filesystems: frozenset[str]
     seccomp_filters: int = 0
+    serves_all: bool = False
+    guard: int = -1

@@ -15,26 +15,50 @@ import sys
 from keychain_auth.errors import InvalidRequest, KeychainAuthError
 from keychain_auth.platform.linux import paths as linux
 
+_system_root: str | None = None
+
 SOCKET_VARIABLE = "KEYCHAIN_AUTH_SOCKET"
 AGENT_SOCKET = "agent.sock"
 ADMIN_SOCKET = "admin.sock"
 
 
+def use_system(root: str = "/") -> None:
+    """From now on every function here means the daemon of the whole machine, with its folders below ``root``."""
+    global _system_root  # noqa: PLW0603 - said once, before anything is looked up
+    _system_root = root.rstrip("/")
+
+
+def is_system() -> bool:
+    """Whether the daemon of the whole machine is meant."""
+    return _system_root is not None
+
+
+def log_dir() -> str:
+    """Our folder for ``audit.log`` (absolute path). Raises KeychainAuthError."""
+    return data_dir() if _system_root is None else _system_root + linux.SYSTEM_LOGS
+
+
 def runtime_dir() -> str:
     """Our folder for sockets (absolute path). Raises KeychainAuthError."""
     _require_supported()
+    if _system_root is not None:
+        return _system_root + linux.SYSTEM_SOCKETS
     return linux.runtime_dir()
 
 
 def config_dir() -> str:
     """Our folder for ``config.json`` and ``pending.json`` (absolute path). Raises KeychainAuthError."""
     _require_supported()
+    if _system_root is not None:
+        return _system_root + linux.SYSTEM_CONFIG
     return linux.config_dir()
 
 
 def data_dir() -> str:
-    """Our folder for the vault and ``audit.log`` (absolute path). Raises KeychainAuthError."""
+    """Our folder for the vault (absolute path). Raises KeychainAuthError."""
     _require_supported()
+    if _system_root is not None:
+        return _system_root + linux.SYSTEM_DATA
     return linux.data_dir()
 
 

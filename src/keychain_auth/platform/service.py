@@ -25,6 +25,9 @@ class Request(NamedTuple):
     ``data_dir``, ``runtime_dir``: this user's folders, absolute, the last three those of ``platform.paths``.
     ``socket``: where it listens, if that was chosen. ``uid``: the user. ``environment``: variables that the daemon
     needs to find what the command line finds.
+
+    For the whole machine: ``group``, whose members may connect, "" for everybody; ``launcher``, the C source of
+    ``keychain-auth-guarded``, and ``compiler``, what compiles it ("": nothing).
     """
 
     command: tuple[str, ...]
@@ -35,6 +38,9 @@ class Request(NamedTuple):
     socket: str | None = None
     uid: int = 0
     environment: tuple[tuple[str, str], ...] = ()
+    group: str = ""
+    launcher: str = ""
+    compiler: str = ""
 
 
 class ServiceFile(NamedTuple):
@@ -56,18 +62,22 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """``start`` is run after the files were written, ``stop`` before they are removed, ``forget`` afterwards.
+    """``prepare`` is run after the files were written, whether the service manager runs or not, and then ``start``;
+    ``stop`` before they are removed, ``forget`` afterwards.
 
     ``probe`` is run to see whether the service manager is there at all: where it fails, ``start`` is printed for the
-    person instead of being run. ``folders`` are removed by ``uninstall`` if nothing is left in them.
+    person instead of being run. ``products`` are files that the commands make; they hold ``MARK`` too. ``folders`` are
+    removed by ``uninstall`` if nothing is left in them.
     """
 
     manager: str
     files: tuple[ServiceFile, ...]
+    prepare: tuple[Step, ...] = ()
     start: tuple[Step, ...] = ()
     stop: tuple[Step, ...] = ()
     forget: tuple[Step, ...] = ()
     probe: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -78,4 +88,17 @@ def plan(request: Request) -> Plan:
         from keychain_auth.platform.linux import service  # noqa: PLC0415 - one of several systems
 
         return service.plan(request)
-    raise KeychainAuthError(f"there is no service manager on {sys.platform} that keychain-auth knows")
+    raise _unknown()
+
+
+def plan_system(request: Request) -> Plan:
+    """The plan for a daemon that serves all users of this machine. Raises KeychainAuthError where there is none."""
+    if sys.platform == "linux":
+        from keychain_auth.platform.linux import system_service  # noqa: PLC0415 - one of several systems
+
+        return system_service.plan(request)
+    raise _unknown()
+
+
+def _unknown() -> KeychainAuthError:
+    return KeychainAuthError(f"there is no such service on {sys.platform} that keychain-auth could be")

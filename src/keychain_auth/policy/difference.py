@@ -90,6 +90,8 @@ def _services(before: Policy, after: Policy) -> Iterator[str]:
         was, now = before.service_grades.get(service), after.service_grades.get(service)
         if was != now:
             yield f"{service} asks for grade {now.value if now is not None else 'none'}"
+    for service in sorted(before.shared ^ after.shared):
+        yield f"{service} is {'shared by all users' if service in after.shared else 'of each user'}"
 
 
 __all__ = ["MOST", "difference_lines", "summary"]

@@ -184,11 +184,22 @@ def _forget_libraries(entries: list[Document], paths: Collection[str]) -> None:
 
 def require_grade(document: Document, service: str, minimum: str | None) -> Document:
     """Let ``service`` ask for a minimum grade of every program; with None let it ask for nothing."""
+    return _with_service(document, service, {"minimum_grade": minimum})
+
+
+def share(document: Document, service: str, *, shared: bool) -> Document:
+    """Let the secrets of ``service`` be the same for all users of a system daemon, or each user's own."""
+    return _with_service(document, service, {"shared": shared or None})
+
+
+def _with_service(document: Document, service: str, fields: Document) -> Document:
+    """What is said about ``service``, with these fields changed; None takes a field away."""
     changed = copy.deepcopy(document)
-    others = [demand for demand in changed.get("services", []) if demand["service"] != service]
-    if minimum is not None:
-        others.append({"service": service, "minimum_grade": minimum})
-    changed["services"] = others
+    services = changed.get("services", [])
+    said = next((each for each in services if each["service"] == service), {"service": service})
+    said = {name: value for name, value in {**said, **fields}.items() if value is not None}
+    others = [each for each in services if each["service"] != service]
+    changed["services"] = [*others, said] if len(said) > 1 else others
     return changed
 
 

@@ -60,6 +60,8 @@ def mend(denial: Denial, service: str = "") -> str:
         "executable_memory": f"{register} --executable-memory",
         "foreign_mounts": f"{register} --foreign-mounts",
         "allow_stale_reads": f"{register} --stale-reads",
+        "guarded": f"keychain-auth-guarded {path}",
+        "users": f"{register} --user {quote(denial.wanted.partition(' ')[0])}",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
         FIELD: _mend_behalf(denial, path),
     }.get(denial.field, "")
@@ -96,6 +98,8 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "executable_memory": entry.executable_memory,
         "foreign_mounts": entry.foreign_mounts,
         "strict": entry.strict,
+        "users": None if entry.users is None else sorted(entry.users),
+        "guarded": entry.guarded,
         "grace_seconds": entry.grace_seconds,
         "trees": [tree.path for tree in entry.launch.trees],
         "signer": None if entry.signer is None else key_text(entry.signer),
@@ -109,6 +113,8 @@ def in_words(entry: Entry) -> list[str]:
     """What the entry asks for or allows beside its grants, a line for each; empty for one that says nothing of it."""
     said: list[tuple[object, str]] = [
         (entry.strict, "strict mode: code changed in memory and others on its connection are looked for"),
+        (entry.guarded, "must be started with keychain-auth-guarded"),
+        (entry.users, f"for {', '.join(sorted(entry.users))} alone (users)" if entry.users else ""),
         (entry.executable_memory, "may run code that it makes itself (executable memory)"),
         (entry.foreign_mounts, "may run with mounts of its own (foreign mounts)"),
         (entry.grace_seconds, f"after an upgrade the version before is served for {entry.grace_seconds} s (grace)"),

@@ -94,6 +94,8 @@ def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:
         return Denial(NOT_SURE_ENOUGH, "libraries", "only code that the entry lists", library.path, entry)
     if identity.executable_memory and not entry.executable_memory:
         return Denial(NOT_SURE_ENOUGH, "executable_memory", "only code from files", "code in anonymous memory", entry)
+    if entry.guarded and not identity.guarded:
+        return Denial(NOT_SURE_ENOUGH, "guarded", "started with keychain-auth-guarded", "started without", entry)
     if identity.foreign_mounts and not entry.foreign_mounts:
         return Denial(NOT_SURE_ENOUGH, "foreign_mounts", "the daemon's mounts", "a mount namespace of its own", entry)
     return None

@@ -85,6 +85,8 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     previous: list[PreviousDocument] = []
     launch: LaunchDocument | None = None
     on_behalf_of: list[str | BehindDocument] | None = None
+    users: list[str] | None = None
+    guarded: bool = False
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,7 +100,8 @@ class ServiceDocument(msgspec.Struct, forbid_unknown_fields=True):
     """One element of ``services`` as it stands in the file: what a service asks of whoever uses it."""
 
     service: str
-    minimum_grade: str
+    minimum_grade: str | None = None
+    shared: bool = False
 
 
 class ConfigDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,6 +120,7 @@ class Policy(msgspec.Struct, frozen=True):
     hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` has the
     services of each trusted public key (32 bytes). ``service_grades`` are the services that ask for a minimum grade of
     every program. ``by_previous`` has the entries whose program was replaced, by the hash that it had before.
+    ``shared`` are services whose secrets are the same for all users (system mode).
     """
 
     by_program: dict[tuple[str, str], Entry]
@@ -125,6 +129,7 @@ class Policy(msgspec.Struct, frozen=True):
     signers: dict[bytes, frozenset[str]] = {}
     service_grades: dict[str, Grade] = {}
     by_previous: dict[tuple[str, str], Entry] = {}
+    shared: frozenset[str] = frozenset()
 
 
 EMPTY = Policy(by_program={}, by_path={})
@@ -157,6 +162,7 @@ def parse_policy(content: bytes) -> Policy:
         signers=_signers(text, config.trusted_signers),
         service_grades=_service_grades(text, config.services),
         by_previous=by_previous,
+        shared=frozenset(service.service for service in config.services if service.shared),
     )
 
 
@@ -225,7 +231,20 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         grace_seconds=document.grace_seconds,
         allow_stale_reads=document.allow_stale_reads,
         on_behalf_of=_on_behalf_of(text, field, document.on_behalf_of),
+        users=_users(text, f"{field}.users", document.users),
+        guarded=document.guarded,
     )
+
+
+def _users(text: str, field: str, names: list[str] | None) -> frozenset[str] | None:
+    """Names of users, or their numbers. An empty list is refused: it would mean nobody, or be read as everybody."""
+    if names is None:
+        return None
+    if not names:
+        _refuse(text, field, "name at least one user, or leave the field out")
+    for number, name in enumerate(names):
+        _check_name(text, f"{field}[{number}]", name, _LONGEST_SERVICE)
+    return frozenset(names)
 
 
 def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:
@@ -326,12 +345,17 @@ def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -
 
 def _service_grades(text: str, documents: list[ServiceDocument]) -> dict[str, Grade]:
     grades: dict[str, Grade] = {}
+    seen: set[str] = set()
     for number, document in enumerate(documents):
         field = f"$.services[{number}]"
         _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
-        if document.service in grades:
+        if document.service in seen:
             _refuse(text, f"{field}.service", "this service stands twice")
-        grades[document.service] = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
+        seen.add(document.service)
+        if document.shared and document.service.startswith("@"):
+            _refuse(text, f"{field}.service", "the name of a shared service does not begin with @")
+        if document.minimum_grade is not None:
+            grades[document.service] = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
     return grades
 
 

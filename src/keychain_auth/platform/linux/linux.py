@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 from collections.abc import Collection
 
@@ -23,10 +24,20 @@ from keychain_auth.platform.linux.syscalls import has_cached_lookup
 class LinuxPlatform:
     """See ``Platform``. ``filesystems`` are those allowed beyond the local ones (tmpfs, overlay).
 
-    ``paths`` are where the daemon will listen: sockets there may have been handed to this process (``activation``).
+    ``system``: it serves every user of the machine, as a user of its own. ``guard_group``: the group of
+    ``keychain-auth-guarded``. ``paths`` are where the daemon will listen: sockets there may have been handed to this
+    process (``activation``).
     """
 
-    def __init__(self, filesystems: frozenset[str] = frozenset(), paths: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        filesystems: frozenset[str] = frozenset(),
+        paths: Collection[str] = (),
+        *,
+        system: bool = False,
+        guard_group: str = "",
+    ) -> None:
+        self._system = system
         self._handed = activation.take(paths) if paths else {}
         namespaces, filters = own_surroundings()
         trusted = LOCAL_FILESYSTEMS | filesystems
@@ -36,7 +47,9 @@ class LinuxPlatform:
             raise KeychainAuthError(
                 f"this kernel cannot say who holds a socket ({error.strerror})", hint="modprobe unix_diag"
             ) from None
-        self._host = HostFacts(os.geteuid(), namespaces, trusted, filters)
+        self._host = HostFacts(
+            os.geteuid(), namespaces, trusted, filters, serves_all=system, guard=_group(guard_group) if system else -1
+        )
 
     def host(self) -> HostFacts:
         """The daemon's own user and namespaces, and the filesystems it trusts."""
@@ -60,6 +73,8 @@ class LinuxPlatform:
 
     def launch_forbidden(self) -> str:
         """What Yama says, if the kernel has it."""
+        if self._system:
+            return "a daemon of the whole machine launches no scripts: use a daemon of the user's own for them"
         return forbidden_by()
 
     def rules(self) -> dict[str, str]:
@@ -87,6 +102,13 @@ class LinuxPlatform:
     def close(self) -> None:
         """Close what the looks at peers share."""
         self._shared.close()
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return -1
 
 
 def _user_namespaces() -> str:

@@ -42,15 +42,19 @@ class UnixListener:
             )
         self.path = path
         self._host = host
-        _prepare_folder(os.path.dirname(path))
-        self._lock = _take_lock(path)
+        folder = os.path.dirname(path)
+        self._lock = -1
+        if handed is None or not _of_root(folder):  # there it is root's affair who listens, and the lock is the vault's
+            _prepare_folder(folder)
+            self._lock = _take_lock(path)
         try:
             if handed is None:
                 _remove_stale(path)
             self._socket = handed.socket if handed else _bind(path)
             about = os.stat(path, follow_symlinks=False)
         except BaseException:
-            os.close(self._lock)
+            if self._lock >= 0:
+                os.close(self._lock)
             raise
         self._bound = (about.st_dev, about.st_ino)
         self._remove = handed is None or handed.ours
@@ -89,6 +93,11 @@ class UnixListener:
             about = os.stat(self.path, follow_symlinks=False)
             if (about.st_dev, about.st_ino) == self._bound:
                 os.unlink(self.path)
+
+
+def _of_root(folder: str) -> bool:
+    about = os.stat(folder)
+    return about.st_uid == 0 and not about.st_mode & 0o022 and os.geteuid() != 0
 
 
 def _prepare_folder(folder: str) -> None:
@@ -142,6 +151,18 @@ def _recorded_pid(path: str) -> int:
         return int(files.read_private(path + ".lock", 64) or b"0")
     except (OSError, ValueError, UnsafeFile):
         return 0
+
+
+def bind_for(path: str, mode: int, uid: int, gid: int) -> socket.socket:
+    """A listening socket at ``path`` for a daemon that will be another user; to be called by root.
+
+    Raises DaemonAlreadyRunning, UnsafeFile, OSError.
+    """
+    _remove_stale(path)
+    listener = _bind(path)
+    os.chown(path, uid, gid)
+    os.chmod(path, mode)
+    return listener
 
 
 def _bind(path: str) -> socket.socket:

@@ -14,7 +14,11 @@ import os
 from keychain_auth.errors import KeychainAuthError
 
 NAME = "keychain-auth"
-SYSTEM_SOCKET = "/run/keychain-auth/agent.sock"
+SYSTEM_SOCKETS = "/run/keychain-auth"
+SYSTEM_SOCKET = f"{SYSTEM_SOCKETS}/agent.sock"
+SYSTEM_CONFIG = "/etc/keychain-auth"
+SYSTEM_DATA = "/var/lib/keychain-auth"
+SYSTEM_LOGS = "/var/log/keychain-auth"
 LONGEST_SOCKET_PATH = 107  # sun_path holds 108 bytes with its NUL (unix(7))
 
 

@@ -78,6 +78,7 @@ class LinuxPeer(LinuxProcess):
                 seccomp_filters=status.seccomp_filters,
                 tracer=status.tracer,
                 code=code,
+                guard=process.guard(status.gids),
                 steady=self._executable()[0] == executable and process.exec_id() == exec_id,
             )
         except TooManyDescriptors:

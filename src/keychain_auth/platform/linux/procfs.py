@@ -25,12 +25,13 @@ _ARGUMENTS_BYTES = 128 * 1024
 
 class Status(NamedTuple):
     """``tracer`` is the pid that traces it, 0 for none; ``seccomp_filters`` 0 where the kernel does not say;
-    ``ignored`` has bit N-1 set for each ignored signal N."""
+    ``ignored`` has bit N-1 set for each ignored signal N. ``gids`` are the real, effective and saved group ids."""
 
     tracer: int
     seccomp_filters: int
     threads: int = 1
     ignored: int = 0
+    gids: tuple[int, ...] = ()
 
 
 def parse_status(text: bytes) -> Status:
@@ -40,12 +41,18 @@ def parse_status(text: bytes) -> Status:
         _number(text, b"\nSeccomp_filters:"),
         _number(text, b"\nThreads:"),
         _number(text, b"\nSigIgn:", 16),
+        _numbers(text, b"\nGid:")[:3],
     )
 
 
 def _number(text: bytes, field: bytes, base: int = 10) -> int:
     at = text.find(field)
     return int(text[at + len(field) : text.index(b"\n", at + 1)], base) if at >= 0 else 0
+
+
+def _numbers(text: bytes, field: bytes) -> tuple[int, ...]:
+    at = text.find(field)
+    return tuple(map(int, text[at + len(field) : text.index(b"\n", at + 1)].split())) if at >= 0 else ()
 
 
 class Process:
@@ -102,6 +109,17 @@ class Process:
     def status(self) -> Status:
         """Who traces it, and how many seccomp filters it runs under (proc_pid_status(5))."""
         return parse_status(self._read("status", 8192))
+
+    def guard(self, gids: tuple[int, ...]) -> int:
+        """The group by which an exec made it unreadable to its own user, -1 if it is not.
+
+        After an exec with an effective group that is not the real one the process is not dumpable (begin_new_exec in
+        fs/exec.c) and its loader obeys no variable (AT_SECURE). Only such a process has root's files here while its
+        effective user is another one (task_dump_owner in fs/proc/base.c).
+        """
+        if len(gids) != 3 or gids[0] == gids[1] or gids[1] != gids[2]:
+            return -1
+        return gids[1] if os.stat("status", dir_fd=self.folder).st_uid == 0 else -1
 
     def arguments(self) -> tuple[str, ...]:
         """The command line. It is the process's own memory: a claim, not a fact.

@@ -78,7 +78,7 @@ WantedBy=sockets.target
 def service_unit(request: Request) -> str:
     """The daemon. ``notify``: it says when it serves, so a start that returns is one that worked."""
     words = [*request.command, *(("--socket", request.socket) if request.socket else ())]
-    variables = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in request.environment)
+    variables = "".join(f"Environment={quoted(f'{name}={value}')}\n" for name, value in request.environment)
     return f"""{_HEAD}.service
 [Unit]
 Description=keychain-auth, secrets for programs
@@ -87,16 +87,16 @@ After={NAME}.socket
 
 [Service]
 Type=notify
-ExecStart={" ".join(_quoted(word, command=True) for word in words)}
+ExecStart={" ".join(quoted(word, command=True) for word in words)}
 {variables}Restart=on-failure
-{_hardening()}
+{hardening()}
 [Install]
 WantedBy=default.target
 Also={NAME}.socket
 """
 
 
-def _hardening() -> str:
+def hardening() -> str:
     """What can be taken from the daemon without a namespace and without a filter."""
     return """NoNewPrivileges=yes
 UMask=0077
@@ -106,7 +106,7 @@ KeyringMode=private
 """
 
 
-def _quoted(word: str, *, command: bool = False) -> str:
+def quoted(word: str, *, command: bool = False) -> str:
     """``word`` as systemd reads it back (systemd.syntax(7), systemd.service(5) "Command lines")."""
     escaped = word.replace("%", "%%")
     if command:

@@ -1,0 +1,27 @@
+"""Whose entry it is, and whose secrets: what system mode adds to the policy. Pure.
+
+Contract (protocol, section "System mode"): an entry that names users counts for those alone. A service belongs to the
+user who asks, unless the policy says that it is shared: two users who write ``aws`` write two secrets, and neither can
+read the other's by any name. That is so because a stored name that begins with ``@`` is always ``@UID:SERVICE``, made
+here, and a shared service cannot begin so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from keychain_auth.model import Denial, Entry
+
+USER_NOT_ALLOWED = "user_not_allowed"
+
+
+def of_user(entry: Entry, uid: int, name: str) -> Entry | Denial:
+    """The entry, if it counts for the user ``uid``, who is called ``name``."""
+    if entry.users is None or name in entry.users or str(uid) in entry.users:
+        return entry
+    return Denial(USER_NOT_ALLOWED, "users", f"{name} ({uid})", ", ".join(sorted(entry.users)), entry)
+
+
+def stored_name(service: str, uid: int, shared: Collection[str]) -> str:
+    """Under which name the secrets of ``service`` lie for the user ``uid``."""
+    return service if service in shared else f"@{uid}:{service}"
