@@ -20,6 +20,7 @@ from typing import Any
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attesting.attestation import Attested
+from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.gate import Session
 from keychain_auth.daemon.journal import Journal
@@ -27,6 +28,7 @@ from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.serving.connection import Connection
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.keychain.vault import open_vault
 from keychain_auth.model import Grade, Identity, Program
@@ -89,7 +91,8 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
     readiness.serve_by(turn.serve)
     builds = BuildsFile(os.path.join(folder, "builds.json"))
     nobody: Any = None  # stands for what only refusals need
-    pipeline = Pipeline(vault, turn, nobody, journal, limits, lambda: None)
+    bait = Bait(CanaryWatch(nobody, journal), turn, nobody, journal, nobody)
+    pipeline = Pipeline(vault, turn, nobody, journal, limits, lambda: None, bait)
     platform = LinuxPlatform()
     listener = platform.listen(os.path.join(folder, "run", "agent.sock"))
     clients = []

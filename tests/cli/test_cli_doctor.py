@@ -71,6 +71,8 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
          "keychain-auth upgrade /t"),
         ("close-on-exec", {"leaky": (LeakyProgram("/t", 3, "2026-01-01T00:00:00Z"),)}, "wrong", "refused 3 times",
          "keychain-auth audit search --program /t --denied"),
+        ("canaries", {"daemon": msgspec.structs.replace(DAEMON, held=("/t",))}, "wrong", "find out why",
+         "keychain-auth canary release /t"),
         ("slots", {"vault_problem": "damaged"}, "wrong", "damaged", "keychain-auth vault check"),
         ("slots", {"slots": {1: "keyfile"}}, "advice", "not a program that runs as you",
          "keychain-auth protect add passphrase"),

@@ -48,6 +48,7 @@ _COMMANDS = {
     "inject": ("inject", "inject"),
     "migrate": ("migrate", "migrate"),
     "history": ("history", "history"),
+    "canary": ("canary", "canary"),
     "restore-value": ("history", "restore_value"),
     "vault": ("vault", "vault"),
     "backup": ("backup", "backup"),

@@ -36,7 +36,7 @@ def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> 
     On a terminal it is asked for twice and not shown. Otherwise it is all of stdin, without one newline at its end. It
     is never taken from the command line, where other programs could see it.
     """
-    value = _prompted(service, target) if sys.stdin is not None and sys.stdin.isatty() else _from_stdin()
+    value = _prompted(service, target) if sys.stdin is not None and sys.stdin.isatty() else value_from_stdin()
     admin.ask("set", socket=socket, service=service, target=target, value=value)
     if as_json:
         output.print_json({"outcome": "stored", "service": service, "target": target})
@@ -116,7 +116,8 @@ def _prompted(service: str, target: str) -> str:
     return _text(first.encode("utf-8", "surrogateescape"))
 
 
-def _from_stdin() -> str:
+def value_from_stdin() -> str:
+    """All of stdin, without one newline at its end. Raises UsageError."""
     if sys.stdin is None:
         raise UsageError("there is no stdin to read the value from")
     if os.fstat(sys.stdin.fileno()).st_rdev == os.stat(os.devnull).st_rdev:

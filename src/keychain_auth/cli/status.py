@@ -37,6 +37,9 @@ def status(checks: bool, socket: str | None, as_json: bool) -> None:
         output.shout(
             f"The daemon is of version {answer['version']}, this command of {__version__}: keychain-auth restart"
         )
+    for held in answer.get("held", ()):
+        output.shout(f"{held['program']} REACHED FOR A CANARY at {held['when']}, and is held.")
+        output.shout("Find out why before: keychain-auth canary release PROGRAM")
     width = max(map(len, facts))
     output.say(*(f"{name:<{width}}  {fact}" for name, fact in facts.items()))
 
@@ -54,6 +57,7 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
         **_others(answer["keychains"]),
         "protection": answer["protection"],
         "sleep": answer["sleep"],
+        "notifications": answer.get("notifications", ""),
         "audit": f"{_count(answer['audit']['seq'], 'line')}, {answer['audit']['path']}",
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",

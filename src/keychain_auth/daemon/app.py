@@ -23,6 +23,7 @@ from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
+from keychain_auth.daemon.admin.canaries import CanaryCommands, alarms_of
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
 from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
@@ -36,6 +37,7 @@ from keychain_auth.daemon.attesting.launches import Launches
 from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes
 from keychain_auth.daemon.attesting.trees import Trees
 from keychain_auth.daemon.attesting.workers import Workers
+from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
@@ -43,6 +45,7 @@ from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.locking.sleep_watch import SleepWatch
+from keychain_auth.daemon.notifying import Notifier
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.refusals import Refusals
@@ -51,6 +54,7 @@ from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.state import pending_file
 from keychain_auth.daemon.state.builds_file import BuildsFile
+from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
@@ -115,6 +119,8 @@ class App:
             undo.callback(self._close_safe)
             self._seal = PolicySeal(self._safe, self._policy_file)
             self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
+            self._canaries = CanaryWatch(self._safe, journal)
+            self._notifier = Notifier(journal, wanted=self._settings.notifications)
             self._safe.on_open, self._safe.on_lock = self._opened, self._locked
             self._router = self._routed()
             # The way of a request is as short as it can be: where nothing is routed, nobody looks for routes.
@@ -143,8 +149,9 @@ class App:
         attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
+        self._bait = Bait(self._canaries, turn, self._refusals, self._journal, self._notifier.tell)
         self._gate = Gate(
-            attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals
+            attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals, self._bait
         )
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = self._commands(turn)
@@ -185,6 +192,8 @@ class App:
         self._journal.info("stopping", connections=self._server.connections)
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
         await self._sleep.stop()
+        await self._notifier.stop()
+        await self._canaries.close()
         await housekeeping.stop()
         await pending.close(_STOP_SECONDS)
         self._gate.close()
@@ -221,9 +230,10 @@ class App:
         probe = self._router.probe
         commands = AdminCommands(self._audit, turn, self._journal, probe, self.status, self._verify_audit)
         commands.guarded = self._guarded
-        commands.add(SecretCommands(self._router, commands, limits).table)
+        commands.add(SecretCommands(self._router, commands, limits, self._bait).table)
+        commands.add(CanaryCommands(self._canaries, self._router, commands, limits).table)
         commands.add(KeychainCommands(self._router, commands, limits).table)
-        commands.add(ExchangeCommands(self._router, commands, limits).table)
+        commands.add(ExchangeCommands(self._router, commands, limits, self._bait).table)
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, self._router, commands).table, OPEN_TO_ALL)
         return commands
@@ -234,7 +244,9 @@ class App:
 
         def pipeline(keychain: Keychain, remembering: Router | None = None) -> Pipeline:
             require_open = self._safe.require_open
-            return Pipeline(keychain, turn, self._refusals, self._journal, limits, require_open, remembering)
+            return Pipeline(
+                keychain, turn, self._refusals, self._journal, limits, require_open, self._bait, remembering
+            )
 
         if not self._platform.host().serves_all:
             only = pipeline(self._keychain, self._router)
@@ -274,6 +286,8 @@ class App:
             "keychain": self._safe.health(),
             "keychains": self._router.health(),
             "sleep": self._sleep.state,
+            "held": alarms_of(self._canaries),
+            "notifications": self._notifier.state,
             "protection": what_they_stop(self._safe.slot_kinds()),
             "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
             "identity": self._platform.rules(),
@@ -295,12 +309,14 @@ class App:
             for finding in self._audit.findings:
                 self._journal.error("the audit log was not in order", why=finding)
         self._seal.opened(vault)
+        self._canaries.opened(vault)
         gc.collect()
         gc.freeze()
 
     def _locked(self, why: str) -> None:
         self._router.forget()
         self._journal.info("locked", why=why)
+        self._canaries.locked()
         self._record("lock", why)
 
     def _close_safe(self) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.strangers import Strangers
+from keychain_auth.daemon.bait import RELEASE, Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.refusals import Refusals, refusal_record
@@ -29,6 +30,7 @@ from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.model import Denial, Program
 from keychain_auth.platform.base import Channel, Peer, PeerGone
+from keychain_auth.policy.canaries import Alarm
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.match import NOT_REGISTERED
 from keychain_auth.wire.codec import encode_reason
@@ -47,6 +49,7 @@ class Gate:
         pipelines: Callable[[int], Pipeline],
         turn: Turn,
         refusals: Refusals,
+        bait: Bait,
     ) -> None:
         """``pipelines``: the pipeline of a user."""
         self._attestor = attestor
@@ -56,6 +59,7 @@ class Gate:
         self._pipelines = pipelines
         self._turn = turn
         self._refusals = refusals
+        self._bait = bait
         self._strangers = Strangers()
         self._queueing: dict[tuple[Program, Program | None, Program | None], asyncio.Future[None]] = {}
         self.counts: Counter[str] = Counter()
@@ -112,6 +116,8 @@ class Gate:
             if entry.entry is None and entry.reason == NOT_REGISTERED:
                 self._strangers.remember(peer, caller, entry, generation)
             return refused
+        if (alarm := self._bait.holds(caller.identity)) is not None:
+            return self._held(caller, alarm)
         try:
             await caller.remember_build(entry)
             self._turn.record(caller.record("connect", "GRANTED", detail=caller.basis(entry)))
@@ -134,6 +140,13 @@ class Gate:
         record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
         self._record(record, _subject(caller), why, mend(denial))
         return RefusedSession(denial.reason, self._queue(caller) if denial.reason == NOT_REGISTERED else None)
+
+    def _held(self, caller: Caller, alarm: Alarm) -> RefusedSession:
+        """It reached for a canary: told what a program without an entry is told, and not put into the queue."""
+        why = f"it is held: it reached for a canary at {alarm.when}"
+        record = caller.record("connect", "DENIED", reason=NOT_REGISTERED, detail=why)
+        self._record(record, _subject(caller), why, RELEASE)
+        return RefusedSession(NOT_REGISTERED)
 
     def _queue(self, caller: Caller) -> asyncio.Future[None] | None:
         """What ends when the program is in the pending queue; None if it is there already."""

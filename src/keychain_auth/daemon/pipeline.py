@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from keychain_auth.audit.record import AuditRecord, Result
+from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
@@ -57,6 +58,7 @@ class Pipeline:
         journal: Journal,
         limits: Limits,
         require_open: Callable[[], None],
+        bait: Bait,
         remembering: Remembering | None = None,
     ) -> None:
         """``require_open`` raises VaultLocked while nothing can be read or changed. ``remembering`` is asked for what a
@@ -70,6 +72,8 @@ class Pipeline:
         self._refusals = refusals
         self._journal = journal
         self._limits = limits
+        self._bait = bait
+        self._canaries = bait.watch
 
     def answer(self, caller: Caller, line: bytes) -> Answer:
         """One request line to its answer; or, where something has to be waited for, to what will have it.
@@ -83,6 +87,8 @@ class Pipeline:
         entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
         if isinstance(entry, Denial):
             return self._cut_off(caller, request, entry)
+        if self._canaries.watching and (caught := self._bait.caught(caller, request)) is not None:
+            return caught
         decision = decide(entry, request)
         if isinstance(decision, Denial):
             return self._denied(caller, request, decision)
@@ -108,6 +114,8 @@ class Pipeline:
             if request.action != "check":
                 self._require_open()
             found = await self._look(request, entry)
+            if self._canaries.watching and (caught := self._bait.among(caller, request, found)) is not None:
+                return caught
             if len(found) > _AT_ONCE and request.action not in _CHANGES:
                 record_of = partial(caller.granted, request.action, request.service)
                 return Reply(await self._tell_at_length(record_of, request, found))
@@ -137,6 +145,8 @@ class Pipeline:
             if recalled is None:
                 why = f"{gone}; its local copy does not hold all that was asked for"
                 return self._failed(caller, request, gone.reason or INTERNAL_ERROR, why)
+            if self._canaries.watching and (caught := self._bait.among(caller, request, recalled.items)) is not None:
+                return caught
             record_of = partial(caller.stale, request.action, request.service, age=recalled.age)
             if len(recalled.items) > _AT_ONCE:
                 return Reply(await self._tell_at_length(record_of, request, recalled.items))

@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash_limit_bytes: int = 1024 * 1024 * 1024
     strict: bool = False
     guard_group: str = "keychain-auth-clients"
+    notifications: bool = True
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()

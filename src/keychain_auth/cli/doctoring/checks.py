@@ -175,6 +175,15 @@ def _close_on_exec(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.OK, "no program was refused lately for a descriptor that children inherit")
 
 
+def _canaries(facts: Facts) -> Iterator[Finding]:
+    held = facts.daemon.held if facts.daemon else ()
+    for program in held:
+        says = f"{program} reached for a canary and is held: find out why before you release it"
+        yield Finding(Level.WRONG, says, f"keychain-auth canary release {quote(program)}")
+    if not held:
+        yield Finding(Level.OK, "no program is held for reaching for a canary")
+
+
 # --- what guards the secrets --------------------------------------------------------------------
 
 
@@ -309,6 +318,7 @@ CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {
     "interpreters": _bare_interpreters,
     "programs": _changed_programs,
     "close-on-exec": _close_on_exec,
+    "canaries": _canaries,
     "slots": _slots,
     "keychains": _keychains,
     "key-memory": _key_memory,

@@ -91,6 +91,7 @@ def _daemon(status: dict[str, Any], now: float) -> DaemonFact:
         locked=str(status["keychain"].get("locked", "")),
         audit_waiting=int(status["audit"]["waiting"]),
         keychains=dict(status["keychains"]["keychains"]),
+        held=tuple(str(held["program"]) for held in status.get("held", ())),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from keychain_auth.daemon.admin.secrets import require_well_formed
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.bait import Bait
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits
@@ -23,8 +24,9 @@ _PAGE_CHARS = 500_000
 class ExchangeCommands:
     """``table`` is for ``AdminCommands.add``."""
 
-    def __init__(self, router: Router, commands: AdminCommands, limits: Limits) -> None:
+    def __init__(self, router: Router, commands: AdminCommands, limits: Limits, bait: Bait) -> None:
         self._router = router
+        self._bait = bait
         self._limits = limits
         self._record = commands.record
         self.table: Mapping[str, Command] = {"services": self._services, "page": self._page, "put": self._put}
@@ -35,8 +37,11 @@ class ExchangeCommands:
 
     async def _page(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
         """Some secrets of a service with their values, in order, those after ``after``; none: that was all."""
-        found = await self._router.search(request.service, (), {})
-        names = [item.target for item in found if item.target > request.after][:_PAGE]
+        found = [item.target for item in await self._router.search(request.service, (), {})]
+        bait = self._bait.among_names(request.service, found)
+        if bait and not request.after:  # told once, with the first page; canaries are in none
+            self._bait.by_command(request.service, bait, "export", peer, path)
+        names = [name for name in found if name > request.after and name not in bait][:_PAGE]
         rows: list[dict[str, Any]] = []
         chars = 0
         for item in await self._router.read(request.service, names, {}) if names else []:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.bait import Bait
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.router import Router
@@ -27,8 +28,9 @@ _REASON_CHARS = 500
 class SecretCommands:
     """The commands about single secrets; ``table`` is for ``AdminCommands.add``."""
 
-    def __init__(self, router: Router, commands: AdminCommands, limits: Limits) -> None:
+    def __init__(self, router: Router, commands: AdminCommands, limits: Limits, bait: Bait) -> None:
         self._keychain = router
+        self._bait = bait
         self._limits = limits
         self._record = commands.record
         self.table: Mapping[str, Command] = {
@@ -48,12 +50,12 @@ class SecretCommands:
 
     async def _get(self, request: AdminRequest, peer: Peer, path: str) -> str:
         self._check(request, "read")
+        if self._bait.by_command(request.service, (request.target,), "get", peer, path):
+            raise _missing(request)
         items = await self._keychain.read(request.service, (request.target,), {})
         if not items or items[0].value is None:
             self._record(peer, path, "read", request.service, ())
-            raise NotFound(
-                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
-            )
+            raise _missing(request)
         self._record(peer, path, "read", request.service, (request.target,))
         return items[0].value
 
@@ -89,9 +91,7 @@ class SecretCommands:
     async def _remove(self, request: AdminRequest, peer: Peer, path: str) -> None:
         self._check(request, "delete")
         if not await self._keychain.read(request.service, (request.target,), {}):
-            raise NotFound(
-                f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}"
-            )
+            raise _missing(request)
         self._record(peer, path, "delete", request.service, (request.target,))
         await self._keychain.delete(request.service, (request.target,), {})
 
@@ -101,6 +101,10 @@ class SecretCommands:
         if values is not None:
             document["values"] = values
         require_well_formed(document, self._limits)
+
+
+def _missing(request: AdminRequest) -> NotFound:
+    return NotFound(f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}")
 
 
 def require_well_formed(document: dict[str, Any], limits: Limits) -> None:

@@ -42,6 +42,8 @@ OWN_AUDIT_KEY = "audit key"
 """The audit log's key in hex, once it is no longer derived from the vault key: after a ``rekey``."""
 OWN_POLICY = "policy"
 """The text of config.json that a person accepted; there only while the policy is sealed."""
+OWN_CANARIES = "canaries"
+"""Which secrets are canaries, and which programs reached for one (``policy.canaries``)."""
 
 _SCHEMA_1 = (
     "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
