@@ -226,6 +226,24 @@ def test_uninstall_takes_back_what_install_made_and_keeps_the_secrets(world: Wor
     assert "Nothing was installed" in world.cli("uninstall").stdout
 
 
+def test_manual_pages_and_completions_come_and_go_with_it(world: World, manager: str) -> None:
+    share = world.path(".local/share")
+    own = world.write(".local/share/man/man1/other.1", "somebody else's")
+    world.cli("install")
+    assert os.path.exists(f"{share}/man/man1/keychain-auth-register.1")
+    assert os.path.exists(f"{share}/bash-completion/completions/keychain-auth")
+    with open(f"{share}/man/man1/keychain-auth-register.1", encoding="utf-8") as page:
+        text = page.read()
+    world.write(".local/share/man/man1/keychain-auth-oldcommand.1", text)  # of a version before
+    world.write(".local/share/zsh/site-functions/_keychain-auth", "# my own\n")
+    assert world.cli("install", "--check").returncode == 1
+    world.cli("uninstall")
+    assert os.listdir(f"{share}/man/man1") == ["other.1"]
+    assert os.path.exists(own)
+    assert not os.path.exists(f"{share}/bash-completion/completions")
+    assert os.path.exists(f"{share}/zsh/site-functions/_keychain-auth")
+
+
 def test_purge_asks_and_removes_what_it_names(world: World, manager: str) -> None:
     world.start().stop()
     own = world.write(".config/keychain-auth/notes.txt", "mine")

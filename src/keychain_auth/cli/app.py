@@ -67,6 +67,8 @@ _COMMANDS = {
     "keygen": ("signing", "keygen"),
     "sign": ("signing", "sign"),
     "verify": ("signing", "verify"),
+    "completion": ("documenting", "completion"),
+    "manual": ("documenting", "manual"),
 }
 
 

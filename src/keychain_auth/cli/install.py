@@ -17,7 +17,9 @@ from keychain_auth import files
 from keychain_auth.cli import output
 from keychain_auth.cli.installing import (
     check,
+    documents,
     installed_choice,
+    installed_documents,
     is_product,
     purgeable,
     remove_empty,
@@ -36,7 +38,7 @@ from keychain_auth.cli.options import json_option, socket_option
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.platform import paths, service
-from keychain_auth.platform.service import Plan
+from keychain_auth.platform.service import Plan, ServiceFile
 
 
 @click.command()
@@ -79,14 +81,16 @@ def install(
     if only_print:
         show(plan, as_json=as_json)
     elif only_check:
-        check(plan, as_json=as_json)
+        check(plan, documents(system=system), as_json=as_json)
     else:
         if system:
             require_root_owned()
-        _carry_out(plan, socket, no_start=no_start, as_json=as_json)
+        _carry_out(plan, documents(system=system), socket, no_start=no_start, as_json=as_json)
 
 
-def _carry_out(plan: Plan, socket: str | None, *, no_start: bool, as_json: bool) -> None:
+def _carry_out(
+    plan: Plan, papers: tuple[ServiceFile, ...], socket: str | None, *, no_start: bool, as_json: bool
+) -> None:
     foreign = [file.path for file in plan.files if state(file) == "foreign"]
     if foreign:
         raise KeychainAuthError(
@@ -94,7 +98,7 @@ def _carry_out(plan: Plan, socket: str | None, *, no_start: bool, as_json: bool)
         )
     if not any(state(file) != "missing" for file in plan.files):
         require_no_daemon(socket)
-    for file in plan.files:
+    for file in (*plan.files, *(paper for paper in papers if state(paper) != "foreign")):
         os.makedirs(os.path.dirname(file.path), exist_ok=True)
         files.replace(file.path, file.content.encode(file.encoding), file.mode)
     if not no_start:
@@ -105,7 +109,8 @@ def _carry_out(plan: Plan, socket: str | None, *, no_start: bool, as_json: bool)
     if as_json:
         output.print_json(result)
         return
-    output.say(*(f"Wrote {file.path}" for file in plan.files), *told, *plan.notes)
+    output.say(*(f"Wrote {file.path}" for file in plan.files))
+    output.say(*(f"Wrote {len(papers)} manual pages and completions" for _ in papers[:1]), *told, *plan.notes)
     if started:
         output.say("The daemon is running. Next: keychain-auth status")
     else:
@@ -138,27 +143,29 @@ def uninstall(purge: bool, yes: bool, system: bool, socket: str | None, as_json:
     ours = [file.path for file in plan.files if state(file) in ("installed", "differs")]
     ours += [path for path in plan.products if is_product(path)]
     kept = [file.path for file in plan.files if state(file) == "foreign"]
+    papers = installed_documents(system=system)
     reachable = bool(ours) and there_is(plan)
     told = run(plan.stop, lenient=True) if reachable else []
     if purge:
         require_no_daemon(socket)
-    for path in ours:
+    for path in (*ours, *papers):
         os.unlink(path)
     told += run(plan.forget, lenient=True) if reachable else []
     for path in doomed:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     remove_empty(plan.folders if ours else ())
+    remove_empty(sorted({os.path.dirname(path) for path in papers}))
     if purge:
         places = find_places(socket)
         folders = places.trees, os.path.dirname(places.policy), places.vault, os.path.dirname(places.audit_log)
         remove_empty(folders)
     if as_json:
-        output.print_json({"removed": ours + doomed, "kept": kept, "failed": told})
+        output.print_json({"removed": ours + papers + doomed, "kept": kept, "failed": told})
         return
-    output.say(
-        *(f"Removed {path}" for path in ours + doomed), *(f"Kept {path}: it is not install's" for path in kept), *told
-    )
+    output.say(*(f"Removed {path}" for path in ours + doomed))
+    output.say(*(f"Removed {len(papers)} manual pages and completions" for _ in papers[:1]))
+    output.say(*(f"Kept {path}: it is not install's" for path in kept), *told)
     if not ours:
         output.say("Nothing was installed.")
     if not purge:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import click
 
 import keychain_auth
 from keychain_auth.cli import output
+from keychain_auth.cli.manual import roff, shells, tree
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, UsageError
@@ -47,6 +49,32 @@ def system_request(group: str) -> service.Request:
         launcher=os.path.join(os.path.dirname(keychain_auth.__file__), "platform", "linux", "guarded.c"),
         compiler=shutil.which("cc", path="/usr/local/bin:/usr/bin:/bin") or "",
     )  # fmt: skip
+
+
+def documents(*, system: bool) -> tuple[ServiceFile, ...]:
+    """The manual pages, and the completions of the shells that have a place for them."""
+    if sys.platform == "win32":
+        return ()
+    share = "/usr/local/share" if system else os.path.dirname(paths.data_dir())
+    program = tree.read()
+    pages = roff.pages(program, MARK)
+    return (
+        *(ServiceFile(f"{share}/man/man1/{name}", text) for name, text in pages.items()),
+        *(
+            ServiceFile(f"{share}/{place}", shells.script(shell, program, MARK))
+            for shell, place in shells.PLACES.items()
+        ),
+    )
+
+
+def installed_documents(*, system: bool) -> list[str]:
+    """Those that are there, pages of commands that this version no longer has among them."""
+    known = [file.path for file in documents(system=system) if state(file) in ("installed", "differs")]
+    pages = {os.path.dirname(path) for path in known if path.endswith(".1")}
+    old = [
+        path for folder in pages for path in glob.glob(f"{glob.escape(folder)}/keychain-auth*.1") if is_product(path)
+    ]
+    return sorted({*known, *old})
 
 
 def installed_choice() -> tuple[bool, str]:
@@ -209,8 +237,12 @@ def show(plan: Plan, *, as_json: bool) -> None:
     output.say(*steps, *plan.notes)
 
 
-def check(plan: Plan, *, as_json: bool) -> None:
+def check(plan: Plan, written: tuple[ServiceFile, ...], *, as_json: bool) -> None:
+    """Say what is installed, and fail unless all of it is, as this version writes it."""
     states = {file.path: state(file) for file in plan.files}
+    documents = {state(file) for file in written} - {"installed"}
+    if written:
+        states["manual pages and completions"] = min(documents, default="installed")
     if as_json:
         output.print_json({"manager": plan.manager, "files": states})
     else:
