@@ -5,6 +5,7 @@
 #   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
+#   make tools   install real tools for their tests: botocore, twine, Ansible, pnpm
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
@@ -25,7 +26,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: guard demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: tools guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -89,6 +90,8 @@ system:
 	command -v zsh >/dev/null || optional="$$optional zsh"; \
 	command -v fish >/dev/null || optional="$$optional fish"; \
 	command -v man >/dev/null || optional="$$optional man-db"; \
+	command -v restic >/dev/null || optional="$$optional restic"; \
+	command -v mbsync >/dev/null || optional="$$optional isync"; \
 	command -v chromium >/dev/null || optional="$$optional chromium"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \
@@ -98,6 +101,11 @@ system:
 	else \
 		echo "Missing on this machine:$$missing. Install with: sudo apt-get install$$missing" >&2; exit 1; \
 	fi
+
+# The real tools of tests/integrations that no package of the system brings; where they are missing, those tests are skipped.
+tools: venv
+	@for name in botocore twine ansible-core; do $(PIP) install --upgrade --target build/tools/$$name $$name || exit 1; done
+	@npm install --silent --no-fund --no-audit --prefix build/tools/pnpm pnpm@9
 
 clean:
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,10 +12,12 @@ import functools
 import http.server
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +27,7 @@ import pytest
 import keychain_auth
 from support.installation import copy_with_needs
 from support.programs import ROOT
+from support.users import Account
 from support.world import World
 
 SCRIPTS = os.path.join(ROOT, "scripts")
@@ -45,11 +48,49 @@ def environment(*distributions: str) -> str:
     shutil.copytree(source, os.path.join(packages, "keychain_auth"), ignore=shutil.ignore_patterns("__pycache__"))
     for name in distributions:
         copy_with_needs(name, packages)
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        project = tomllib.load(file)["project"]
+    _describe(packages, project)
     for name in os.listdir(SCRIPTS):
         with open(os.path.join(SCRIPTS, name), encoding="utf-8") as file:
             text = file.read()
         assert text.startswith("#!python\n"), name  # what an installer replaces (wheel format, "shared-scripts")
         script(folder, name, text.replace("#!python", f"#!{folder}/bin/python", 1))
+    return folder
+
+
+def _describe(packages: str, project: dict[str, Any]) -> None:
+    """What an installer leaves of a wheel's metadata: by it keyring finds its backends."""
+    folder = os.path.join(packages, f"keychain_auth-{project['version']}.dist-info")
+    os.mkdir(folder)
+    lines = [f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"]
+    points = project.get("entry-points", {})
+    for name, text in (
+        ("METADATA", "".join(lines)),
+        ("entry_points.txt", "".join(
+            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in found.items())
+            for group, found in points.items()
+        )),
+    ):  # fmt: skip
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def with_packages(folder: str, *packaged_tools: str) -> None:
+    """Let the virtual environment import what ``make tools`` installed."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    with open(os.path.join(folder, "lib", version, "site-packages", "tools.pth"), "w", encoding="utf-8") as file:
+        file.write("".join(f"{each}\n" for each in packaged_tools))
+
+
+def packaged(name: str, account: Account) -> str:
+    """The folder of a tool that ``make tools`` installed. Skips the test where it is not."""
+    folder = os.path.join(ROOT, "build", "tools", name)
+    if not os.path.isdir(folder):
+        pytest.skip(f"no {name} here: make tools")
+    seen = subprocess.run(["/bin/ls", folder], capture_output=True, check=False, cwd="/", **account.popen())
+    if seen.returncode:
+        pytest.skip(f"{account.name} cannot enter {folder}")
     return folder
 
 
@@ -138,8 +179,13 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 @contextmanager
-def server(answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], Answer]) -> Iterator[str]:
-    """An HTTP server on this machine; yields its address (``127.0.0.1:PORT``)."""
+def server(
+    answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], Answer], certificate: str = ""
+) -> Iterator[str]:
+    """A server on this machine; yields its address (``127.0.0.1:PORT``).
+
+    It speaks HTTP, or with ``certificate`` (a file of ``certificate``) HTTPS.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -162,6 +208,10 @@ def server(answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], Answer]
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -175,3 +225,65 @@ def server(answer: Callable[[http.server.BaseHTTPRequestHandler, bytes], Answer]
 def basic(user: str, password: str) -> str:
     """The header by which a client says who it is (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def certificate(world: World) -> str:
+    """A file with a key and a certificate for ``localhost`` and ``127.0.0.1`` that vouches for itself."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, *form) + signed.public_bytes(serialization.Encoding.PEM)
+    return world.write("server.pem", text)
+
+
+ALICE = "s3cret-of-alice"
+
+
+@contextmanager
+def forge(plug: Plug) -> Iterator[str]:
+    """A server with one git repository, for alice alone; yields its address."""
+    git = tool("git", "apt-get install git")
+    home = plug.world.path("forge")
+    plug.world.write("forge/README", "hello\n")
+    for words in (
+        ("init", "-q", "-b", "main"), ("add", "README"),
+        ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "x"), ("update-server-info",),
+    ):  # fmt: skip
+        done = plug.run(git, *words, cwd=home)
+        assert done.returncode == 0, done.stderr
+
+    def answer(request: http.server.BaseHTTPRequestHandler, _: bytes) -> Answer:
+        if request.headers.get("Authorization") != basic("alice", ALICE):
+            return 401, {"WWW-Authenticate": 'Basic realm="forge"'}, b""
+        path = os.path.join(home, ".git", request.path.split("?")[0].removeprefix("/repo.git/"))
+        if not os.path.isfile(path):
+            return 404, {}, b""
+        with open(path, "rb") as file:
+            return 200, {}, file.read()
+
+    with server(answer) as address:
+        yield address
+
+
+def clone(plug: Plug, address: str, name: str = "copy", **env: str) -> subprocess.CompletedProcess[str]:
+    """``git clone`` from the forge, by the credential helper unless ``env`` has another way to ask."""
+    helper = () if "GIT_ASKPASS" in env else ("-c", "credential.helper=keychain-auth")
+    env = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", **env}
+    return plug.run("git", *helper, "clone", "-q", f"http://{address}/repo.git", name, env=env)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from integrations.lab import Plug, basic, server, tool
+from integrations import lab
+from integrations.lab import ALICE, Plug, clone
 from support.world import World
 
 NAME = "git-credential-keychain-auth"
-PASSWORD = "s3cret-of-alice"
 
 
 @pytest.fixture
@@ -22,48 +21,17 @@ def plug(world: World) -> Plug:
 
 @pytest.fixture
 def forge(plug: Plug) -> Iterator[str]:
-    """A server with one repository, for alice alone; yields its host and port."""
-    git = tool("git", "apt-get install git")
-    home = plug.world.path("forge")
-    plug.world.write("forge/README", "hello\n")
-    for words in (
-        ("init", "-q", "-b", "main"), ("add", "README"),
-        ("-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "x"), ("update-server-info",),
-    ):  # fmt: skip
-        done = plug.run(git, *words, cwd=home)
-        assert done.returncode == 0, done.stderr
-    seen: list[str | None] = []
-
-    def answer(request, body):  # type: ignore[no-untyped-def]
-        seen.append(request.headers.get("Authorization"))
-        if seen[-1] != basic("alice", PASSWORD):
-            return 401, {"WWW-Authenticate": 'Basic realm="forge"'}, b""
-        path = os.path.join(home, ".git", request.path.split("?")[0].removeprefix("/repo.git/"))
-        if not os.path.isfile(path):
-            return 404, {}, b""
-        with open(path, "rb") as file:
-            return 200, {}, file.read()
-
-    with server(answer) as address:
+    with lab.forge(plug) as address:
         yield address
-
-
-def clone(
-    plug: Plug, address: str, name: str = "copy", helper: str = "keychain-auth"
-) -> subprocess.CompletedProcess[str]:
-    env = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": ""}
-    return plug.run(
-        "git", "-c", f"credential.helper={helper}", "clone", "-q", f"http://{address}/repo.git", name, env=env
-    )
 
 
 def test_git_clones_with_a_password_that_a_person_stored(plug: Plug, forge: str) -> None:
     plug.grant("git")
-    plug.keep("git", f"http://alice@{forge}", PASSWORD)
+    plug.keep("git", f"http://alice@{forge}", ALICE)
     done = clone(plug, forge)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert os.path.exists(plug.world.path("copy/README"))
-    plug.world.assert_nowhere(PASSWORD)
+    plug.world.assert_nowhere(ALICE)
     lines = [line for line in plug.world.audit() if line["action"] in ("read", "search")]
     assert lines
     assert {(line["script_path"], line["result"]) for line in lines} == {(plug.path, "GRANTED")}
@@ -72,7 +40,7 @@ def test_git_clones_with_a_password_that_a_person_stored(plug: Plug, forge: str)
 def test_git_is_approved_once_and_nobody_else_with_it(plug: Plug, forge: str) -> None:
     plug.register(anyone=False)
     plug.authorize("git")
-    plug.keep("git", f"http://alice@{forge}", PASSWORD)
+    plug.keep("git", f"http://alice@{forge}", ALICE)
     done = clone(plug, forge)
     assert done.returncode != 0
     assert done.stderr.splitlines()[1:3] == [
@@ -93,11 +61,11 @@ def test_git_is_approved_once_and_nobody_else_with_it(plug: Plug, forge: str) ->
 
 def test_git_stores_what_worked_and_erases_what_did_not(plug: Plug, forge: str) -> None:
     plug.grant("git")
-    asking = plug.world.write("ask", f"#!/bin/sh\ncase $1 in User*) echo alice;; *) echo {PASSWORD};; esac\n", 0o755)
+    asking = plug.world.write("ask", f"#!/bin/sh\ncase $1 in User*) echo alice;; *) echo {ALICE};; esac\n", 0o755)
     env = {"GIT_ASKPASS": asking}
     words = ("git", "-c", "credential.helper=keychain-auth", "clone", "-q", f"http://{forge}/repo.git")
     assert plug.run(*words, "first", env=env).returncode == 0
-    assert plug.kept("git", f"http://alice@{forge}") == PASSWORD
+    assert plug.kept("git", f"http://alice@{forge}") == ALICE
     assert clone(plug, forge, "second").returncode == 0  # without being asked
     plug.keep("git", f"http://alice@{forge}", "no longer right")
     done = clone(plug, forge, "third")
@@ -129,7 +97,7 @@ def test_what_is_refused_is_said_in_three_lines(plug: Plug, forge: str) -> None:
         f"Next: keychain-auth authorize {plug.path} git --read --search",
     ]
     assert plug.world.cli(*plug_words(said()[2])).returncode == 0
-    plug.keep("git", f"http://alice@{forge}", PASSWORD)
+    plug.keep("git", f"http://alice@{forge}", ALICE)
     plug.keep("git", f"http://bob@{forge}", "b")
     assert said() == [
         wanted,

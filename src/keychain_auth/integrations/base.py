@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 _SCRIPT_VARIABLE = "KEYCHAIN_AUTH_SCRIPT"  # of a launched script, as policy.launching has it
+_CALLED_AS = "KEYCHAIN_AUTH_CALLED_AS"  # from the front to the launched script: the name it was called by
 _START = "keychain-auth start"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
@@ -69,6 +70,7 @@ def start(script: str, module: str) -> int:
     program = os.path.realpath(script)
     try:
         if sys.platform == "linux" and os.environ.get(_SCRIPT_VARIABLE) != program:
+            os.environ[_CALLED_AS] = os.path.basename(script)
             _launch(program, _module(module).SERVICE)
         served = _module(module)
         with Helper(program, served.SERVICE) as helper:
@@ -224,6 +226,16 @@ def quoted(word: str) -> str:
 def is_plain(text: str) -> bool:
     """No control characters in it? Names must have none, and a protocol of lines cannot carry them."""
     return text.isprintable() or not any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
+
+
+def called_as(helper: Helper) -> str:
+    """The name by which the tool called it, perhaps that of a link to it. It is the caller's choice."""
+    return os.environ.get(_CALLED_AS) or os.path.basename(sys.argv[0]) or helper.name
+
+
+def stdin_is_terminal() -> bool:
+    """Would reading standard input be asking a person?"""
+    return sys.stdin.isatty()
 
 
 def read_input(most: int = 1 << 20) -> str:

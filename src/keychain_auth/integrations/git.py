@@ -115,7 +115,8 @@ def _coded(username: str) -> str:
     return "".join(f"%{ord(char):02X}" if char in _CODED else char for char in username)
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """A user as it stands in a name, in plain."""
     for char in _CODED[1:]:
         text = text.replace(f"%{ord(char):02X}", char)
     return text.replace("%25", "%")
@@ -142,7 +143,7 @@ def _candidate(target: str, described: Description) -> Candidate | None:
     user, at, host = authority.rpartition("@")
     if protocol != described["protocol"] or host != described["host"] or slash + path != _path(described):
         return None
-    return Candidate(target, _decoded(user) if at else None)
+    return Candidate(target, decoded(user) if at else None)
 
 
 def _candidates(helper: Helper, described: Description, *, usable: bool) -> list[Candidate]:
@@ -183,15 +184,20 @@ def _usable(info: SecretInfo, described: Description) -> bool:
     return not expired and (described.authtypes or "authtype" not in info.attributes)
 
 
-def _get(helper: Helper, described: Description) -> None:
+def look_up(helper: Helper, described: Description) -> tuple[Candidate, Secret, str] | None:
+    """What is to be answered: whose, the secret, its refresh token (or ""). Raises Refusal if several are meant."""
     candidates = _candidates(helper, described, usable=True)
     if described.username is None and len(candidates) > 1:
         users = ", ".join(sorted(who.username or "(no name)" for who in candidates))
         mend = f"git config --global credential.{described.address}.username USER"
         raise Refusal(described.wanted, f"several users have one: {users}", mend)
-    found = [each for each in _read(helper, described, candidates) if _usable(each[1], described)]
-    if found:
-        write_output(_answer(described, *found[0]))
+    found = (each for each in _read(helper, described, candidates) if _usable(each[1], described))
+    return next(found, None)
+
+
+def _get(helper: Helper, described: Description) -> None:
+    if (found := look_up(helper, described)) is not None:
+        write_output(_answer(described, *found))
 
 
 def _answer(described: Description, who: Candidate, secret: Secret, refresh_token: str) -> str:

@@ -1,0 +1,236 @@
+"""The backend of keyring with keyring itself, pip and twine; the command keyring by a helper."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import json
+import os
+import subprocess
+import zipfile
+
+from integrations import lab
+from integrations.lab import Answer, Plug, basic, packaged, script, server
+from support.world import World
+
+DIFFICULT = ("plain", "ål ice", "with\nnewline\t", "%:", "%:%41", "a%20b", "-", "https://x.example/simple/")
+
+USES = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import keyring, keyring.errors
+def tell(call, *words):
+    try:
+        found = call(*words)
+        return (found.username, found.password) if hasattr(found, "username") else found
+    except keyring.errors.KeyringError as error:
+        return [type(error).__name__, str(error)]
+for line in sys.stdin:
+    name, *words = json.loads(line)
+    found = str(keyring.get_keyring()) if name == "which" else tell(getattr(keyring, name), *words)
+    print(json.dumps(found), flush=True)
+"""
+
+
+@functools.cache
+def environment() -> str:
+    """A virtual environment with keyring, pip, and a program that does with keyring what it is told."""
+    folder = lab.environment("keyring", "pip")
+    script(folder, "uses", f"#!{folder}/bin/python\n{USES}")
+    for name, module in (("keyring", "keyring.cli"), ("pip", "pip._internal.cli.main")):
+        script(folder, name, f"#!{folder}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+    return folder
+
+
+class Program(Plug):
+    """A program of that environment, as a helper is one."""
+
+    def __init__(self, world: World, name: str, folder: str = "") -> None:
+        super().__init__(world, name)
+        self.folder = folder or environment()
+        self.path = os.path.join(self.folder, "bin", name)
+
+    def launch(self, *words: str, input: str = "", **env: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
+        """``keychain-auth launch`` with it."""
+        start = (self.world.python, "-m", "keychain_auth.cli.main", "launch", self.path)
+        return self.run(*start, *words, input=input, env={**dict(self.world.installation.env), **env})
+
+    def use(self, *calls: tuple[str | None, ...]) -> list[object]:
+        """What keyring says to these calls."""
+        done = self.launch(input="".join(json.dumps(call) + "\n" for call in calls))
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_what_keyring_keeps_lies_with_the_daemon(world: World) -> None:
+    program = Program(world, "uses")
+    program.register()
+    program.authorize("s")
+    [which] = program.use(("which",))
+    assert "keychain_auth.integrations.keyring_backend.Keyring (priority: 9)" in str(which)
+    for name in DIFFICULT:
+        first, _, kept, credential, _, gone, again = program.use(
+            ("get_password", "s", name), ("set_password", "s", name, f"{name}!"), ("get_password", "s", name),
+            ("get_credential", "s", None), ("delete_password", "s", name), ("get_password", "s", name),
+            ("delete_password", "s", name),
+        )  # fmt: skip
+        assert (first, kept, credential, gone) == (None, f"{name}!", [name, f"{name}!"], None)
+        assert isinstance(again, list)
+        assert again[0] == "PasswordDeleteError"
+    assert program.use(("set_password", "s", "", "p"), ("get_password", "s", "")) == [None, "p"]
+    program.use(("set_password", "s", "bob", "q"))
+    assert program.kept("s", "bob") == "q"  # the same names as on the command line
+    assert program.use(("get_credential", "s", "bob"), ("get_credential", "s", "nobody")) == [["bob", "q"], None]
+    [several] = program.use(("get_credential", "s", None))
+    assert isinstance(several, list)
+    assert several[0] == "KeyringError"
+    assert "several users have one: %:, bob" in several[1]
+
+
+def test_denied_and_locked_raise(world: World) -> None:
+    program = Program(world, "uses")
+    program.register()
+    program.authorize("s", "--read")
+    authorize = f"Next: keychain-auth authorize {program.path}"
+    got, put, searched, gone = program.use(
+        ("get_password", "other", "u"), ("set_password", "s", "u", "never-said"), ("get_credential", "s", None),
+        ("delete_password", "other", "u"),
+    )  # fmt: skip
+    for said, kind, what in (
+        (got, "KeyringError", "wanted the password of u for other. Why not: it may not read the service other"),
+        (put, "PasswordSetError", "wanted to keep the password of u for s. Why not: it may not write to the service s"),
+        (searched, "KeyringError", "it may not search the service s"),
+        (gone, "PasswordDeleteError", "wanted to forget the password of u for other"),
+    ):
+        assert isinstance(said, list)
+        assert said[0] == kind
+        assert what in said[1]
+        assert authorize in said[1]
+        assert "never-said" not in said[1]
+
+
+def test_the_command_of_keyring_itself(world: World) -> None:
+    program = Program(world, "keyring")
+    program.register("--allow-declared")
+    program.authorize("s")
+    assert program.run(program.path, "set", "s", "alice", input="p w").returncode == 0
+    assert program.run(program.path, "get", "s", "alice").stdout == "p w\n"  # as anybody starts it: declared
+    assert program.launch("get", "s", "alice").stdout == "p w\n"
+    assert program.kept("s", "alice") == "p w"
+
+
+def wheel(name: str) -> bytes:
+    """A package with nothing in it."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        about = f"{name}-1.0.dist-info"
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{about}/WHEEL", "Wheel-Version: 1.0\nGenerator: us\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{about}/RECORD", "")
+    return data.getvalue()
+
+
+def index(request: http.server.BaseHTTPRequestHandler, _: bytes) -> Answer:
+    """An index with one package, for alice alone."""
+    if request.headers.get("Authorization") != basic("alice", "p w"):
+        return 401, {"WWW-Authenticate": 'Basic realm="index"'}, b""
+    if request.path == "/simple/thing/":
+        page = b'<!DOCTYPE html><html><body><a href="/thing-1.0-py3-none-any.whl">x</a></body></html>'
+        return 200, {"Content-Type": "text/html"}, page
+    return (200, {}, wheel("thing")) if request.path.endswith(".whl") else (404, {}, b"")
+
+
+PIP = ("--disable-pip-version-check", "--isolated", "download", "-q", "--no-deps", "--no-cache-dir")
+
+
+def test_pip_asks_the_helper_that_is_called_keyring(world: World) -> None:
+    """pip of another environment, which has no keyring."""
+    plug = Plug(world, "keychain-auth-keyring")
+    os.symlink(plug.path, world.path("bin/keyring"))
+    other = lab.environment("pip")
+    env = {"PATH": f"{world.path('bin')}:/usr/bin:/bin"}
+    plug.register()
+    with server(index) as address:
+        where = f"http://{address}/simple/"
+        plug.authorize(where, "--read")
+        # The address as pip names it: with the user that the person put into it.
+        named = f"http://alice@{address}/simple/"
+        words = (f"{other}/bin/python", "-m", "pip", *PIP, "--index-url", named, "-d", world.path("got"), "thing")
+        assert plug.run(*words, env=env).returncode != 0
+        asked = {line["service"] for line in world.audit() if line["action"] == "read"}
+        assert asked
+        for service in asked:
+            plug.authorize(service, "--read")
+            plug.keep(service, "alice", "p w")
+        done = plug.run(*words, env=env)
+        assert done.returncode == 0, done.stderr
+    assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
+
+
+def test_pip_with_the_library(world: World) -> None:
+    program = Program(world, "pip")
+    program.register()
+    with server(index) as address:
+        where = f"http://{address}/simple/"
+        program.authorize(where)
+        program.keep(where, "alice", "p w")
+        done = program.launch(*PIP, "--index-url", where, "-d", world.path("got"), "thing")
+        assert done.returncode == 0, done.stderr
+    assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
+
+
+def test_twine_has_its_token(world: World) -> None:
+    twine = packaged("twine", world.user)
+    folder = lab.environment("keyring", "jeepney")  # one of its own: it imports what the others do not
+    lab.with_packages(folder, twine)
+    script(folder, "twine", f"#!{folder}/bin/python\nimport sys\nfrom twine.__main__ import main\nsys.exit(main())\n")
+    program = Program(world, "twine", folder)
+    program.register("--allow-declared")
+    seen: list[str | None] = []
+
+    def upload(request: http.server.BaseHTTPRequestHandler, _: bytes) -> Answer:
+        seen.append(request.headers.get("Authorization"))
+        return 200, {}, b""
+
+    package = world.write("thing-1.0-py3-none-any.whl", wheel("thing"))
+    with server(upload) as address:
+        where = f"http://{address}/legacy/"
+        words = (
+            "upload",
+            "--non-interactive",
+            "--disable-progress-bar",
+            "--repository-url",
+            where,
+            "-u",
+            "__token__",
+            package,
+        )
+        program.authorize(where, "--read")
+        program.keep(where, "__token__", "pypi-token")
+        for done in (program.launch(*words), program.run(program.path, *words)):
+            assert done.returncode == 0, done.stdout + done.stderr
+    assert seen == [basic("__token__", "pypi-token")] * 2
+
+
+def test_the_helper_answers_as_keyring_does(world: World) -> None:
+    plug = Plug(world, "keychain-auth-keyring")
+    plug.grant("s")
+    assert plug.ask("get", "s", "alice").returncode == 1
+    assert plug.ask("set", "s", "alice", input="p w\n").returncode == 0
+    for words, answer in (
+        (("get", "s", "alice"), "p w\n"),
+        (("get", "--mode", "creds", "s", "alice"), "alice\np w\n"),
+        (("--mode=creds", "--output", "json", "get", "s"), '{"username": "alice", "password": "p w"}\n'),
+    ):
+        done = plug.ask(*words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, answer, ""), words
+    assert plug.ask("del", "s", "alice").returncode == 0
+    assert plug.ask("--mode", "creds", "get", "s").returncode == 1
+    assert plug.ask("del", "s", "alice").returncode == 6
+    for wrong in ((), ("get", "s"), ("diagnose",), ("--mode", "odd", "get", "s", "u"), ("get", "s", "u", "more")):
+        assert plug.ask(*wrong).returncode == 2, wrong
+    assert f"keychain-auth authorize {plug.path} t --read" in plug.ask("get", "t", "u").stderr
