@@ -6,6 +6,7 @@
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
 #   make tools   install real tools for their tests: botocore, twine, Ansible, pnpm
+#   make dist    wheel, sdist and bill of materials, built twice and compared (in dist/)
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
@@ -26,7 +27,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: tools guard demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -59,6 +60,16 @@ soak: venv
 # Instructions of a request, counted: a change that makes it dearer fails, however busy the machine is.
 guard: venv
 	@$(PY) bench/guard.py $(ARGS)
+
+# Wheel and sdist, the same bytes for everybody, and what an installation consists of.
+dist: venv
+	@rm -rf dist && $(PY) release/build.py dist
+	@$(PY) release/sbom.py "$$($(PY) -c 'import keychain_auth; print(keychain_auth.__version__)')" dist/sbom.cdx.json
+
+# The wheel installed by the tools that people use: pip, and uv and pipx, which are fetched into build/tools.
+packages: dist
+	@test -x build/tools/bin/uv || { $(PY) -m venv build/tools && build/tools/bin/pip install --quiet uv pipx; }
+	@PATH="$(CURDIR)/build/tools/bin:$$PATH" $(PY) -m pytest tests/release -q $(ARGS)
 
 venv: $(STAMP)
 
