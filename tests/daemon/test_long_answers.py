@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.requests import SUCCESS, read, request, write
-from keychain_auth.keychain.vault.vault import PART
+from keychain_auth.keychain.vault.reading import PART
 from keychain_auth.model import Item
 from keychain_auth.wire import codec
 from support.world import World

@@ -172,7 +172,7 @@ def test_a_retry_never_reuses_the_number_of_a_failed_attempt(tmp_path: Path) -> 
 def test_another_program_holding_the_file_is_an_error_not_a_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keychain_auth.keychain.vault.store._BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("keychain_auth.keychain.vault.database._BUSY_SECONDS", 0.05)
     with opened(tmp_path) as (vault, runner):
         with tampering(tmp_path) as db:
             db.execute("BEGIN IMMEDIATE")

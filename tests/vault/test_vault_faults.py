@@ -39,7 +39,7 @@ from keychain_auth.crypto import strongbox
 from keychain_auth.crypto.stretch import Cost
 from keychain_auth.errors import VaultError, VaultKeyMissing
 from keychain_auth.keychain.vault import backup
-from keychain_auth.keychain.vault.store import connect
+from keychain_auth.keychain.vault.database import connect
 from support import programs
 
 MOST = 10_000 if os.environ.get("FAULTS") == "all" else 7

@@ -1,7 +1,8 @@
 """The vault: the embedded keychain. One SQLite file whose every name and value is encrypted.
 
-Read in this order: ``format`` (what is on disk), ``index`` (what is in memory), ``store`` (SQLite), ``opening``
-and ``create`` (from a folder to a vault, or to an error), ``vault`` (the keychain).
+Read in this order: ``format`` (what is on disk), ``index`` (what is in memory), ``database`` and
+``writer`` (SQLite), ``opening`` and ``create`` (from a folder to a vault, or to an error), ``reading``, ``changing``
+and ``vault`` (the keychain).
 """
 
 from keychain_auth.keychain.vault.keys import Keys

@@ -25,8 +25,8 @@ from keychain_auth.crypto.stretch import Cost
 from keychain_auth.crypto.strongbox import COST
 from keychain_auth.errors import UsageError, VaultDamaged, VaultError, WrongPassphrase
 from keychain_auth.keychain.vault.checking import CheckReport, check
+from keychain_auth.keychain.vault.database import connect, failure
 from keychain_auth.keychain.vault.format import Codec
-from keychain_auth.keychain.vault.store import connect, failure
 
 PURPOSE = "backup"
 SHORTEST = 8

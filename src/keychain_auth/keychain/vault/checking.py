@@ -17,8 +17,8 @@ from collections.abc import Callable
 import msgspec
 
 from keychain_auth.crypto.aead import NotAuthentic
+from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import FORMAT, OWN_SERVICE, Codec, Damage, State, context_of
-from keychain_auth.keychain.vault.store import Reader
 
 _MOST_FINDINGS = 100
 _ROWS = {

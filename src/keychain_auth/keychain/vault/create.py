@@ -26,7 +26,7 @@ from keychain_auth.crypto.envelope import Place, Protector, discard, wrap
 from keychain_auth.crypto.kdf import random_key, wipe
 from keychain_auth.errors import VaultError
 from keychain_auth.keychain.vault import format as layout
-from keychain_auth.keychain.vault.store import connect, failure
+from keychain_auth.keychain.vault.database import connect, failure
 
 VAULT_ID_BYTES = 16
 MARK = ".id"

@@ -9,7 +9,7 @@ Contract:
 
 What it does not promise: that a replaced or deleted value is gone. That is what ``keep`` 0, and ``forget``, are for.
 
-Everything here runs inside a transaction of ``store.Writer``, in its thread.
+Everything here runs inside a transaction of ``writer.Writer``, in its thread.
 """
 
 from __future__ import annotations

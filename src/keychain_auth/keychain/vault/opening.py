@@ -23,12 +23,13 @@ from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultI
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.checking import CheckReport, check
+from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import SlotRow
 from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
 from keychain_auth.keychain.vault.slots import open_one, read_slots, record_of
-from keychain_auth.keychain.vault.store import Reader, Writer
 from keychain_auth.keychain.vault.vault import Vault
+from keychain_auth.keychain.vault.writer import Writer
 
 FILE_NAME = "vault.db"
 _HEADER_BYTES = 100

@@ -1,6 +1,6 @@
 """Rows under a new vault key: each opened with the old codec and sealed with the new one, its time and history kept.
 
-Everything here runs inside one transaction of ``store.Writer``, in its thread: after a crash the file is wholly under
+Everything here runs inside one transaction of ``writer.Writer``, in its thread: after a crash the file is wholly under
 the old key or wholly under the new one.
 """
 

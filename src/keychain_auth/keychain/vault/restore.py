@@ -37,7 +37,7 @@ from keychain_auth.keychain.vault.create import MARK, RESTORING, mark, restoring
 from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_SLOTS, SlotRow
 from keychain_auth.keychain.vault.opening import Inspected, inspect, vault_path
 from keychain_auth.keychain.vault.slots import new_slot, record_of, with_slot
-from keychain_auth.keychain.vault.store import Writer
+from keychain_auth.keychain.vault.writer import Writer
 
 _ANOTHER = "use another backup"
 _OLD = ("", "-wal", "-shm", MARK, ".new", ".new-wal", ".new-shm")

@@ -22,8 +22,8 @@ from keychain_auth.crypto.aead import KEY_BYTES, NotAuthentic
 from keychain_auth.crypto.envelope import Key, Params, Place, Protector, discard, unwrap_into, wrap
 from keychain_auth.crypto.kdf import joined, wipe
 from keychain_auth.errors import KeychainError, UsageError, VaultDamaged, VaultKeyMissing, VaultLocked, WrongPassphrase
+from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import Damage, SlotRow
-from keychain_auth.keychain.vault.store import Reader
 
 MOST_SLOTS = 32
 

@@ -1,0 +1,126 @@
+"""SQLite, and nothing but SQLite: connections, their errors, and a reader that cannot write.
+
+Contract:
+* ``Reader`` opens the file with ``mode=ro``. It takes part in WAL mode but can neither checkpoint nor delete the
+  log, so looking at a damaged vault changes no byte of it.
+* Every ``sqlite3.Error`` becomes a KeychainError that names the cause and holds no data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from keychain_auth.errors import KeychainError, VaultDamaged
+from keychain_auth.keychain.vault.index import INLINE_BYTES
+
+_BUSY_SECONDS = 5.0
+_PRIMARY = 0xFF  # the low byte of an extended result code is the primary one (sqlite.org/rescode.html)
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_CAUSES = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the file or its disk is read-only",
+    sqlite3.SQLITE_IOERR: "the disk reports an input/output error",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened",
+    sqlite3.SQLITE_BUSY: "another program has locked the file",
+    sqlite3.SQLITE_PERM: "the file may not be accessed",
+}
+
+_ALL = "SELECT id, name, CASE WHEN length(value) <= ? THEN value END, generation, typeof(value) FROM secrets"
+_PAST = "SELECT name, value, generation FROM history WHERE id = ? ORDER BY generation DESC"
+
+# A message that quotes a damaged schema need not be UTF-8, and then the module fails to say what SQLite said.
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What the module raises when SQLite reports a failure."""
+
+
+def failure(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: str) -> KeychainError:
+    """``error`` as one of ours: ``cannot <doing> <path>: <cause>``."""
+    if isinstance(error, UnicodeDecodeError):
+        return VaultDamaged(f"{path} is damaged (its tables have no readable names)")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    if code & _PRIMARY in _DAMAGED:
+        return VaultDamaged(f"{path} is damaged ({name})")
+    cause = _CAUSES.get(code & _PRIMARY, "the database reports an error")
+    return KeychainError(f"cannot {doing} {path}: {cause} ({name})", hint=f"df -h {path}; ls -l {path}")
+
+
+def connect(path: str, options: str, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode (transactions are ours to begin and end). Raises sqlite3.Error."""
+    db = sqlite3.connect(
+        f"file:{quote(path)}?{options}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=not any_thread,
+    )
+    db.text_factory = bytes  # text that a damaged file holds need not be UTF-8
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA cell_size_check = ON")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+class Reader:
+    """Looks, never writes. ``immutable`` for a file that has no log and that nobody else has open."""
+
+    def __init__(self, path: str, *, immutable: bool = False) -> None:
+        self._path = path
+        options = "mode=ro&immutable=1" if immutable else "mode=ro"
+        with self._errors("open"):
+            self._db = connect(path, options, any_thread=True)
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except ERRORS as error:
+            raise failure(error, doing, self._path) from None
+
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        """All rows of a query. Raises KeychainError."""
+        with self._errors("read"):
+            return self._db.execute(sql).fetchall()
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """Every secret as (id, name, value if it is short, generation, type of value)."""
+        with self._errors("read"):
+            yield from self._db.execute(_ALL, (INLINE_BYTES,))
+
+    def each(self, sql: str) -> Iterator[tuple[object, ...]]:
+        """The rows of a query, one after the other. Raises KeychainError."""
+        with self._errors("read"):
+            yield from self._db.execute(sql)
+
+    def row(self, row_id: bytes) -> tuple[object, object, object] | None:
+        """(name, value, generation) of one row as it is on disk now."""
+        with self._errors("read"):
+            found: tuple[object, object, object] | None = self._db.execute(
+                "SELECT name, value, generation FROM secrets WHERE id = ?", (row_id,)
+            ).fetchone()
+        return found
+
+    def past(self, row_id: bytes) -> list[tuple[object, object, object]]:
+        """(name, value, generation) of the earlier rows of one target, the newest first."""
+        with self._errors("read"):
+            return self._db.execute(_PAST, (row_id,)).fetchall()
+
+    def hold(self) -> None:
+        """Until ``release``, show the file as it is now, whatever is committed meanwhile (a WAL snapshot)."""
+        with self._errors("read"):
+            self._db.execute("BEGIN")
+            self._db.execute("SELECT name FROM meta LIMIT 1").fetchall()  # the snapshot begins with the first read
+
+    def release(self) -> None:
+        """Show what is committed again."""
+        with self._errors("read"):
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        self._db.close()
