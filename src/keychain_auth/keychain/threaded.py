@@ -17,6 +17,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.forwarding import Change, ForwardingKeychain
 from keychain_auth.model import Item
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ class BlockingStore(Protocol):
         """Let go for good."""
 
 
-class ThreadedKeychain:
+class ThreadedKeychain(ForwardingKeychain):
     """``store`` in a thread. ``backend``: the kind of keychain; ``called``: what people call it; ``about``: further
     facts for ``health``."""
 
@@ -74,53 +75,14 @@ class ThreadedKeychain:
         seconds: float,
         about: Mapping[str, object] | None = None,
     ) -> None:
+        super().__init__(store, store)
         self._store = store
         self._backend = backend
         self._called = called
         self._about = dict(about or {})
         self._seconds = seconds
         self._worker = ThreadPoolExecutor(1, backend)
-        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds them only weakly
         self._idle: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    @property
-    def answer_bytes(self) -> int:
-        """What one answer may gather (``budget``)."""
-        return self._store.answer_bytes
-
-    @answer_bytes.setter
-    def answer_bytes(self, most: int) -> None:
-        self._store.answer_bytes = most
-
-    async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._store.read, service, targets, attributes))
-
-    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """See Keychain. It always takes waiting."""
-
-    async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._store.read_prefix, service, prefixes, attributes))
-
-    async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._store.search, service, prefixes, attributes))
-
-    async def services(self) -> list[str]:
-        """See Keychain."""
-        return await self._look(self._store.services)
-
-    async def write(
-        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
-    ) -> None:
-        """See Keychain. There is no history, so ``program`` is not kept."""
-        await self._change(partial(self._store.write, service, entries, attributes))
-
-    async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """See Keychain."""
-        await self._change(partial(self._store.delete, service, targets, attributes))
 
     async def probe(self) -> None:
         """See Keychain."""
@@ -148,7 +110,7 @@ class ThreadedKeychain:
         await asyncio.wrap_future(self._worker.submit(self._store.close))
         self._worker.shutdown(wait=False)
 
-    async def _look(self, work: Callable[[], T]) -> T:
+    async def _look(self, work: Callable[..., T]) -> T:
         """In time, or not at all."""
         deadline = time.monotonic() + self._seconds
         job = self._submitted(partial(self._store.within, deadline, work))
@@ -159,16 +121,8 @@ class ThreadedKeychain:
         except TimeoutError:
             raise KeychainError(f"{self._called} does not answer") from None
 
-    async def _change(self, work: Callable[[], None]) -> None:
-        """It is on record by now: it is made even if nobody waits for it any more."""
-
-        async def made() -> None:
-            await (await self._begun(self._submitted(work)))
-
-        task = asyncio.ensure_future(made())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+    async def _made(self, work: Change) -> None:
+        await (await self._begun(self._submitted(work)))
 
     async def _begun(self, job: Future[T]) -> asyncio.Future[T]:
         """What has not begun in time never begins. What has begun (or is over) is the result, to be awaited."""
@@ -183,8 +137,7 @@ class ThreadedKeychain:
         return done
 
     def _submitted(self, work: Callable[[], T]) -> Future[T]:
-        if self._closed:
-            raise KeychainError("this keychain is closed", hint="keychain-auth start")
+        self._require_open()
         if self._idle is not None:
             self._idle.cancel()
         self._idle = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._rest)

@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import TypeVar
 
 from keychain_auth import files
@@ -31,69 +30,29 @@ from keychain_auth.keychain.etcd.known import Memory
 from keychain_auth.keychain.etcd.local_copy import LocalCopy
 from keychain_auth.keychain.etcd.looking import Looking
 from keychain_auth.keychain.etcd.sealing import Seal
+from keychain_auth.keychain.forwarding import Change, ForwardingKeychain
 from keychain_auth.keychain.kinds import EtcdSettings
 from keychain_auth.keychain.lifetimes import Lifetimes
-from keychain_auth.model import Item
 
 T = TypeVar("T")
 _READERS = 4
 
 
-class EtcdKeychain:
+class EtcdKeychain(ForwardingKeychain):
     """Opened by ``open_keychain``."""
 
     def __init__(
         self, looking: Looking, changing: Changing, copy: LocalCopy, cluster: Cluster, *, members: int, seconds: float
     ) -> None:
+        super().__init__(looking, changing)
         self._looking = looking
         self._copy = copy
-        self._changing = changing
         self._cluster = cluster
         self._members = members
         self._seconds = seconds
         self._readers = ThreadPoolExecutor(_READERS, "etcd-read")
         self._writer = ThreadPoolExecutor(1, "etcd-write")
-        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds them only weakly
         self._problem = ""
-        self._closed = False
-
-    @property
-    def answer_bytes(self) -> int:
-        """What one answer may gather (``budget``)."""
-        return self._looking.answer_bytes
-
-    @answer_bytes.setter
-    def answer_bytes(self, most: int) -> None:
-        self._looking.answer_bytes = most
-
-    async def read(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._looking.read, service, targets, attributes))
-
-    def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """See Keychain. It always takes waiting."""
-
-    async def read_prefix(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._looking.read_prefix, service, prefixes, attributes))
-
-    async def search(self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]) -> list[Item]:
-        """See Keychain."""
-        return await self._look(partial(self._looking.search, service, prefixes, attributes))
-
-    async def services(self) -> list[str]:
-        """See Keychain."""
-        return await self._look(self._looking.services)
-
-    async def write(
-        self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
-    ) -> None:
-        """See Keychain. There is no history, so ``program`` is not kept."""
-        await self._change(partial(self._changing.write, service, entries, attributes))
-
-    async def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> None:
-        """See Keychain."""
-        await self._change(partial(self._changing.delete, service, targets, attributes))
 
     def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
         """See Remembering."""
@@ -134,17 +93,10 @@ class EtcdKeychain:
         await asyncio.wrap_future(self._writer.submit(self._cluster.close))
         self._writer.shutdown(wait=False)
 
-    async def _look(self, work: Callable[[float], T]) -> T:
+    async def _look(self, work: Callable[..., T]) -> T:
         return await asyncio.wrap_future(self._submit(self._readers, work))
 
-    async def _change(self, work: Callable[[float], None]) -> None:
-        """It is on record by now: it is made even if nobody waits for it any more."""
-        task = asyncio.ensure_future(self._made(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
-
-    async def _made(self, work: Callable[[float], None]) -> None:
+    async def _made(self, work: Change) -> None:
         try:
             await asyncio.wrap_future(self._submit(self._writer, work))
         except Unavailable as error:
@@ -156,8 +108,7 @@ class EtcdKeychain:
         raise KeychainError(f"{problem}; the change may have been made", hint="look at it when the cluster is back")
 
     def _submit(self, pool: ThreadPoolExecutor, work: Callable[[float], T]) -> Future[T]:
-        if self._closed:
-            raise KeychainError("this keychain is closed", hint="keychain-auth start")
+        self._require_open()
         return pool.submit(self._in_time, time.monotonic() + self._seconds, work)
 
     def _in_time(self, deadline: float, work: Callable[[float], T]) -> T:
