@@ -24,6 +24,7 @@ __all__ = [
     "CallerChanged",
     "ConnectionLost",
     "DaemonNotRunning",
+    "GrantEnded",
     "IdentityNotVerified",
     "InvalidRequest",
     "KeychainAuthClient",

@@ -35,6 +35,7 @@ HINTS = {
     "socket_not_cloexec": "open the socket with SOCK_CLOEXEC, and connect and ask in the same process",
     "user_not_allowed": "run the program as the user of the daemon, or start a daemon for this user",
     "identity_not_verified": "start a script with keychain-auth launch; keychain-auth audit tail says why",
+    "grant_ended": "keychain-auth authorize PROGRAM SERVICE --for 10m --uses 3; keychain-auth list shows what is left",
     "malformed_request": "mend the request: docs/protocol.md says what the daemon accepts",
     "internal_error": "keychain-auth status; the daemon's log says why",
     "keychain_locked": "keychain-auth unlock",
@@ -129,6 +130,10 @@ class TargetNotAllowed(RequestDenied):
     """The entry limits its targets, and one of these is outside."""
 
 
+class GrantEnded(RequestDenied):
+    """A temporary grant allowed this, and its time is over or its uses are used up."""
+
+
 class CallerChanged(RequestDenied):
     """The message came from another process than the one that connected."""
 
@@ -176,6 +181,7 @@ _BY_REASON: dict[str, type[RequestRejected]] = {
     "service_not_allowed": ServiceNotAllowed,
     "action_not_in_policy": ActionNotInPolicy,
     "target_not_allowed": TargetNotAllowed,
+    "grant_ended": GrantEnded,
     "caller_changed": CallerChanged,
     "socket_not_cloexec": SocketNotCloexec,
     "user_not_allowed": UserNotAllowed,

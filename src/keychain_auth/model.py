@@ -145,6 +145,26 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
         return self.script or self.program
 
 
+class Temporary(msgspec.Struct, frozen=True, gc=False):
+    """A grant that ends: see ``policy.temporary``.
+
+    ``targets`` are exact names, None for any. ``expires_at``: seconds since the epoch, None for never, ``expires_text``
+    the same as it stands in the file; ``seconds``: how long it was given for, 0 if that is not known. ``uses``: how
+    often, None for as often as it lasts. ``behind``: the path of who must stand behind a helper, "" for anyone.
+    """
+
+    id: str
+    service: str
+    read: bool
+    write: bool
+    targets: frozenset[str] | None = None
+    expires_at: float | None = None
+    expires_text: str = ""
+    seconds: int = 0
+    uses: int | None = None
+    behind: str = ""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One registered program and what it may do, compiled for deciding.
 
@@ -159,7 +179,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ends, in seconds since the epoch, in the entry as it counts for such a version.
 
     ``allow_stale_reads``: while a keychain that is elsewhere does not answer, what it answered lately will do.
-    ``on_behalf_of`` are who may stand behind a helper; None: it answers whoever starts it.
+    ``temporary`` are grants that end. ``on_behalf_of`` are who may stand behind a helper; None: it answers whoever
+    starts it.
     ``users`` are the names or numbers of the users that it counts for, None for all; ``guarded`` asks for a process
     that nobody else of its user can look into.
 
@@ -191,6 +212,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     on_behalf_of: tuple[Behind, ...] | None = None
     users: frozenset[str] | None = None
     guarded: bool = False
+    temporary: tuple[Temporary, ...] = ()
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):

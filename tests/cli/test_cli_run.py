@@ -246,6 +246,14 @@ def test_with_a_passphrase_it_is_asked_for(stocked: World) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_canary_is_no_secret_and_tells(stocked: World) -> None:
+    assert stocked.cli("canary", "add", "app", "bait").returncode == 0
+    done = stocked.cli("run", "echo", "started", env={"A": "keychain://app/url", "B": "keychain://app/bait"})
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "there is no secret for B (keychain://app/bait)" in done.stderr
+    assert [line["targets"] for line in stocked.audit() if line["action"] == "canary"] == [["bait"]]
+
+
 # --- inject -----------------------------------------------------------------------------------
 
 

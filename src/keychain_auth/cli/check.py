@@ -7,11 +7,12 @@ A process that was started from an older version of it is judged by that version
 from __future__ import annotations
 
 import shlex
+import time
 from typing import Any
 
 import click
 
-from keychain_auth.cli import location, output, policy
+from keychain_auth.cli import location, output, policy, temporary
 from keychain_auth.cli.judging import known_name, present
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
@@ -20,9 +21,10 @@ from keychain_auth.cli.signers import seen_builds
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Action, Denial, Entry, Request
+from keychain_auth.model import Action, Decision, Denial, Entry, Program, Request, Requester, Temporary
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import describe_entry, explain, in_words, mend
+from keychain_auth.policy.temporary import decide_temporary
 
 _ASKED: tuple[Action, ...] = ("read", "write", "search")
 
@@ -66,11 +68,14 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
         "mend": "" if problem is None else mend(problem),
         "grade": grade,
         "entry": describe_entry(entry),
+        "temporary_grants": [],
     }
+    used = temporary.uses_now(places) if entry.temporary else None
+    answer["temporary_grants"] = temporary.described(entry, used)
     allowed = problem is None
     if service is not None:
         answer["service"] = service
-        answer["actions"] = {action: _judged(entry, action, service) for action in asked or _ASKED}
+        answer["actions"] = {action: _judged(entry, action, service, used) for action in asked or _ASKED}
         allowed = allowed and all(judged["allowed"] for judged in answer["actions"].values())
         if not asked:
             answer["full_access"] = not isinstance(decide(entry, Request("check", service)), Denial)
@@ -92,8 +97,14 @@ def _warnings(places: Places, name: str) -> list[str]:
         return []
 
 
-def _judged(entry: Entry, action: Action, service: str) -> dict[str, Any]:
-    decision = decide(entry, Request(action, service))
+def _judged(entry: Entry, action: Action, service: str, used: dict[str, int] | None) -> dict[str, Any]:
+    decision: Decision | Temporary = decide(entry, Request(action, service))
+    if isinstance(decision, Denial) and entry.temporary:
+        # Of any target, and of anybody who may stand behind it: what the grant is limited to is shown beside.
+        anybody = Requester(Program(entry.temporary[-1].behind, ""))
+        decision = decide_temporary(
+            entry, Request(action, service), decision, now=time.time(), used=used or {}, requester=anybody
+        )
     if isinstance(decision, Denial):
         return {
             "allowed": False,
@@ -113,7 +124,7 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
         how = f" when it is started by keychain-auth launch {shlex.quote(answer['path'])}" if entry.interpreter else ""
         output.say(f"  grade {answer['grade']}{how}; at least {entry.minimum_grade} is asked for")
     _tell_actions(answer)
-    for line in in_words(entry):
+    for line in (*in_words(entry), *(grant["in_words"] for grant in answer["temporary_grants"])):
         output.say(f"  {line}")
     if entry.allowed_targets is not None:
         output.say(f"  targets: only those that begin with {', '.join(entry.allowed_targets) or 'nothing at all'}")

@@ -12,6 +12,7 @@ import click
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.registry import words
+from keychain_auth.cli.temporary import described, grant_document
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.model import Grade
@@ -31,6 +32,12 @@ from keychain_auth.policy import edit
     help="Limit it, in every service, to targets that begin with PREFIX. May be given several times.",
 )
 @click.option(
+    "--for", "lasts", metavar="TIME", help="Only for so long: 90s, 10m, 8h, 7d. It may only read, unless told."
+)
+@click.option("--uses", metavar="N", type=click.IntRange(1, 1_000_000), help="Only so often: a use is a request.")
+@click.option("--target", "names", metavar="NAME", multiple=True, help="With --for or --uses: only this secret.")
+@click.option("--behind", metavar="PROGRAM", help="With --for or --uses: only while PROGRAM stands behind it.")
+@click.option(
     "--no-rollback/--allow-rollback",
     default=None,
     help="Refuse a build with a lower number than was seen. For programs registered with --signer.",
@@ -44,6 +51,10 @@ def authorize(
     write: bool,
     search: bool,
     targets: tuple[str, ...],
+    lasts: str | None,
+    uses: int | None,
+    names: tuple[str, ...],
+    behind: str | None,
     no_rollback: bool | None,
     as_json: bool,
 ) -> None:
@@ -51,8 +62,22 @@ def authorize(
 
     Without --read, --write and --search it gets all three: full access to the service. (With --targets or
     --no-rollback alone, a service that it may use already stays as it is.) Grants add up; `revoke` takes them away.
+
+    With --for or --uses the grant ends by itself, and takes the place of an earlier one of that kind. The daemon counts
+    the uses, and a restart gives none back; list and check show what is left.
     """
     checked_service(service)
+    if lasts is not None or uses is not None:
+        if search or targets or no_rollback is not None:
+            raise click.UsageError("--for and --uses go with --read, --write, --target and --behind.")
+        grant_for_a_time(
+            path,
+            grant_document(service, read=read, write=write, targets=names, lasts=lasts, uses=uses, behind=behind or ""),
+            as_json,
+        )
+        return
+    if names or behind is not None:
+        raise click.UsageError("--target and --behind go with --for or --uses; --targets takes prefixes.")
     for prefix in targets:
         checked_prefix(prefix)
 
@@ -78,6 +103,23 @@ def authorize(
     else:
         output.say(f"authorized {known} for {service}")
         tell_grants(entry)
+
+
+def grant_for_a_time(path: str, grant: edit.Document, as_json: bool) -> None:
+    """Give PATH a grant that ends, and say so."""
+
+    def give(document: edit.Document) -> tuple[edit.Document, str]:
+        known = policy.known_path(document, path)
+        return edit.grant_for_a_time(document, known, grant), known
+
+    places = find_places()
+    known = policy.change(places, give)
+    [entry, *_] = policy.read(places).by_path[known]
+    [given] = [each for each in described(entry, {}) if each["id"] == grant["id"]]
+    if as_json:
+        output.print_json({"outcome": "authorized", "path": known, "grant": given})
+    else:
+        output.say(f"authorized {known}", f"  {given['in_words']}")
 
 
 @click.command()

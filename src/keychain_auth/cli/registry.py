@@ -14,7 +14,7 @@ from typing import Any
 import click
 import msgspec
 
-from keychain_auth.cli import imports, output, policy
+from keychain_auth.cli import imports, output, policy, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
@@ -194,8 +194,12 @@ def list_entries(as_json: bool) -> None:
     """Show the known programs and what they may do."""
     places = find_places()
     known = policy.read(places)
-    told = {entry.program.path: in_words(entry) for entry in known.by_program.values()}
-    entries = [{**describe_entry(entry), "grade": _grade_now(entry)} for entry in known.by_program.values()]
+    used = temporary.uses_now(places) if any(entry.temporary for entry in known.by_program.values()) else None
+    told = {e.program.path: [*in_words(e), *temporary.told(e, used)] for e in known.by_program.values()}
+    entries = [
+        {**describe_entry(entry), "temporary_grants": temporary.described(entry, used), "grade": _grade_now(entry)}
+        for entry in known.by_program.values()
+    ]
     signers = describe_signers(known)
     problem = policy.not_obeyed(places, quiet=as_json)
     if as_json:

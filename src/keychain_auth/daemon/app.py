@@ -28,7 +28,7 @@ from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
 from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
 from keychain_auth.daemon.admin.restarting import RestartCommands
-from keychain_auth.daemon.admin.secrets import SecretCommands
+from keychain_auth.daemon.admin.secrets import SecretCommands, UsesCommands
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
 from keychain_auth.daemon.admin.vault import VaultCommands
 from keychain_auth.daemon.attesting.attestation import Attestor
@@ -58,6 +58,7 @@ from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
+from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.owned import OwnedKeychain
@@ -118,6 +119,7 @@ class App:
             )
             undo.callback(self._close_safe)
             self._seal = PolicySeal(self._safe, self._policy_file)
+            self._uses = Uses(self._safe)
             self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
             self._canaries = CanaryWatch(self._safe, journal)
             self._notifier = Notifier(journal, wanted=self._settings.notifications)
@@ -234,6 +236,7 @@ class App:
         commands.add(CanaryCommands(self._canaries, self._router, commands, limits).table)
         commands.add(KeychainCommands(self._router, commands, limits).table)
         commands.add(ExchangeCommands(self._router, commands, limits, self._bait).table)
+        commands.add(UsesCommands(self._uses).table, ("uses",))
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
         commands.add(LockCommands(self._safe, self._protection, self._seal, self._router, commands).table, OPEN_TO_ALL)
         return commands
@@ -245,7 +248,7 @@ class App:
         def pipeline(keychain: Keychain, remembering: Router | None = None) -> Pipeline:
             require_open = self._safe.require_open
             return Pipeline(
-                keychain, turn, self._refusals, self._journal, limits, require_open, self._bait, remembering
+                keychain, turn, self._refusals, self._journal, limits, require_open, self._bait, remembering, self._uses
             )
 
         if not self._platform.host().serves_all:
@@ -310,6 +313,7 @@ class App:
                 self._journal.error("the audit log was not in order", why=finding)
         self._seal.opened(vault)
         self._canaries.opened(vault)
+        self._uses.opened(vault)
         gc.collect()
         gc.freeze()
 
@@ -339,6 +343,7 @@ class App:
 
     def _policy_changed(self, policy_file: PolicyFile, before: Policy) -> None:
         if policy_file.policy is not before or not policy_file.problem:
+            self._uses.forget_others(policy_file.policy)
             entries = len(policy_file.policy.by_program)
             self._journal.info("policy in force", path=policy_file.path, entries=entries)
             self._record("policy_change", summary(before, policy_file.policy) or "the file is obeyed again")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -24,11 +25,13 @@ from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.connection import Answer, Reply
 from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import AuditError, KeychainError, KeychainGone, VaultLocked
 from keychain_auth.keychain.base import Keychain, Look, Remembering
-from keychain_auth.model import Denial, Entry, Item, Request
+from keychain_auth.model import Denial, Entry, Item, Request, Temporary
 from keychain_auth.policy.decide import decide, decide_stale, search_prefixes
 from keychain_auth.policy.explain import explain, mend
+from keychain_auth.policy.temporary import decide_temporary
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import (
     AUDIT_UNAVAILABLE,
@@ -60,10 +63,12 @@ class Pipeline:
         require_open: Callable[[], None],
         bait: Bait,
         remembering: Remembering | None = None,
+        uses: Uses | None = None,
     ) -> None:
-        """``require_open`` raises VaultLocked while nothing can be read or changed. ``remembering`` is asked for what a
-        keychain said lately, while it is gone.
+        """``require_open`` raises VaultLocked while nothing can be read or changed. ``uses`` counts those of grants
+        that end. ``remembering`` is asked for what a keychain said lately, while it is gone.
         """
+        self._uses = uses
         self._remembering = remembering
         self._keychain = keychain
         self._require_open = require_open
@@ -91,10 +96,44 @@ class Pipeline:
             return caught
         decision = decide(entry, request)
         if isinstance(decision, Denial):
-            return self._denied(caller, request, decision)
+            return self._temporarily(caller, request, entry, decision)
         if request.action == "read" and request.match == "exact" and len(request.targets) <= _AT_ONCE:
             return self._read(caller, request, entry)
         return self._carry_out(caller, request, entry)
+
+    def _temporarily(self, caller: Caller, request: Request, entry: Entry, denial: Denial) -> Answer:
+        """What the entry does not allow for good, a grant that ends may allow now."""
+        if not entry.temporary or self._uses is None:
+            return self._denied(caller, request, denial)
+        found = decide_temporary(
+            entry, request, denial, now=time.time(), used=self._uses.used, requester=caller.requester
+        )
+        if isinstance(found, Denial):
+            return self._denied(caller, request, found)
+        try:
+            self._require_open()  # before the use counts: a locked vault costs none
+        except KeychainError as error:
+            return self._unable(caller, request, error)
+        number = None if found.uses is None else self._uses.count(found.id)
+        return self._carry_out_once(caller, request, entry, found, number)
+
+    async def _carry_out_once(
+        self, caller: Caller, request: Request, entry: Entry, grant: Temporary, number: int | None
+    ) -> Reply:
+        """The use is durable, and on record by its number, before anything of it is done."""
+        try:
+            if number is not None and self._uses is not None:
+                await self._uses.keep()
+            which = "" if number is None else f"use {number} of {grant.uses}, "
+            until = f"until {grant.expires_text}" if grant.expires_text else "for as long as uses are left"
+            self._turn.record_now(
+                caller.record(
+                    "temporary", "GRANTED", request.service, request.targets, detail=f"{which}{until} ({grant.id})"
+                )
+            )
+        except (AuditError, KeychainError) as error:
+            return self._unable(caller, request, error)
+        return await self._carry_out(caller, request, entry)
 
     def _read(self, caller: Caller, request: Request, entry: Entry) -> Answer:
         """Most requests: what lies in memory is answered at once. A coroutine costs a tenth of the whole request."""

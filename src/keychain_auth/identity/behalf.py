@@ -10,11 +10,11 @@ from __future__ import annotations
 from keychain_auth.identity.facts import AncestorFacts, HostFacts
 
 
-def judge_ancestor(facts: AncestorFacts, host: HostFacts, *, interpreter: bool) -> str:
-    """Why the process is not the program that it seems to be; "" if it is. ``interpreter``: what counts is a script,
-    which its command line names, so what it has mapped says nothing."""
+def judge_ancestor(facts: AncestorFacts, host: HostFacts, *, uid: int, interpreter: bool) -> str:
+    """Why the process is not the program that it seems to be; "" if it is. ``uid``: the helper's. ``interpreter``: what
+    counts is a script, which its command line names, so what it has mapped says nothing."""
     executable, ours, theirs = facts.executable, host.namespaces, facts.namespaces
-    if facts.uid != host.uid:
+    if facts.uid != uid:
         return f"it runs as uid {facts.uid}"
     if (theirs.user, theirs.pid, theirs.mount) != (ours.user, ours.pid, ours.mount):
         return "it runs in another namespace"

@@ -19,7 +19,7 @@ def _read(entry: Entry, request: Request) -> Decision:
         return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
     if request.match == "prefix" and not entry.can_search:
         return _search_denial(entry, "a prefix read")
-    return Grant(entry) if entry.allowed_targets is None else _targets(entry, request)
+    return Grant(entry) if entry.allowed_targets is None else within_targets(entry, request)
 
 
 def _search(entry: Entry, request: Request) -> Decision:
@@ -27,13 +27,13 @@ def _search(entry: Entry, request: Request) -> Decision:
         return _search_denial(entry, "a search")
     if request.service not in entry.read_services:
         return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
-    return _targets(entry, request)
+    return within_targets(entry, request)
 
 
 def _write(entry: Entry, request: Request) -> Decision:
     if request.service not in entry.write_services:
         return _service_denial(entry, "allowed_write_services", request.service, entry.write_services)
-    return _targets(entry, request)
+    return within_targets(entry, request)
 
 
 def _delete(entry: Entry, request: Request) -> Decision:
@@ -41,7 +41,7 @@ def _delete(entry: Entry, request: Request) -> Decision:
         return _service_denial(entry, "allowed_write_services", request.service, entry.write_services)
     if request.match == "prefix" and not entry.can_search:
         return _search_denial(entry, "a prefix delete")
-    return _targets(entry, request)
+    return within_targets(entry, request)
 
 
 def _check(entry: Entry, request: Request) -> Decision:
@@ -75,8 +75,8 @@ def decide_stale(entry: Entry, request: Request) -> Decision:
 _BY_ACTION = {"read": _read, "search": _search, "write": _write, "delete": _delete, "check": _check}
 
 
-def _targets(entry: Entry, request: Request) -> Decision:
-    """Each target, or each prefix, must itself begin with an allowed prefix.
+def within_targets(entry: Entry, request: Request) -> Decision:
+    """Do the entry's limits on targets allow it? Each target, or each prefix, must itself begin with an allowed prefix.
 
     ``prod`` is outside of ``prod:``: what it would match is more than what was allowed.
     """

@@ -14,9 +14,13 @@ from collections.abc import Iterable, Iterator
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Entry
 from keychain_auth.policy.parse import Policy, parse_document
+from keychain_auth.policy.temporary import describe
 
 MOST = 500  # characters of a sentence in the audit log
-_NAMED = ("program", "read_services", "write_services", "can_search", "minimum_grade", "allowed_targets")
+_NAMED = (
+    "program", "read_services", "write_services", "can_search", "minimum_grade", "allowed_targets", "temporary",
+    "on_behalf_of",
+)  # fmt: skip
 _OTHERS = tuple(
     field for field in Entry.__struct_fields__ if field not in (*_NAMED, "registered_at", "withheld", "until")
 )
@@ -66,6 +70,13 @@ def _changes(was: Entry, now: Entry) -> Iterator[str]:
         yield "+search" if now.can_search else "-search"
     if was.allowed_targets != now.allowed_targets:
         yield "targets any" if now.allowed_targets is None else f"targets {' '.join(now.allowed_targets) or 'none'}"
+    old_grants, new_grants = set(was.temporary), set(now.temporary)
+    for sign, grants in (("+", new_grants - old_grants), ("-", old_grants - new_grants)):
+        for grant in sorted(grants, key=lambda one: one.id):
+            yield f"{sign}temporary {grant.id}: {describe(grant)}"
+    if was.on_behalf_of != now.on_behalf_of:
+        behind = "anyone" if now.on_behalf_of is None else " ".join(one.path for one in now.on_behalf_of) or "nobody"
+        yield f"on behalf of {behind}"
     if was.minimum_grade != now.minimum_grade:
         yield f"minimum grade {was.minimum_grade.value} to {now.minimum_grade.value}"
     if was.program != now.program:

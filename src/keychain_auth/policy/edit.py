@@ -110,6 +110,12 @@ def revoke(document: Document, path: str, service: str | None) -> tuple[Document
     """Take one service, or with None every grant, from ``path``. True if something was there to take."""
     changed = copy.deepcopy(document)
     for entry in _known(changed, path):
+        if "temporary_grants" in entry:
+            entry["temporary_grants"] = [
+                each for each in entry["temporary_grants"] if service not in (None, each["service"])
+            ]
+            if not entry["temporary_grants"]:
+                del entry["temporary_grants"]
         if service is None:
             entry["allowed_read_services"] = []
             entry["allowed_write_services"] = []
@@ -125,6 +131,19 @@ def unregister(document: Document, path: str) -> Document:
     changed = copy.deepcopy(document)
     _known(changed, path)
     changed["registered_binaries"] = [entry for entry in changed["registered_binaries"] if entry["path"] != path]
+    return changed
+
+
+def grant_for_a_time(document: Document, path: str, grant: Document) -> Document:
+    """Give the entries of ``path`` the temporary ``grant``, in place of those that they have for the same service and
+    requester. Each entry gets an id of its own, or uses would be shared. Raises NotFound for an unknown path."""
+    changed = copy.deepcopy(document)
+    which = grant["service"], grant.get("on_behalf_of")
+    for number, entry in enumerate(_known(changed, path)):
+        others = [
+            each for each in entry.get("temporary_grants", []) if (each["service"], each.get("on_behalf_of")) != which
+        ]
+        entry["temporary_grants"] = [*others, grant if number == 0 else {**grant, "id": f"{grant['id']}{number:02x}"}]
     return changed
 
 

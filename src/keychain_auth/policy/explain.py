@@ -6,6 +6,7 @@ from shlex import quote
 
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade
+from keychain_auth.policy import temporary
 from keychain_auth.policy.behalf import FIELD, NOT_REGISTERED
 from keychain_auth.policy.interpreters import runs_no_script
 from keychain_auth.policy.parse import Policy
@@ -64,7 +65,17 @@ def mend(denial: Denial, service: str = "") -> str:
         "users": f"{register} --user {quote(denial.wanted.partition(' ')[0])}",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
         FIELD: _mend_behalf(denial, path),
+        temporary.FIELD: _mend_temporary(denial, path, service),
     }.get(denial.field, "")
+
+
+def _mend_temporary(denial: Denial, path: str, service: str) -> str:
+    """The grant once more; for another target, one that has it."""
+    grants = () if denial.entry is None else denial.entry.temporary
+    mine = [grant for grant in grants if quote(grant.service) == service]
+    if denial.reason == temporary.GRANT_ENDED and mine:
+        return temporary.again(mine[-1], denial.entry.program.path) if denial.entry else ""
+    return f"keychain-auth authorize {path} {service} --target {quote(denial.wanted)} --for 10m --uses 3"
 
 
 def _mend_behalf(denial: Denial, path: str) -> str:

@@ -103,7 +103,7 @@ def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:
 
 def _without_withheld(policy: Policy, entry: Entry, identity: Identity) -> Entry:
     """The entry less the services that ask for a surer grade than this caller's."""
-    named = entry.read_services | entry.write_services
+    named = entry.read_services | entry.write_services | {grant.service for grant in entry.temporary}
     withheld = {
         service: minimum
         for service, minimum in policy.service_grades.items()

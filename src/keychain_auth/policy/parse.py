@@ -16,7 +16,7 @@ import msgspec
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.identity.signature import parse_public_key
-from keychain_auth.model import Behind, Entry, Grade, Launch, Program
+from keychain_auth.model import Behind, Entry, Grade, Launch, Program, Temporary
 from keychain_auth.policy.grace import MOST_SECONDS, moment
 from keychain_auth.policy.locate import line_of, repeated_key
 
@@ -26,6 +26,8 @@ MOST_SIGNERS = 64
 
 _LONGEST_SERVICE = 256
 _LONGEST_TARGET = 1024
+_MOST_USES = 1_000_000
+_ID = re.compile(r"[0-9a-f]{8,64}")
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _FIELD_IN_MESSAGE = re.compile(r" - at `([^`]*)`$")
@@ -53,6 +55,20 @@ class BehindDocument(msgspec.Struct, forbid_unknown_fields=True):
     path: str
     hash: str = ""
     interpreter: str = ""
+
+
+class TemporaryDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """A grant that ends; ``targets`` are exact names, ``on_behalf_of`` is a path."""
+
+    id: str
+    service: str
+    read: bool = False
+    write: bool = False
+    targets: list[str] | None = None
+    granted_at: str = ""
+    expires_at: str = ""
+    uses: int | None = None
+    on_behalf_of: str = ""
 
 
 class PreviousDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,6 +103,7 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     on_behalf_of: list[str | BehindDocument] | None = None
     users: list[str] | None = None
     guarded: bool = False
+    temporary_grants: list[TemporaryDocument] = []
 
 
 class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -154,6 +171,7 @@ def parse_policy(content: bytes) -> Policy:
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
         by_previous.update(_previous(text, f"$.registered_binaries[{number}]", entry_document, entry))
+    _refuse_repeated_ids(text, config.registered_binaries)
     interpreters = frozenset(entry.interpreter.path for entry in by_program.values() if entry.interpreter)
     return Policy(
         by_program,
@@ -164,6 +182,16 @@ def parse_policy(content: bytes) -> Policy:
         by_previous=by_previous,
         shared=frozenset(service.service for service in config.services if service.shared),
     )
+
+
+def _refuse_repeated_ids(text: str, documents: list[EntryDocument]) -> None:
+    """Uses are counted by id: two grants of one id would share a count."""
+    seen: set[str] = set()
+    for number, document in enumerate(documents):
+        for index, grant in enumerate(document.temporary_grants):
+            if grant.id in seen:
+                _refuse(text, f"$.registered_binaries[{number}].temporary_grants[{index}].id", "this id stands twice")
+            seen.add(grant.id)
 
 
 def parse_document(content: bytes) -> tuple[str, Any]:
@@ -233,6 +261,10 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         on_behalf_of=_on_behalf_of(text, field, document.on_behalf_of),
         users=_users(text, f"{field}.users", document.users),
         guarded=document.guarded,
+        temporary=tuple(
+            _temporary(text, f"{field}.temporary_grants[{number}]", grant)
+            for number, grant in enumerate(document.temporary_grants)
+        ),
     )
 
 
@@ -274,6 +306,44 @@ def _on_behalf_of(
                 _refuse(text, field, "a path is absolute")
         found.append(Behind(behind.path, sha256, behind.interpreter))
     return tuple(found)
+
+
+def _temporary(text: str, field: str, document: TemporaryDocument) -> Temporary:
+    _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+    for number, target in enumerate(document.targets or ()):
+        _check_name(text, f"{field}.targets[{number}]", target, _LONGEST_TARGET)
+    if not _ID.fullmatch(document.id):
+        _refuse(text, f"{field}.id", "8 to 64 hex digits, another one for each grant")
+    if not (document.read or document.write):
+        _refuse(text, field, "read, write or both")
+    if not document.expires_at and document.uses is None:
+        _refuse(text, field, "a grant that ends has expires_at, uses or both")
+    if document.uses is not None and not 1 <= document.uses <= _MOST_USES:
+        _refuse(text, f"{field}.uses", f"1 to {_MOST_USES}")
+    expires, granted = (
+        _moment(text, f"{field}.{name}", getattr(document, name)) for name in ("expires_at", "granted_at")
+    )
+    return Temporary(
+        document.id,
+        document.service,
+        document.read,
+        document.write,
+        None if document.targets is None else frozenset(document.targets),
+        expires,
+        document.expires_at,
+        0 if expires is None or granted is None else max(0, round(expires - granted)),
+        document.uses,
+        document.on_behalf_of,
+    )
+
+
+def _moment(text: str, field: str, word: str) -> float | None:
+    if not word:
+        return None
+    try:
+        return moment(word)
+    except ValueError:
+        _refuse(text, field, "a moment is written 2026-05-21T12:00:00Z")
 
 
 def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Launch:

@@ -16,6 +16,7 @@ CALLER_CHANGED = "caller_changed"
 SOCKET_NOT_CLOEXEC = "socket_not_cloexec"
 USER_NOT_ALLOWED = "user_not_allowed"
 IDENTITY_NOT_VERIFIED = "identity_not_verified"
+GRANT_ENDED = "grant_ended"
 
 # Reasons with status "error": something failed.
 MALFORMED_REQUEST = "malformed_request"
@@ -35,6 +36,7 @@ DENIED_REASONS = frozenset(
         SOCKET_NOT_CLOEXEC,
         USER_NOT_ALLOWED,
         IDENTITY_NOT_VERIFIED,
+        GRANT_ENDED,
     )
 )
 ERROR_REASONS = frozenset(

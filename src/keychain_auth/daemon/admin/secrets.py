@@ -13,6 +13,7 @@ import msgspec
 
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.daemon.bait import Bait
+from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.router import Router
@@ -23,6 +24,17 @@ from keychain_auth.wire.messages import Limits
 Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
 _REASON_CHARS = 500
+
+
+class UsesCommands:
+    """What is left of grants that end: ``uses`` gives how often each was used, by id; ``table`` as elsewhere."""
+
+    def __init__(self, uses: Uses) -> None:
+        self._uses = uses
+        self.table: Mapping[str, Command] = {"uses": self._tell}
+
+    async def _tell(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, int]:
+        return dict(self._uses.used)
 
 
 class SecretCommands:
@@ -68,9 +80,10 @@ class SecretCommands:
         values: dict[str, Any] = {}
         missing: dict[str, Any] = {}
         for service, targets in request.wanted.items():
+            bait = self._bait.by_command(service, targets, "run", peer, path)
             found = {item.target: item.value for item in await self._keychain.read(service, targets, {})}
             values[service] = found
-            if lacking := [target for target in targets if found.get(target) is None]:
+            if lacking := [target for target in targets if found.get(target) is None or target in bait]:
                 missing[service] = lacking
         for service, targets in request.wanted.items():
             given = () if missing else targets

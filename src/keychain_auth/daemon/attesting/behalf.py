@@ -86,15 +86,17 @@ class Behind:
                 return Requester(Program(f"process {above.pid}", ""), problem=str(gone))
             seen.append(facts.executable.path)
             if not carries(facts.executable.path):
-                requester = await self._identified(above, facts, look, until)
+                requester = await self._identified(above, facts, peer.uid, look, until)
                 return msgspec.structs.replace(requester, chain=tuple(seen))
             above = await look(above.parent)
         return None
 
-    async def _identified(self, found: Ancestor, facts: AncestorFacts, look: Look, until: float) -> Requester:
+    async def _identified(
+        self, found: Ancestor, facts: AncestorFacts, uid: int, look: Look, until: float
+    ) -> Requester:
         path = facts.executable.path
         interpreter = is_interpreter(path)
-        problem = judge_ancestor(facts, self._host, interpreter=interpreter)
+        problem = judge_ancestor(facts, self._host, uid=uid, interpreter=interpreter)
         try:
             digest = await self._hasher.digest(
                 facts.executable.key, found.hash_program, False, until - time.monotonic()

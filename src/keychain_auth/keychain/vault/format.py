@@ -44,6 +44,8 @@ OWN_POLICY = "policy"
 """The text of config.json that a person accepted; there only while the policy is sealed."""
 OWN_CANARIES = "canaries"
 """Which secrets are canaries, and which programs reached for one (``policy.canaries``)."""
+OWN_USES = "uses"
+"""How often each temporary grant was used: JSON, an object of id and count."""
 
 _SCHEMA_1 = (
     "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
