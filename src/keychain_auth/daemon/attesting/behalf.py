@@ -91,9 +91,7 @@ class Behind:
             above = await look(above.parent)
         return None
 
-    async def _identified(
-        self, found: Ancestor, facts: AncestorFacts, uid: int, look: Look, until: float
-    ) -> Requester:
+    async def _identified(self, found: Ancestor, facts: AncestorFacts, uid: int, look: Look, until: float) -> Requester:
         path = facts.executable.path
         interpreter = is_interpreter(path)
         problem = judge_ancestor(facts, self._host, uid=uid, interpreter=interpreter)
