@@ -25,6 +25,7 @@ from wine import Wine
 GROUPS = {
     "wire": (("tests/wire",), 100),
     "policy": (("tests/policy",), 250),
+    "DPAPI, Credential Manager, tasks": (("tests/platform_windows",), 60),
 }
 _SECONDS = 120
 

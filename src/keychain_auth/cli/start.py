@@ -11,6 +11,7 @@ from keychain_auth.cli import system
 from keychain_auth.cli.options import socket_option
 from keychain_auth.daemon.app import App
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.logfile import log_stream
 from keychain_auth.daemon.places import find_places
 from keychain_auth.platform import paths
 from keychain_auth.platform.linux import activation
@@ -28,7 +29,7 @@ def start(socket: str | None, log_json: bool) -> None:
     places = find_places(socket)
     if paths.is_system() and os.geteuid() == 0:
         system.start_as_daemon(places)
-    journal = Journal(as_json=log_json)
+    journal = Journal(as_json=log_json, stream=log_stream(places.vault))
     try:
         kept = App(places, journal).run()
     finally:

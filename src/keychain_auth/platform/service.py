@@ -84,10 +84,20 @@ class Plan(NamedTuple):
 
 def plan(request: Request) -> Plan:
     """The plan for this machine's service manager. Raises KeychainAuthError where there is none that we know."""
-    if sys.platform == "linux":
+    system: str = sys.platform  # a plain text: so that type checkers look at all of it on every system
+    if system == "linux":
         from keychain_auth.platform.linux import service  # noqa: PLC0415 - one of several systems
 
         return service.plan(request)
+    if system == "darwin":
+        from keychain_auth.platform.macos import service as macos  # noqa: PLC0415 - as above
+
+        return macos.plan(request)
+    if system == "win32":
+        from keychain_auth.native.account import account_name  # noqa: PLC0415 - as above
+        from keychain_auth.platform.windows import service as windows  # noqa: PLC0415
+
+        return windows.plan(request, account_name())
     raise _unknown()
 
 

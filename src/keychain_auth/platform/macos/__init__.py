@@ -1,0 +1,1 @@
+"""macOS. Not verified on hardware: docs/platforms.md."""
