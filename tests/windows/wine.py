@@ -38,6 +38,8 @@ _LIFE = 60
 _VERSION = ("reg", "add", r"HKCU\Software\Wine", "/v", "Version", "/d", "win10", "/f")
 _COPIED = ("src", "tests", "pyproject.toml", "examples", "scripts")
 _SHARED = os.path.join("drive_c", "windows")
+# What is written there all the same, so that each Windows has its own: the Task Scheduler's tasks.
+_WRITTEN = (os.path.join("system32", "tasks"),)
 
 
 class Wine:
@@ -177,7 +179,20 @@ def _copy_prefix(template: str, prefix: str) -> None:
 
     shutil.copytree(template, prefix, symlinks=True, ignore=shared)
     os.chmod(prefix, 0o700)
-    os.symlink(os.path.join(template, _SHARED), os.path.join(prefix, _SHARED))
+    _mirror(os.path.join(template, _SHARED), os.path.join(prefix, _SHARED), _WRITTEN)
+
+
+def _mirror(source: str, target: str, own: Sequence[str]) -> None:
+    """A folder ``target`` of links to what is in ``source``; those of the relative paths ``own`` are empty folders."""
+    os.mkdir(target)
+    for name in os.listdir(source):
+        below = [path.partition(os.sep)[2] for path in own if path.partition(os.sep)[0] == name]
+        if not below:
+            os.symlink(os.path.join(source, name), os.path.join(target, name))
+        elif "" in below:
+            os.mkdir(os.path.join(target, name))
+        else:
+            _mirror(os.path.join(source, name), os.path.join(target, name), below)
 
 
 def _copy_checkout(folder: str) -> None:
