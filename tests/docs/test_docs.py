@@ -35,7 +35,7 @@ from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = sorted(
     os.path.relpath(path, ROOT)
-    for pattern in ("*.md", "docs/*.md", "docs/adr/*.md", "docs/integrations/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/adr/*.md", "docs/integrations/*.md", "clients/*.md")
     for path in glob.glob(os.path.join(ROOT, pattern))
 )
 PROTOCOL, OPERATIONS, THREATS = "docs/protocol.md", "docs/operations.md", "docs/threat-model.md"

@@ -159,7 +159,9 @@ def completed(shell: str, *words: str) -> Iterator[str]:
             yield word
 
 
-@pytest.mark.parametrize(("words", "wanted"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("words", "wanted"), CASES, ids=lambda each: str(sorted(each) if isinstance(each, set) else each)
+)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes(shell: str, words: tuple[str, ...], wanted: set[str]) -> None:
     if not shutil.which(shell):

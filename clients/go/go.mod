@@ -1,0 +1,3 @@
+module keychainauth
+
+go 1.19
