@@ -40,6 +40,7 @@ lint: venv
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(PY) -m mypy --platform win32 src/keychain_auth/oslayer
 	@$(BIN)/lint-imports
 
 bench: venv

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support import unix_only
 
 if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have no use for users and homes of Linux
     from support import users
@@ -56,5 +60,26 @@ def stranger() -> users.Account:
 # Two busy cores make generation slow now and then; that says nothing about the code. No deadlines, same examples each
 # run.
 settings.register_profile("here", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("brief", settings.get_profile("here"), max_examples=10)  # where they run a second time
+settings.register_profile(
+    "brief", settings.get_profile("here"), max_examples=10, stateful_step_count=10
+)  # where they run a second time
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "here"))
+
+
+if sys.platform == "win32":
+
+    def pytest_ignore_collect(collection_path: Path) -> bool | None:
+        """What cannot be loaded here."""
+        return True if _below_tests(collection_path) in unix_only.FILES else None
+
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """What means nothing here."""
+        for item in items:
+            name = _below_tests(item.path) + "::" + item.nodeid.partition("::")[2]
+            for start, why in unix_only.TESTS.items():
+                if name.startswith(start):
+                    item.add_marker(pytest.mark.skip(reason=why))
+
+    def _below_tests(path: Path) -> str:
+        here = Path(__file__).parent
+        return path.relative_to(here).as_posix() if path.is_relative_to(here) else ""

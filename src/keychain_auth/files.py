@@ -5,44 +5,42 @@ What it promises: ``replace`` leaves the old content or the new one, whole, what
 synced folder makes it durable). ``read_private`` refuses a file that another user could have written.
 
 What it does not promise: protection from processes of the same user, or from root.
+
+How a system says whose a file is, locks it and moves it is in ``oslayer``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
-import shlex
 import stat
 import time
 from collections.abc import Iterator
 
 from keychain_auth.errors import UnsafeFile
+from keychain_auth.oslayer import system
 
-PRIVATE_FILE = 0o600
-PRIVATE_DIR = 0o700
+PRIVATE_FILE = system.PRIVATE_FILE
+PRIVATE_DIR = system.PRIVATE_DIR
+sync_dir = system.sync_dir
 _LOCK_SECONDS = 4.0  # less than the daemon takes to end
 _LOCK_POLL_SECONDS = 0.005
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_private_dir(path: str) -> None:
-    """Create ``path`` (and its parents) with mode 0700, or check and tighten the one that is there.
+    """Create ``path`` (and its parents) for this user alone (mode 0700), or check and tighten the one that is there.
 
-    A folder of ours that others may enter is tightened to 0700: that takes away, it never gives.
+    A folder of ours that others may enter is tightened: that takes away, it never gives.
     Raises UnsafeFile if it is not a folder or belongs to another user.
     """
     os.makedirs(os.path.dirname(path) or ".", mode=PRIVATE_DIR, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path, PRIVATE_DIR)
-    info = os.stat(path, follow_symlinks=False)
-    if not stat.S_ISDIR(info.st_mode):
-        raise UnsafeFile(f"{path} is not a folder", hint=_aside(path))
-    if info.st_uid != os.geteuid():
-        raise UnsafeFile(f"{path} belongs to another user (uid {info.st_uid})", hint=f"ls -ld {shlex.quote(path)}")
-    if stat.S_IMODE(info.st_mode) != PRIVATE_DIR:
-        os.chmod(path, PRIVATE_DIR)
+        system.make_private_dir(path)
+    if not stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
+        raise UnsafeFile(f"{path} is not a folder", hint=system.aside_command(path))
+    if (problem := system.folder_problem(path)) is not None:
+        raise UnsafeFile(problem[0], hint=problem[1])
 
 
 def read_private(path: str, limit: int = 64 * 1024 * 1024) -> bytes:
@@ -62,35 +60,27 @@ def read_private(path: str, limit: int = 64 * 1024 * 1024) -> bytes:
 def open_private(path: str) -> int:
     """A read-only descriptor of the file ``path``, checked as ``read_private`` says."""
     try:
-        # O_NONBLOCK: a FIFO put in the file's place must not hang the daemon; no effect on regular files.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = system.open_file(path, os.O_RDONLY | system.CAREFUL)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=f"ls -l {shlex.quote(path)}") from None
+        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=system.look_command(path)) from None
     try:
-        check_private(path, os.fstat(fd))
+        check_private(path, fd)
     except UnsafeFile:
         os.close(fd)
         raise
     return fd
 
 
-def check_private(path: str, info: os.stat_result) -> None:
-    """Raise UnsafeFile unless ``info`` is a regular file that only this user or root can write."""
-    if not stat.S_ISREG(info.st_mode):
-        kind = "a folder" if stat.S_ISDIR(info.st_mode) else "no regular file"
-        raise UnsafeFile(f"{path} is {kind}", hint=_aside(path))
-    if info.st_uid not in (os.geteuid(), 0):
-        raise UnsafeFile(
-            f"{path} belongs to another user (uid {info.st_uid})", hint=f"chown {os.geteuid()} {shlex.quote(path)}"
-        )
-    if info.st_mode & _OTHERS_WRITE:
-        raise UnsafeFile(f"{path} can be written by other users", hint=f"chmod 600 {shlex.quote(path)}")
-
-
-def _aside(path: str) -> str:
-    return f"mv {shlex.quote(path)} {shlex.quote(path + '.old')}"
+def check_private(path: str, fd: int) -> None:
+    """Raise UnsafeFile unless ``fd`` is a regular file that only this user or root can write."""
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise UnsafeFile(f"{path} is {kind}", hint=system.aside_command(path))
+    if (problem := system.file_problem(path, fd)) is not None:
+        raise UnsafeFile(problem[0], hint=problem[1])
 
 
 def replace(path: str, content: bytes, mode: int = PRIVATE_FILE) -> None:
@@ -101,7 +91,7 @@ def replace(path: str, content: bytes, mode: int = PRIVATE_FILE) -> None:
     with replacing(path) as fd:
         write_all(fd, content)
         if mode != PRIVATE_FILE:
-            os.fchmod(fd, mode)
+            system.set_mode(fd, mode)
 
 
 @contextlib.contextmanager
@@ -112,14 +102,14 @@ def replacing(path: str) -> Iterator[int]:
     """
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(6)}")
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+    fd = system.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         try:
             yield fd
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.rename(temporary, path)
+        system.move(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -134,35 +124,20 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def sync_dir(folder: str) -> None:
-    """Make the names in ``folder`` durable (a rename is not, until its folder is synced)."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
     """Hold the exclusive lock of the file ``path`` + ``.lock``; waits a few seconds for whoever holds it.
 
-    flock(2) goes with the open file, so a killed holder leaves nothing behind. A holder that was stopped could hold it
+    The lock goes with the open file, so a killed holder leaves nothing behind. A holder that was stopped could hold it
     for ever: raises UnsafeFile then.
     """
-    fd = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    fd = system.open_file(path + ".lock", os.O_RDWR | os.O_CREAT)
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UnsafeFile(
-                        f"another command holds {path}.lock", hint=f"fuser {shlex.quote(path + '.lock')}"
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
+        while not system.try_lock(fd):
+            if time.monotonic() > deadline:
+                raise UnsafeFile(f"another command holds {path}.lock", hint=system.holders_command(path + ".lock"))
+            time.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:
         os.close(fd)
@@ -173,10 +148,8 @@ def try_lock(path: str) -> int | None:
 
     The lock lives as long as the descriptor.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    fd = system.open_file(path, os.O_RDWR | os.O_CREAT)
+    if not system.try_lock(fd):
         os.close(fd)
         return None
     return fd

@@ -89,12 +89,12 @@ def _creates(folder: Path, exit_at: int, pipe: int) -> None:
 
 
 def test_a_first_start_cut_off_anywhere_can_go_on(tmp_path: Path) -> None:
-    """At each 1/60 of the way. It leaves nothing, or what can be finished, or a whole vault; never a dead end."""
+    """At each 1/90 of the way. It leaves nothing, or what can be finished, or a whole vault; never a dead end."""
     status, report = Child(lambda pipe: _creates(tmp_path / "whole", 0, pipe)).finish()
     assert status == 0
     total = int.from_bytes(report, "big")
     left_behind = set()
-    for exit_at in range(1, total, max(1, total // 60)):
+    for exit_at in range(1, total, max(1, total // 90)):
         folder = tmp_path / str(exit_at)
         status, _ = Child(lambda pipe, at=exit_at, where=folder: _creates(where, at, pipe)).finish()
         # Waiting for the writer's thread takes a few calls more or less: the last ones may not be reached.

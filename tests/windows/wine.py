@@ -22,6 +22,7 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,13 @@ class Wine:
         )  # fmt: skip
         texts = [stream.decode("utf-8", "replace").replace("\r\n", "\n") for stream in (done.stdout, done.stderr)]
         return subprocess.CompletedProcess(done.args, done.returncode, *texts)
+
+    def start(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """``python WORDS``, with both outputs in one pipe, and nothing to read."""
+        return subprocess.Popen(
+            self.command(*words), env=self.environment(env), cwd=self.checkout, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **self._account.popen(),
+        )  # fmt: skip
 
     def command(self, *words: str) -> list[str]:
         """What starts the Windows Python with ``words``."""
@@ -225,15 +233,17 @@ def _remove_server_folder(prefix: str, account: users.Account) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Run the Windows Python once. Its output comes at the end."""
+    """Run the Windows Python once, its output as it comes. SIGTERM ends all of it, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        with Wine() as windows:
-            done = windows.run(*words)
+        with Wine() as windows, windows.start(*words) as process:
+            assert process.stdout is not None
+            while piece := os.read(process.stdout.fileno(), 65536):
+                sys.stdout.buffer.write(piece.replace(b"\r\n", b"\n"))
+                sys.stdout.flush()
+            return process.wait()
     except setup.Unavailable as why:
         sys.exit(f"Windows programs cannot be run here: {why}")
-    sys.stdout.write(done.stdout)
-    sys.stderr.write(done.stderr)
-    return done.returncode
 
 
 if __name__ == "__main__":

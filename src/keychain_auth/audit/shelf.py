@@ -23,6 +23,7 @@ import msgspec
 
 from keychain_auth import files
 from keychain_auth.errors import UnsafeFile
+from keychain_auth.oslayer import system
 
 MAX_LINE = 64 * 1024 * 1024
 """Longest line that is read, in bytes: beyond it the file is no audit log (it could fill the memory)."""
@@ -107,7 +108,7 @@ def create(path: str, first_line: bytes) -> int:
     """
     fresh = _fresh_path(path)
     discard_unfinished(path)
-    fd = os.open(fresh, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.PRIVATE_FILE)
+    fd = system.open_file(fresh, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
     try:
         files.write_all(fd, first_line)
     except OSError:
@@ -120,8 +121,8 @@ def create(path: str, first_line: bytes) -> int:
 def place(path: str, renames: tuple[tuple[int, int], ...]) -> None:
     """Move the old files along ``renames`` and give the created one its name. Raises OSError."""
     for source, target in renames:
-        os.rename(numbered(path, source), numbered(path, target))
-    os.rename(_fresh_path(path), path)
+        system.move(numbered(path, source), numbered(path, target))
+    system.move(_fresh_path(path), path)
 
 
 def set_aside(path: str, number: int = 0) -> None:
@@ -160,17 +161,14 @@ def open_for_append(path: str) -> int | None:
     if it is a symbolic link or no regular file.
     """
     try:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-        fd = os.open(path, flags)
+        fd = system.open_file(path, os.O_RDWR | os.O_APPEND | system.NOFOLLOW | system.CAREFUL)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UnsafeFile(f"cannot open {path}: {error.strerror}", hint=f"mv {path} {path}.old") from None
+        raise UnsafeFile(f"cannot open {path}: {error.strerror}", hint=system.aside_command(path)) from None
     try:
-        info = os.fstat(fd)
-        files.check_private(path, info)
-        if stat.S_IMODE(info.st_mode) != files.PRIVATE_FILE and info.st_uid == os.geteuid():
-            os.fchmod(fd, files.PRIVATE_FILE)
+        files.check_private(path, fd)
+        system.tighten(fd)
     except BaseException:
         os.close(fd)
         raise
@@ -227,21 +225,21 @@ def _open_once(path: str) -> tuple[list[tuple[str, int]], bool]:
 
 def first_line(fd: int) -> bytes:
     """The first line of a file with its newline, empty if there is none (or none of a sane length)."""
-    start = os.pread(fd, _BLOCK, 0)
+    start = system.pread(fd, _BLOCK, 0)
     return start[: start.find(b"\n") + 1]
 
 
 def open_regular(name: str) -> int:
     """A read-only descriptor. Raises FileNotFoundError, UnsafeFile if it is no regular file."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = system.open_file(name, os.O_RDONLY | system.NOFOLLOW | system.CAREFUL)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnsafeFile(f"cannot read {name}: {error.strerror}", hint=f"ls -l {name}") from None
+        raise UnsafeFile(f"cannot read {name}: {error.strerror}", hint=system.look_command(name)) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise UnsafeFile(f"{name} is no regular file", hint=f"mv {name} {name}.old")
+        raise UnsafeFile(f"{name} is no regular file", hint=system.aside_command(name))
     return fd
 
 
@@ -270,7 +268,7 @@ def lines_backwards(fd: int) -> Iterator[bytes]:
     while position and len(pieces) * _BLOCK <= MAX_LINE:
         length = min(_BLOCK, position)
         position -= length
-        block = os.pread(fd, length, position)
+        block = system.pread(fd, length, position)
         if not pieces and block.endswith(b"\n"):
             pieces.append(b"\n")
             block = block[:-1]
@@ -289,7 +287,7 @@ def cut_unfinished_line(fd: int) -> int:
     keep = size
     while keep:
         start = max(0, keep - _BLOCK)
-        newline = os.pread(fd, keep - start, start).rfind(b"\n")
+        newline = system.pread(fd, keep - start, start).rfind(b"\n")
         if newline >= 0:
             keep = start + newline + 1
             break

@@ -108,7 +108,7 @@ class _Walk:
         for index in range(len(opened) - 1, -1, -1):
             name, fd = opened[index]
             try:
-                files.check_private(name, os.fstat(fd))
+                files.check_private(name, fd)
             except UnsafeFile as error:
                 self.warnings.append(f"{error}; mend it with: {error.hint}")
             problem = self.file(name, fd, newest=index == 0)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.signature import Trailer
 from keychain_auth.model import Program, Signature
+from keychain_auth.oslayer import system
 from keychain_auth.platform.signed_file import Examined, examine
 from keychain_auth.policy.interpreters import is_interpreter
 
@@ -68,7 +69,7 @@ def look_at(path: str, keys: Collection[bytes] = ()) -> File:
     real, fd = open_file(path)
     try:
         examined = examine(fd, os.fstat(fd).st_size, keys, sys.maxsize)
-        head = os.pread(fd, _HEAD_BYTES, 0)
+        head = system.pread(fd, _HEAD_BYTES, 0)
     finally:
         os.close(fd)
     return File(Program(real, examined.sha256), head, path, examined)
@@ -86,8 +87,8 @@ def open_file(path: str) -> tuple[str, int]:
     except UnicodeEncodeError:
         raise UsageError(f"{real} is not UTF-8, and config.json can hold no other name", hint="rename it") from None
     try:
-        # O_NONBLOCK: opening a FIFO must not wait for a writer. O_NOFOLLOW: what was resolved stays resolved.
-        fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
+        # A FIFO must not be waited for, and what was resolved stays resolved.
+        fd = system.open_file(real, os.O_RDONLY | system.CAREFUL | system.NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"{path} does not exist") from None
     except OSError as error:

@@ -12,7 +12,6 @@ is a stranger's.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
@@ -21,6 +20,7 @@ import msgspec
 from keychain_auth.crypto.ed25519 import Verification, verify_short
 from keychain_auth.identity.signature import TAIL_BYTES, Trailer, candidates, parse_trailer
 from keychain_auth.model import Signature
+from keychain_auth.oslayer import system
 from keychain_auth.platform.base import FileTooLarge, Pace
 
 _CHUNK = 1024 * 1024
@@ -56,7 +56,7 @@ def examine(fd: int, size: int, keys: Collection[bytes], limit: int, pace: Pace 
 
     Raises FileTooLarge, OSError, and what ``pace`` raises.
     """
-    found = parse_trailer(os.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
+    found = parse_trailer(system.pread(fd, TAIL_BYTES, max(0, size - TAIL_BYTES)), size)
     state = hashlib.sha256()
     covered = size if found is None else found.covered
     _feed(fd, 0, covered, [state], pace)
@@ -93,7 +93,7 @@ def _signer_of_bytes(fd: int, found: Trailer, digest: bytes, keys: Collection[by
 def _feed(fd: int, start: int, end: int, readers: Sequence[_Reader], pace: Pace) -> int:
     """Give each reader the bytes from ``start`` to ``end``, or to the end of the file; where that was."""
     buffer = memoryview(bytearray(_CHUNK))
-    while start < end and (count := os.preadv(fd, [buffer[: end - start]], start)):
+    while start < end and (count := system.preadv(fd, [buffer[: end - start]], start)):
         start += count
         for reader in readers:
             reader.update(buffer[:count])

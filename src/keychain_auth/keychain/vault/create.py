@@ -27,6 +27,7 @@ from keychain_auth.crypto.kdf import random_key, wipe
 from keychain_auth.errors import VaultError
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.database import connect, failure
+from keychain_auth.oslayer import system
 
 VAULT_ID_BYTES = 16
 MARK = ".id"
@@ -94,12 +95,12 @@ def create(path: str, protectors: Sequence[Protector]) -> None:
 
 def adopt(path: str) -> None:
     """The last step: give the finished vault its name. Raises OSError."""
-    os.rename(path + ".new", path)
+    system.move(path + ".new", path)
     files.sync_dir(os.path.dirname(path))
 
 
 def _build(new: str, protectors: Sequence[Protector]) -> None:
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.PRIVATE_FILE))
+    os.close(system.open_file(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     vault_id = secrets.token_bytes(VAULT_ID_BYTES)
     vault_key = random_key()
     codec = layout.Codec(vault_key, vault_id)

@@ -38,6 +38,7 @@ from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_SLOTS, SlotRo
 from keychain_auth.keychain.vault.opening import Inspected, inspect, vault_path
 from keychain_auth.keychain.vault.slots import new_slot, record_of, with_slot
 from keychain_auth.keychain.vault.writer import Writer
+from keychain_auth.oslayer import system
 
 _ANOTHER = "use another backup"
 _OLD = ("", "-wal", "-shm", MARK, ".new", ".new-wal", ".new-shm")
@@ -88,10 +89,10 @@ def restore(folder: str, backup: Unpacked, key_file: Callable[[str], Protector],
             found.codec.wipe()
         aside = _put_aside(path, stamp, [] if fits else [key_path])
         if not fits:
-            os.rename(staged_key, key_path)
+            system.move(staged_key, key_path)
         if key_file(key_path).kind not in [slot.kind for slot in slots]:
             mark(path, found.vault_id)  # without a key file nothing else would say later that there was a vault
-        os.rename(staged, path)
+        system.move(staged, path)
         files.sync_dir(folder)
         os.unlink(path + RESTORING)
         files.sync_dir(folder)
@@ -172,7 +173,7 @@ def _put_aside(path: str, stamp: str, more: list[str]) -> str:
         places = (os.path.join(place, os.path.basename(name)) for place in _numbered(base))
         free = next(place for place in places if not os.path.lexists(place))
         _make_folder(os.path.dirname(free))
-        os.rename(name, free)
+        system.move(name, free)
         files.sync_dir(os.path.dirname(free))
     files.sync_dir(folder)
     if os.listdir(base):
@@ -189,13 +190,13 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _make_folder(path: str) -> None:
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path, files.PRIVATE_DIR)
+        system.make_private_dir(path)
         files.sync_dir(os.path.dirname(path))
 
 
 def _write(path: str, content: bytes) -> None:
     _remove(path)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.PRIVATE_FILE)
+    fd = system.open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         files.write_all(fd, content)
         os.fsync(fd)
@@ -204,7 +205,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = system.open_file(path, os.O_RDWR)  # Windows flushes only what may be written
     try:
         os.fsync(fd)
     finally:
