@@ -60,8 +60,10 @@ class Changing(Reading):
     async def _write(
         self, service: str, values: dict[str, bytes], attributes: dict[str, str] | None, program: str
     ) -> None:
+        present = self._index.shelf(service).records
+        known = {target: row_id_of(present[target].context) for target in values if target in present}
         await self._change(
-            partial(self._writer.write, service, values, attributes, program),
+            partial(self._writer.write, service, values, attributes, program, known),
             partial(self._index.put, service),
         )
 

@@ -20,6 +20,7 @@ Format 1 had no history, and its names no program. ``migrate`` knows the way fro
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -126,6 +127,7 @@ class SlotRow(NamedTuple):
             raise Damage(f"the parameters of key slot {self.number} cannot be read") from None
 
 
+_NOTHING_KNOWN: Mapping[str, bytes] = {}
 EMPTY = State(generation=1, count=0, members=0)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_name = msgspec.msgpack.Decoder(Name).decode
@@ -175,17 +177,27 @@ class Codec:
         """32 bytes that name this target of this service. Raises UnicodeEncodeError."""
         return pseudonym(self._index_key, service.encode(), target.encode())
 
-    def seal_row(
+    def seal_row(self, service: str, target: str, value: bytes, generation: int) -> Row:
+        """The row for one secret without attributes, written in transaction ``generation``."""
+        return self.seal_rows(service, {target: value}, None, generation)[0]
+
+    def seal_rows(
         self,
         service: str,
-        target: str,
-        value: bytes,
+        values: Mapping[str, bytes],
         attributes: dict[str, str] | None,
         generation: int,
         program: str = "",
-    ) -> Row:
-        """The row for one secret, written in transaction ``generation`` by ``program``."""
-        return self._sealed(Name(service, target, attributes, int(time.time()), program), value, generation)
+        known: Mapping[str, bytes] = _NOTHING_KNOWN,
+    ) -> list[Row]:
+        """The rows for ``values`` (by target), written in transaction ``generation`` by ``program``.
+
+        ``known``: row ids of some of the targets; the others' are made here.
+        """
+        now = int(time.time())
+        names = [Name(service, target, attributes, now, program) for target in values]
+        ids = [known.get(target) or self.row_id(service, target) for target in values]
+        return self._sealed(names, ids, list(values.values()), generation)
 
     def reseal_row(self, old: Codec, sealed_name: bytes, sealed_value: bytes, context: bytes, generation: int) -> Row:
         """A row of the codec ``old`` as this one seals it, its time and attributes kept. Raises Damage."""
@@ -194,21 +206,23 @@ class Codec:
             value = old._values.open(sealed_value, b"value" + context)
         except NotAuthentic:
             raise Damage(f"the value of {name.target!r} in service {name.service!r} does not authenticate") from None
-        return self._sealed(name, value, generation)
+        return self._sealed([name], [self.row_id(name.service, name.target)], [value], generation)[0]
 
-    def _sealed(self, name: Name, value: bytes, generation: int) -> Row:
-        row_id = self.row_id(name.service, name.target)
-        context = context_of(row_id, generation)
-        blob = self._values.seal(value, b"value" + context)
-        kept = blob if len(blob) <= INLINE_BYTES else None
-        return Row(
-            row_id=row_id,
-            name=self._names.seal(_encode(name), b"name" + context),
-            value=blob,
-            generation=generation,
-            service=name.service,
-            record=Record(name.target, context, kept, name.attributes),
+    def _sealed(
+        self, names: Sequence[Name], ids: Sequence[bytes], values: Sequence[bytes], generation: int
+    ) -> list[Row]:
+        contexts = [context_of(row_id, generation) for row_id in ids]
+        sealed_names = self._names.seal_all(
+            [(_encode(name), b"name" + context) for name, context in zip(names, contexts, strict=True)]
         )
+        blobs = self._values.seal_all(
+            [(value, b"value" + context) for value, context in zip(values, contexts, strict=True)]
+        )
+        rows = []
+        for name, row_id, context, sealed, blob in zip(names, ids, contexts, sealed_names, blobs, strict=True):
+            record = Record(name.target, context, blob if len(blob) <= INLINE_BYTES else None, name.attributes)
+            rows.append(Row(row_id, sealed, blob, generation, name.service, record))
+        return rows
 
     def open_name(self, blob: bytes, context: bytes) -> Name:
         """Raises Damage."""

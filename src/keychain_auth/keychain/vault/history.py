@@ -15,6 +15,8 @@ Everything here runs inside a transaction of ``writer.Writer``, in its thread.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -22,13 +24,14 @@ from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.keychain.vault.format import Codec, Damage, State, context_of
 
 KEEP = 3
+_AT_ONCE = 500  # SQLite before 3.32 takes 999 values in a statement
 GONE_KEPT = 1000
 
 _MOVE = (
     "INSERT INTO history (id, generation, name, value, gone)"
     " SELECT id, generation, name, value, ? FROM secrets WHERE id = ?"
 )
-_OF_TARGET = "SELECT generation FROM history WHERE id = ? ORDER BY generation DESC LIMIT -1 OFFSET ?"
+_OF_TARGETS = "SELECT id, generation FROM history WHERE id IN (%s) ORDER BY id, generation DESC"
 _LONGEST_GONE = (
     "SELECT id, generation FROM history WHERE gone IS NOT NULL ORDER BY gone, generation"
     " LIMIT max(0, (SELECT count(*) FROM history WHERE gone IS NOT NULL) - ?)"
@@ -54,24 +57,24 @@ class History:
         self._codec = codec
         self.keep = keep
 
-    def replaced(self, db: sqlite3.Connection, state: State, row_id: bytes, generation: int) -> State:
-        """Put the present row ``row_id`` aside: it is about to be overwritten."""
-        if not self.keep:
-            return state
-        return self._drop_old(db, self._moved(db, state, row_id, generation, None), row_id)
+    def replaced(self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]]) -> State:
+        """Put the present ``rows`` (id, generation) aside: they are about to be overwritten."""
+        return self._moved(db, state, rows, None) if self.keep and rows else state
 
     def deleted(self, db: sqlite3.Connection, state: State, row_id: bytes, generation: int, now: int) -> State:
         """Put the present row aside: it is about to be deleted, in transaction ``now``."""
         if not self.keep:
             return state
-        state = self._drop_old(db, self._moved(db, state, row_id, generation, now), row_id)
+        state = self._moved(db, state, [(row_id, generation)], now)
         db.execute("UPDATE history SET gone = ? WHERE id = ?", (now, row_id))
         longest = db.execute(_LONGEST_GONE, (GONE_KEPT,)).fetchall()
         return self._dropped(db, state, longest)
 
-    def came_back(self, db: sqlite3.Connection, row_id: bytes) -> None:
-        """A target that was not there is written (again): its earlier values are no longer those of a deleted one."""
-        db.execute("UPDATE history SET gone = NULL WHERE id = ? AND gone IS NOT NULL", (row_id,))
+    def came_back(self, db: sqlite3.Connection, state: State, ids: Sequence[bytes]) -> None:
+        """Targets that were not there are written (again): their earlier values are no longer those of deleted ones."""
+        if ids and state.past_count:
+            gone = "UPDATE history SET gone = NULL WHERE id = ? AND gone IS NOT NULL"
+            db.executemany(gone, [(row_id,) for row_id in ids])
 
     def forgotten(self, db: sqlite3.Connection, state: State, row_id: bytes) -> State:
         """Drop every earlier value of one target."""
@@ -101,21 +104,37 @@ class History:
         except (NotAuthentic, Damage):
             return False
 
-    def _moved(self, db: sqlite3.Connection, state: State, row_id: bytes, generation: int, gone: int | None) -> State:
-        db.execute(_MOVE, (gone, row_id))
-        member = self._codec.past_member(context_of(row_id, generation))
-        return _with_past(state, state.past_count + 1, state.past_members ^ member)
-
-    def _drop_old(self, db: sqlite3.Connection, state: State, row_id: bytes) -> State:
-        too_old = db.execute(_OF_TARGET, (row_id, self.keep)).fetchall()
-        return self._dropped(db, state, [(row_id, generation) for (generation,) in too_old])
+    def _moved(
+        self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]], gone: int | None
+    ) -> State:
+        """Move ``rows`` here, and drop what is older than the newest ``keep`` of each."""
+        count, members, member = state.past_count + len(rows), state.past_members, self._codec.past_member
+        db.executemany(_MOVE, [(gone, row_id) for row_id, _ in rows])
+        for row_id, generation in rows:
+            members ^= member(context_of(row_id, generation))
+        state = _with_past(state, count, members)
+        too_old, of, kept = [], b"", 0
+        for row_id, generation in select(db, _OF_TARGETS, [row_id for row_id, _ in rows]):
+            of, kept = row_id, kept + 1 if row_id == of else 1
+            if kept > self.keep:
+                too_old.append((row_id, generation))
+        return self._dropped(db, state, too_old)
 
     def _dropped(self, db: sqlite3.Connection, state: State, rows: list[tuple[bytes, int]]) -> State:
+        members, member = state.past_members, self._codec.past_member
+        db.executemany("DELETE FROM history WHERE id = ? AND generation = ?", rows)
         for row_id, generation in rows:
-            db.execute("DELETE FROM history WHERE id = ? AND generation = ?", (row_id, generation))
-            member = self._codec.past_member(context_of(row_id, generation))
-            state = _with_past(state, state.past_count - 1, state.past_members ^ member)
-        return state
+            members ^= member(context_of(row_id, generation))
+        return _with_past(state, state.past_count - len(rows), members)
+
+
+def select(db: sqlite3.Connection, sql: str, ids: Sequence[bytes]) -> list[tuple[Any, ...]]:
+    """The rows of a query whose ``%s`` stands for row ids: a statement for each of them costs twice as much."""
+    found: list[tuple[Any, ...]] = []
+    for at in range(0, len(ids), _AT_ONCE):
+        some = ids[at : at + _AT_ONCE]
+        found += db.execute(sql % ",".join("?" * len(some)), some).fetchall()
+    return found
 
 
 def _with_past(state: State, count: int, members: int) -> State:

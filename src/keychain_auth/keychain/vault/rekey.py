@@ -42,7 +42,7 @@ def rewritten(
         records.setdefault(row.service, []).append(row.record)
     db.execute("DELETE FROM secrets WHERE rowid <= ?", (last,))
     for name, value in own.items():
-        row = new.seal_row(OWN_SERVICE, name, value, None, generation)
+        row = new.seal_row(OWN_SERVICE, name, value, generation)
         state = inserted(db, new, state, row)
         records.setdefault(row.service, []).append(row.record)
     return _rewritten_past(db, old, new, state)

@@ -13,9 +13,10 @@ the database; the log, the file system and the drive may keep older copies. They
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -34,18 +35,19 @@ from keychain_auth.keychain.vault.format import (
     State,
     context_of,
 )
-from keychain_auth.keychain.vault.history import KEEP, History
+from keychain_auth.keychain.vault.history import KEEP, History, select
 from keychain_auth.keychain.vault.index import Record
 from keychain_auth.keychain.vault.migrate import migrate
 
 # A retry never uses the number of an attempt that failed or was cut off, even in another process: what such an
 # attempt left in the log must not fit the rows of the retry. Hence the gaps; 2^39 transactions still fit.
-_GAP = 1 << 24
+_GAP_BYTES = 3
 
 _UPSERT = (
     "INSERT INTO secrets (id, name, value, generation) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
     " SET name = excluded.name, value = excluded.value, generation = excluded.generation"
 )
+_PRESENT = "SELECT id, generation, name, value FROM secrets WHERE id IN (%s)"
 
 
 class Writer:
@@ -80,20 +82,22 @@ class Writer:
         self._transaction(change)
 
     def write(
-        self, service: str, entries: Mapping[str, bytes], attributes: dict[str, str] | None, program: str = ""
+        self,
+        service: str,
+        entries: Mapping[str, bytes],
+        attributes: dict[str, str] | None,
+        program: str = "",
+        known: Mapping[str, bytes] = {},
     ) -> list[Record]:
-        """Store ``entries`` (target: value) in one transaction; what is now to be known of them."""
+        """Store ``entries`` (target: value) in one transaction; what is now to be known of them.
+
+        ``known``: row ids of some of the targets, where somebody knows them already.
+        """
         generation = self._next_generation()
-        rows = [
-            self._codec.seal_row(service, target, value, attributes, generation, program)
-            for target, value in entries.items()
-        ]
+        rows = self._codec.seal_rows(service, entries, attributes, generation, program, known)
 
         def change(db: sqlite3.Connection) -> State:
-            state = self.state
-            for row, value in zip(rows, entries.values(), strict=True):
-                state = self._replace(state, db, row, value)
-            return _numbered(state, generation)
+            return _numbered(self._replace(self.state, db, rows, list(entries.values())), generation)
 
         self._transaction(change)
         return [row.record for row in rows]
@@ -125,7 +129,7 @@ class Writer:
         """
         generation = self._next_generation()
         stored = {name: value for name, value in own.items() if value is not None}
-        rows = [self._codec.seal_row(OWN_SERVICE, name, value, None, generation) for name, value in stored.items()]
+        rows = [self._codec.seal_row(OWN_SERVICE, name, value, generation) for name, value in stored.items()]
 
         def change(db: sqlite3.Connection) -> State:
             state = self.state
@@ -178,31 +182,43 @@ class Writer:
                 db.close()
 
     def _next_generation(self) -> int:
-        self._last_generation += 1 + secrets.randbelow(_GAP)
+        self._last_generation += 1 + int.from_bytes(os.urandom(_GAP_BYTES), "big")
         if self._last_generation > MAX_GENERATION:
             raise VaultError(f"{self._path} has no transaction numbers left", hint="keychain-auth status")
         return self._last_generation
 
-    def _replace(self, state: State, db: sqlite3.Connection, row: Row, value: bytes) -> State:
-        """Put ``row`` (whose plain value is ``value``) in the place of the one that is there, if one is."""
-        old = self._present(state, db, row.row_id)
-        if old is None:
-            self._history.came_back(db, row.row_id)
-        else:
-            generation, *blobs = old
-            state = self._without(state, row.row_id, generation)
+    def _replace(self, state: State, db: sqlite3.Connection, rows: Sequence[Row], values: Sequence[bytes]) -> State:
+        """Put each of ``rows`` (whose plain values are ``values``) in the place of the one that is there, if one is.
+
+        All are looked at before any is changed: the statements of one kind then run in one call each.
+        """
+        count, members, member = state.count, state.members, self._codec.member
+        new, aside = [], []
+        there = {old[0]: old[1:] for old in select(db, _PRESENT, [row.row_id for row in rows])}
+        for row, value in zip(rows, values, strict=True):
+            old = self._checked(state, there.get(row.row_id))
+            members ^= member(row.record.context)
+            if old is None:
+                count += 1
+                new.append(row.row_id)
+                continue
+            generation, name, blob = old
             context = context_of(row.row_id, generation)
-            if not self._history.is_same((blobs[0], blobs[1]), context, value, row.record.attributes):
-                state = self._history.replaced(db, state, row.row_id, generation)
-        db.execute(_UPSERT, (row.row_id, row.name, row.value, row.generation))
-        member = self._codec.member(row.record.context)
-        return msgspec.structs.replace(state, count=state.count + 1, members=state.members ^ member)
+            members ^= member(context)
+            if not self._history.is_same((name, blob), context, value, row.record.attributes):
+                aside.append((row.row_id, generation))
+        self._history.came_back(db, state, new)
+        state = self._history.replaced(db, state, aside)
+        db.executemany(_UPSERT, [(row.row_id, row.name, row.value, row.generation) for row in rows])
+        return msgspec.structs.replace(state, count=count, members=members)
 
     def _present(self, state: State, db: sqlite3.Connection, row_id: bytes) -> tuple[int, object, object] | None:
         """(generation, name, value) of the row that is there. Raises VaultDamaged."""
-        old: tuple[int, object, object] | None = db.execute(
-            "SELECT generation, name, value FROM secrets WHERE id = ?", (row_id,)
-        ).fetchone()
+        found = select(db, _PRESENT, [row_id])
+        return self._checked(state, found[0][1:] if found else None)
+
+    def _checked(self, state: State, old: tuple[Any, ...] | None) -> tuple[int, object, object] | None:
+        """``old``, (generation, name, value), if its number can be a row's. Raises VaultDamaged."""
         if old is not None and not (isinstance(old[0], int) and 0 < old[0] <= state.generation):
             raise VaultDamaged(f"{self._path} was altered while in use: a row has a number that was never given")
         return old
