@@ -16,9 +16,9 @@ import click
 
 from keychain_auth import files
 from keychain_auth.cli import output
-from keychain_auth.cli.dotenv import text_of
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import references
+from keychain_auth.client.dotenv import text_of
 from keychain_auth.errors import KeychainAuthError, UsageError
 
 _PLACE = re.compile(r"\{\{[ \t]*(" + re.escape(references.SCHEME) + r"[^\s{}]*)[ \t]*\}\}")

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from keychain_auth.client import dotenv
 from keychain_auth.errors import UsageError
 
 
@@ -53,8 +54,6 @@ _HEADERS = {
 }
 FORMATS = ("json", "dotenv", *_MANAGERS)
 _ATTRIBUTES = ("username", "url", "folder")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
 
 
 def parse(form: str, text: str) -> list[Secret]:
@@ -77,62 +76,14 @@ def compose(form: str, secrets: Iterable[Secret]) -> str:
 
 
 def _parse_dotenv(text: str) -> list[Secret]:
-    found = []
-    lines = text.split("\n")
-    at = 0
-    while at < len(lines):
-        number, line = at + 1, lines[at].strip()
-        at += 1
-        if not line or line.startswith("#"):
-            continue
-        name, equals, rest = line.removeprefix("export ").partition("=")
-        name, rest = name.strip(), rest.strip()
-        if not equals or not _VARIABLE.fullmatch(name):
-            raise UsageError(f"line {number} is not NAME=VALUE")
-        quote = rest[:1]
-        if quote in ("'", '"') and quote:
-            while not _closed(rest, quote):  # a quoted value may go over several lines
-                if at == len(lines):
-                    raise UsageError(f"line {number}: the quotation mark is not closed")
-                rest += "\n" + lines[at]
-                at += 1
-            value, after = _unquoted(rest, quote)
-            if after.strip() and not after.strip().startswith("#"):
-                raise UsageError(f"line {number}: something follows the value")
-        else:
-            value = re.split(r"\s#", rest, maxsplit=1)[0].strip()
-        found.append(Secret("", name, value))
-    return found
-
-
-def _closed(rest: str, quote: str) -> bool:
-    return _end(rest, quote) >= 0
-
-
-def _end(rest: str, quote: str) -> int:
-    at = 1
-    while at < len(rest):
-        if rest[at] == "\\" and quote == '"':
-            at += 1
-        elif rest[at] == quote:
-            return at
-        at += 1
-    return -1
-
-
-def _unquoted(rest: str, quote: str) -> tuple[str, str]:
-    end = _end(rest, quote)
-    inner, after = rest[1:end], rest[end + 1 :]
-    if quote == "'":
-        return inner, after
-    return re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], "\\" + match[1]), inner, flags=re.DOTALL), after
+    return [Secret("", name, value) for name, value in dotenv.variables(text)]
 
 
 def _compose_dotenv(secrets: Iterable[Secret]) -> str:
     lines = []
     names: set[str] = set()
     for secret in secrets:
-        if not _VARIABLE.fullmatch(secret.target) or secret.target in names:
+        if not dotenv.is_name(secret.target) or secret.target in names:
             raise UsageError(f"{secret.target!r} cannot be the name of a variable, or stands twice", hint="use json")
         if "\0" in secret.value:
             raise UsageError(f"the value of {secret.target!r} cannot be a variable's", hint="use json")

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             launch(*started)
         if words[:1] == ["run"]:
-            from keychain_auth.cli import run  # noqa: PLC0415 - other commands do not need it
+            from keychain_auth.client import run  # noqa: PLC0415 - other commands do not need it
 
             order = run.plain_order(words[1:])
             if order is not None:

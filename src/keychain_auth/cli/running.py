@@ -1,11 +1,11 @@
-"""``keychain-auth run`` as a command with help. ``main`` calls ``cli.run`` itself, without click."""
+"""``keychain-auth run`` as a command with help. ``main`` calls ``client.run`` itself, without click."""
 
 from __future__ import annotations
 
 import click
 
 from keychain_auth.cli.options import passphrase_option, socket_option
-from keychain_auth.cli.run import Order, parse_descriptor, run
+from keychain_auth.client.run import Order, parse_descriptor, run
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})

@@ -1,4 +1,5 @@
-"""``keychain-auth run``: a command with secrets in its environment, or on descriptors, and nowhere else.
+"""``keychain-auth run`` and ``keychain-auth-run``: a command with secrets as variables or on descriptors, and nowhere
+else.
 
 Contract:
 * All of the values are there, or nothing is started. What is missing is listed whole.
@@ -8,7 +9,7 @@ Contract:
 
 What it does not promise: a process of the same user can read another's environment (proc_pid_environ(5)), and so can
 every child of the command; a value on a descriptor (``--fd``) goes to nobody who is not handed it, but /proc/PID/fd is
-as open as /proc/PID/environ. Who uses ``run`` is asked for the passphrase as for ``get``, where one is set.
+as open as /proc/PID/environ.
 
 Only the standard library's light parts: this is part of the start of the command.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import NoReturn
 
+    Fetch = Callable[[Mapping[str, references.Reference]], Mapping[str, str]]
+    """From names and references to names and values; all of them, or an error."""
+
 _FIRST_FD = 3
 _LAST_FD = 255
 _PIPE_BYTES = 65536  # what a pipe holds where nothing else is said (pipe(7)); asked for, not assumed
@@ -34,7 +38,7 @@ _PIPE_BYTES = 65536  # what a pipe holds where nothing else is said (pipe(7)); a
 
 class Order:
     """What the command line says. ``only``: these variables; empty for all. ``descriptors``: a variable or a reference,
-    and the number that its value is put on."""
+    and the number that its value is put on. ``left_behind``: variables that the command does not get."""
 
     def __init__(self) -> None:
         self.command: list[str] = []
@@ -43,15 +47,20 @@ class Order:
         self.descriptors: list[tuple[str, int]] = []
         self.reason = ""
         self.socket: str | None = None
+        self.left_behind: tuple[str, ...] = ()
 
 
-def run(order: Order) -> NoReturn:
-    """Become the command. Returns only by an error: KeychainAuthError, OSError; then nothing was started."""
+def run(order: Order, fetch: Fetch | None = None) -> NoReturn:
+    """Become the command. Returns only by an error: KeychainAuthError, OSError; then nothing was started.
+
+    ``fetch``: gets the values; when left out, as a person's command gets them.
+    """
     environment = _environment(order)
     program = _find(order.command[0], environment.get("PATH", os.defpath))
     _require_free(number for _, number in order.descriptors)
     wanted = _wanted(environment, order)
-    values = references.fetch(wanted, socket=order.socket, reason=_on_record(order))
+    fetch = fetch or (lambda names: references.fetch(names, socket=order.socket, reason=_on_record(order)))
+    values = fetch(wanted)
     handed = {}
     for name, number in order.descriptors:
         handed[number] = values[name]
@@ -110,10 +119,10 @@ def parse_descriptor(word: str) -> tuple[str, int]:
 
 def _environment(order: Order) -> dict[str, str]:
     """The command's environment, references not yet resolved. A file's lines come before what is there already."""
-    environment = dict(os.environ)
+    environment = {name: text for name, text in os.environ.items() if name not in order.left_behind}
     named: dict[str, str] = {}
     for file in order.env_files:
-        from keychain_auth.cli.dotenv import read  # noqa: PLC0415 - only who has a file needs it
+        from keychain_auth.client.dotenv import read  # noqa: PLC0415 - only who has a file needs it
 
         named.update(read(file))
     if order.only:
