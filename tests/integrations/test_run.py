@@ -9,6 +9,7 @@ import pytest
 
 from attacks.lab import build
 from integrations.lab import Plug
+from support.person import protect
 from support.world import World
 
 NAME = "keychain-auth-run"
@@ -52,7 +53,7 @@ def test_exactly_one_token_for_ten_minutes_three_times(plug: Plug, agent: str) -
     assert done.stderr.splitlines() == [
         f"{NAME}: wanted keychain://github/token for /bin/sh",
         "Why not: its grant is over (grant_ended)",
-        f"Next: keychain-auth authorize {plug.path} github --read --for 10m --uses 3",
+        f"Next: keychain-auth authorize {plug.path} github --read --target token --for 10m --uses 3",
     ]
     lines = [line for line in plug.world.audit() if line["action"] in ("temporary", "read") and line["service"]]
     assert {line["on_behalf_of"] for line in lines} == {agent}
@@ -80,14 +81,12 @@ def test_not_the_other_token_and_not_another_agent(plug: Plug, agent: str, world
 
 
 def test_with_a_passphrase_set_the_person_is_asked_and_the_agent_is_not(plug: Plug, agent: str) -> None:
-    from support.person import protect, tell
-
     granted(plug, agent, "--for", "10m")
     protect(plug.world)
     done = plug.world.cli("run", "true", env=TOKEN)
     assert done.returncode == 5
     assert act(plug, agent).stdout == "s3cret"
-    assert tell(plug.world, "lock").returncode == 0
+    assert plug.world.cli("lock").returncode == 0
     done = act(plug, agent)
     assert done.returncode == 5
     assert "Next: keychain-auth unlock" in done.stderr

@@ -54,7 +54,7 @@ def fetch(
     found = admin.ask("get-many", socket=socket, wanted=_by_service(wanted.values()), reason=reason)
     missing = {(service, target) for service, targets in found["missing"].items() for target in targets}
     if missing:
-        lacking = [name for name, reference in wanted.items() if reference in missing]
+        lacking = sorted(name for name, reference in wanted.items() if reference in missing)
         raise NotFound(f"{undone}: {_listed(wanted, lacking)}", hint=f"keychain-auth set {_words(*wanted[lacking[0]])}")
     values = found["values"]
     return {name: values[service][target] for name, (service, target) in wanted.items()}

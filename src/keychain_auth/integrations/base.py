@@ -196,7 +196,10 @@ class Helper:
                 "its entry is limited to other targets",
                 f"{authorize} {' '.join(f'--targets {quoted(each)}' for each in targets)}".rstrip(),
             ),
-            "grant_ended": ("its grant is over", f"{authorize} {grant} --for 10m --uses 3"),
+            "grant_ended": (
+                "its grant is over",
+                " ".join([authorize, grant, *(f"--target {quoted(each)}" for each in targets), "--for 10m --uses 3"]),
+            ),
             "keychain_locked": ("the keychain is locked", "keychain-auth unlock"),
         }.get(error.reason or "", (_plainly(error), error.hint or (_START if _is_down(error) else "")))
         return Refusal(wanted, f"{why} ({error.reason})" if error.reason else why, mend, error.exit_code)

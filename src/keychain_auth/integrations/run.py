@@ -50,7 +50,7 @@ def _values(helper: Helper, wanted: Mapping[str, references.Reference], command:
         told = f"{', '.join(references.compose(service, target) for target in targets)} for {command}"
         for target, secret in helper.read(targets, told).items():
             found[service, target] = secret.value
-    missing = [name for name, reference in wanted.items() if reference not in found]
+    missing = sorted(name for name, reference in wanted.items() if reference not in found)
     if missing:
         listed = ", ".join(f"{name} ({references.compose(*wanted[name])})" for name in missing)
         mend = f"keychain-auth set {' '.join(map(quoted, wanted[missing[0]]))}"
