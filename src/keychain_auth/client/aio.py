@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import WANT_WRITE, Connection, connect, forget_in_children
-from keychain_auth.client.exchange import Exchange, checked_timeout
+from keychain_auth.client.exchange import WAIT_VARIABLE, Exchange, checked_timeout, with_wait
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
 from keychain_auth.wire import client as wire
 
@@ -42,10 +42,15 @@ class AsyncKeychainAuthClient:
     """
 
     def __init__(
-        self, *, socket_path: str | os.PathLike[str] | None = None, timeout: float | None = DEFAULT_TIMEOUT
+        self,
+        *,
+        socket_path: str | os.PathLike[str] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        wait: float | str | None = None,
     ) -> None:
         self._path = discovery.find_socket_path(socket_path)
         self._timeout = checked_timeout(timeout)
+        self._patience = wire.checked_wait(os.environ.get(WAIT_VARIABLE) if wait is None else wait)
         self._lock = asyncio.Lock()
         self._closed = False
         self._connection: Connection | None = None
@@ -53,10 +58,14 @@ class AsyncKeychainAuthClient:
 
     @classmethod
     async def connect(
-        cls, *, socket_path: str | os.PathLike[str] | None = None, timeout: float | None = DEFAULT_TIMEOUT
+        cls,
+        *,
+        socket_path: str | os.PathLike[str] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        wait: float | str | None = None,
     ) -> Self:
         """A client that is connected. Raises DaemonNotRunning, UntrustedDaemon, RequestTimeout, InvalidRequest."""
-        client = cls(socket_path=socket_path, timeout=timeout)
+        client = cls(socket_path=socket_path, timeout=timeout, wait=wait)
         return await client.__aenter__()
 
     async def send_request(self, request: Mapping[str, Any], *, timeout: Timeout = ...) -> dict[str, Any]:
@@ -144,12 +153,16 @@ class AsyncKeychainAuthClient:
     # --- one request ----------------------------------------------------------------------------
 
     async def _ask(self, call: wire.Call, timeout: Timeout) -> dict[str, Any]:
-        seconds = checked_timeout(timeout, self._timeout)
+        call = call.waiting(self._patience)
+        seconds = with_wait(checked_timeout(timeout, self._timeout), call)
         try:
             async with asyncio.timeout(seconds), self._lock:
                 response = await self._converse(call)
         except TimeoutError:
             raise call.late(seconds or 0.0) from None
+        if wire.knows_no_wait(call, response):
+            self._patience = 0
+            return await self._ask(call.plain(), timeout)
         return wire.successful(response)
 
     async def _converse(self, call: wire.Call) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
 
 _FIRST_CHUNK = 64 * 1024
 _NEXT_CHUNK = 256 * 1024  # more than a Unix socket holds by default (net.core.wmem_default)
+WAIT_VARIABLE = "KEYCHAIN_AUTH_WAIT"
 _YEARS = 1e9  # seconds; the clocks of poll, locks and event loops end somewhere above
 
 
@@ -121,6 +122,11 @@ class Exchange:
         self._line = b"".join(self._chunks)
         self._chunks.clear()
         self.connection.answered = True
+
+
+def with_wait(seconds: float | None, call: wire.Call) -> float | None:
+    """A limit that leaves a person the time that ``call`` waits for one."""
+    return None if seconds is None else seconds + call.wait
 
 
 def checked_timeout(seconds: Timeout, default: float | None = None) -> float | None:

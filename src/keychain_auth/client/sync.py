@@ -23,7 +23,7 @@ from _thread import allocate_lock  # what threading.Lock is; the module around i
 
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import Connection, connect, forget_in_children
-from keychain_auth.client.exchange import Exchange, checked_timeout
+from keychain_auth.client.exchange import WAIT_VARIABLE, Exchange, checked_timeout, with_wait
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
 from keychain_auth.wire import client as wire
 
@@ -44,7 +44,8 @@ class KeychainAuthClient:
 
     ``socket_path``: the daemon's socket; otherwise ``$KEYCHAIN_AUTH_SOCKET``, the user's, the system's.
     ``timeout``: seconds that a call may take from its beginning to the last byte of the answer, None for no limit; each
-    method takes one of its own.
+    method takes one of its own. ``wait``: seconds (or "60s", "5m") that a request waits on top of that for a person's
+    approval, if this program is not registered yet; otherwise ``$KEYCHAIN_AUTH_WAIT``, and without both it does not.
 
     Raises DaemonNotRunning when nothing listens, UntrustedDaemon when somebody else does, RequestTimeout,
     InvalidRequest. Every method below also raises ConnectionLost, and RequestRejected or one of its kinds
@@ -52,10 +53,15 @@ class KeychainAuthClient:
     """
 
     def __init__(
-        self, *, socket_path: str | os.PathLike[str] | None = None, timeout: float | None = DEFAULT_TIMEOUT
+        self,
+        *,
+        socket_path: str | os.PathLike[str] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        wait: float | str | None = None,
     ) -> None:
         self._path = discovery.find_socket_path(socket_path)
         self._timeout = checked_timeout(timeout)
+        self._patience = wire.checked_wait(os.environ.get(WAIT_VARIABLE) if wait is None else wait)
         self._lock = allocate_lock()
         self._closed = False
         self._connection: Connection | None = None
@@ -159,7 +165,8 @@ class KeychainAuthClient:
     # --- one request ----------------------------------------------------------------------------
 
     def _ask(self, call: wire.Call, timeout: Timeout) -> dict[str, Any]:
-        seconds = checked_timeout(timeout, self._timeout)
+        call = call.waiting(self._patience)
+        seconds = with_wait(checked_timeout(timeout, self._timeout), call)
         deadline = _Deadline(seconds)
         lock = self._lock  # a fork in between puts another lock in its place
         if not lock.acquire(timeout=-1 if seconds is None else seconds):
@@ -170,6 +177,9 @@ class KeychainAuthClient:
             raise call.late(seconds or 0.0) from None
         finally:
             lock.release()
+        if wire.knows_no_wait(call, response):
+            self._patience = 0
+            return self._ask(call.plain(), timeout)
         return wire.successful(response)
 
     def _converse(self, call: wire.Call, deadline: _Deadline) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from keychain_auth.daemon.admin.restarting import RestartCommands
 from keychain_auth.daemon.admin.secrets import SecretCommands, UsesCommands
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
 from keychain_auth.daemon.admin.vault import VaultCommands
+from keychain_auth.daemon.admin.waiting import WAITING_OPEN_TO_ALL, WaitingCommands
+from keychain_auth.daemon.approvals import Approvals
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launches
@@ -152,9 +154,12 @@ class App:
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
         self._bait = Bait(self._canaries, turn, self._refusals, self._journal, self._notifier.tell)
+        tell = functools.partial(self._notifier.tell, urgent=False)
+        self._approvals = Approvals(self._policy_file, limits, self._settings.wait_for_approval, tell)
         self._gate = Gate(
-            attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals, self._bait
-        )
+            attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals, self._bait,
+            self._approvals,
+        )  # fmt: skip
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = self._commands(turn)
         launching = self._launching(turn, launches).table
@@ -192,6 +197,7 @@ class App:
     async def _end(self, admin: Server, housekeeping: Housekeeping, pending: PendingFile) -> None:
         """Answer what was asked, save everything, close everything."""
         self._journal.info("stopping", connections=self._server.connections)
+        self._approvals.stop()
         await asyncio.gather(self._server.stop(_STOP_SECONDS), admin.stop(_STOP_SECONDS))
         await self._sleep.stop()
         await self._notifier.stop()
@@ -234,6 +240,7 @@ class App:
         commands.guarded = self._guarded
         commands.add(SecretCommands(self._router, commands, limits, self._bait).table)
         commands.add(CanaryCommands(self._canaries, self._router, commands, limits).table)
+        commands.add(WaitingCommands(self._approvals, commands).table, WAITING_OPEN_TO_ALL)
         commands.add(KeychainCommands(self._router, commands, limits).table)
         commands.add(ExchangeCommands(self._router, commands, limits, self._bait).table)
         commands.add(UsesCommands(self._uses).table, ("uses",))

@@ -107,13 +107,14 @@ class Caller:
 
     async def queue(self) -> None:
         """Put the program, or the pair of it and its requester, into the pending queue; returns when it is there."""
-        await self._pending.add(self._pending_entry())
+        await self._pending.add(self.pending_entry())
 
     def is_queued(self) -> bool:
         """Whether it is in the queue already, so that ``queue`` would have nothing to do."""
-        return self._pending.has(self._pending_entry())
+        return self._pending.has(self.pending_entry())
 
-    def _pending_entry(self) -> PendingEntry:
+    def pending_entry(self) -> PendingEntry:
+        """What waits for approval: the program, or the pair of it and its requester."""
         command_line = shlex.join(self._command_line)
         entry = pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
         # With an entry of its own it is not the helper that is unknown.

@@ -15,23 +15,26 @@ from collections.abc import Callable
 from functools import partial
 
 from keychain_auth.audit.record import AuditRecord
+from keychain_auth.daemon.approvals import Approvals
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.strangers import Strangers
 from keychain_auth.daemon.bait import RELEASE, Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.serving.connection import Answer, Handler, Reply
+from keychain_auth.daemon.serving.connection import Handler, Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
+from keychain_auth.daemon.stranger import RefusedSession, StrangerSession
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
 from keychain_auth.model import Denial, Program
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.canaries import Alarm
 from keychain_auth.policy.explain import explain, mend
+from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.match import NOT_REGISTERED
 from keychain_auth.wire.codec import encode_reason
 from keychain_auth.wire.messages import AUDIT_UNAVAILABLE, CALLER_CHANGED, INTERNAL_ERROR, MALFORMED_REQUEST
@@ -50,6 +53,7 @@ class Gate:
         turn: Turn,
         refusals: Refusals,
         bait: Bait,
+        approvals: Approvals,
     ) -> None:
         """``pipelines``: the pipeline of a user."""
         self._attestor = attestor
@@ -60,6 +64,7 @@ class Gate:
         self._turn = turn
         self._refusals = refusals
         self._bait = bait
+        self._approvals = approvals
         self._strangers = Strangers()
         self._queueing: dict[tuple[Program, Program | None, Program | None], asyncio.Future[None]] = {}
         self.counts: Counter[str] = Counter()
@@ -69,14 +74,18 @@ class Gate:
         self._policy_file.refresh()
         pid, uid = channel.peer_credentials()
         if (known := self._strangers.recall(pid, self._policy_file.generation)) is not None:
-            return self._stranger(known.caller, known.denial)
+            return self._stranger(known.caller, known.denial, channel)
         try:
             peer = channel.peer()
         except PeerGone as gone:
             return self._refuse(Refusal(IDENTITY_NOT_VERIFIED, str(gone)), pid, uid)
+        return await self._judged(peer, channel)
+
+    async def _judged(self, peer: Peer, channel: Channel) -> Handler:
+        """The session of a process; whoever may not have one has let go of ``peer`` by then."""
         handler: Handler | None = None
         try:
-            handler = await self._verified(peer)
+            handler = await self._verified(peer, channel)
         finally:
             if not (isinstance(handler, Session) or self._strangers.holds(peer)):
                 peer.close()
@@ -95,7 +104,7 @@ class Gate:
         """See ``server.Gate``."""
         return pid in self._strangers
 
-    async def _verified(self, peer: Peer) -> Handler:
+    async def _verified(self, peer: Peer, channel: Channel) -> Handler:
         generation = self._policy_file.generation
         attested = await self._attestor.attest(peer, self._policy_file.policy)
         if isinstance(attested, Refusal):
@@ -103,16 +112,16 @@ class Gate:
         caller = Caller(attested, self._policy_file, self._pending, self._builds)
         session = None
         try:
-            session = await self._admitted(peer, caller, generation)
+            session = await self._admitted(peer, channel, caller, generation)
         finally:
             if not isinstance(session, Session):
                 caller.close()
         return session
 
-    async def _admitted(self, peer: Peer, caller: Caller, generation: int) -> Handler:
+    async def _admitted(self, peer: Peer, channel: Channel, caller: Caller, generation: int) -> Handler:
         entry = caller.entry()
         if isinstance(entry, Denial):
-            refused = self._stranger(caller, entry)
+            refused = self._stranger(caller, entry, channel)
             if entry.entry is None and entry.reason == NOT_REGISTERED:
                 self._strangers.remember(peer, caller, entry, generation)
             return refused
@@ -134,12 +143,19 @@ class Gate:
         self._record(caller.record("connect", "ERROR", reason=INTERNAL_ERROR, detail=why), _subject(caller), why)
         return RefusedSession(INTERNAL_ERROR)
 
-    def _stranger(self, caller: Caller, denial: Denial) -> RefusedSession:
+    def _stranger(self, caller: Caller, denial: Denial, channel: Channel) -> RefusedSession:
         """Told once it is queued. It does not wait for that in here: it must be able to give way to others."""
         why = explain(denial)
         record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
         self._record(record, _subject(caller), why, mend(denial))
-        return RefusedSession(denial.reason, self._queue(caller) if denial.reason == NOT_REGISTERED else None)
+        if denial.reason != NOT_REGISTERED:
+            return RefusedSession(denial.reason)
+        queued = self._queue(caller)
+        if caller.identity.script is None and is_interpreter(caller.identity.program.path):
+            return RefusedSession(denial.reason, queued)  # nobody could approve that
+
+        judged = partial(self._judged, channel=channel)
+        return StrangerSession(denial.reason, queued, channel, caller, self._approvals, judged)
 
     def _held(self, caller: Caller, alarm: Alarm) -> RefusedSession:
         """It reached for a canary: told what a program without an entry is told, and not put into the queue."""
@@ -227,42 +243,6 @@ class Session:
         """Let go of the process."""
         self._peer.close()
         self._caller.close()
-
-
-class RefusedSession:
-    """A connection that was refused: whatever it asks first, the answer is the reason, and it is the last.
-
-    ``ready``: what must be done before it is told.
-    """
-
-    admitted = False
-
-    def __init__(self, reason: str, ready: asyncio.Future[None] | None = None) -> None:
-        self._reply = Reply(encode_reason(reason), last=True)
-        self._ready = ready
-
-    def distrust(self, sender: int | None) -> str:
-        """Anybody may hear the refusal."""
-        return ""
-
-    def respond(self, line: bytes) -> Answer:
-        """The reason."""
-        return self._reply if self._ready is None or self._ready.done() else self._once_ready(self._ready)
-
-    async def _once_ready(self, ready: asyncio.Future[None]) -> Reply:
-        await asyncio.shield(ready)
-        return self._reply
-
-    def impostor(self, why: str) -> Reply:
-        """The reason."""
-        return self._reply
-
-    def overlong(self) -> Reply:
-        """The reason."""
-        return self._reply
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def distrust(pid: int, sender: int | None, is_unchanged: Callable[[], bool | None]) -> str:

@@ -41,6 +41,7 @@ from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.keychain.kinds import StoreSettings, of_this_system
 from keychain_auth.keychain.router import VAULT
+from keychain_auth.wire.codec import LONGEST_WAIT
 from keychain_auth.wire.messages import Limits
 
 
@@ -95,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strict: bool = False
     guard_group: str = "keychain-auth-clients"
     notifications: bool = True
+    wait_for_approval: float = 0.0
     limits: Limits = Limits()
     audit: AuditSettings = AuditSettings()
     history: HistorySettings = HistorySettings()
@@ -129,6 +131,8 @@ def _require_positive(settings: Settings) -> None:
     for name, number in numbers.items():
         if not (math.isfinite(number) and number > 0):
             raise ValueError(f"{name} must be greater than 0, and not {number}")
+    if not 0 <= settings.wait_for_approval <= LONGEST_WAIT:
+        raise ValueError(f"wait_for_approval must be 0 to {LONGEST_WAIT} seconds")
     if settings.history.values < 0:
         raise ValueError("history.values must be 0 or greater")
     for name, number in msgspec.structs.asdict(settings.lock).items():

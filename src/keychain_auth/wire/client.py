@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
 
 LONGEST_SERVICE = 256  # characters
 LONGEST_TARGET = 1024  # characters
+LONGEST_WAIT = 3600  # seconds
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 # What may be asked twice: asking changes nothing.
 _REPEATABLE = frozenset(("read", "search", "check"))
@@ -87,14 +89,27 @@ class Call:
     Whoever sends it sets ``sent_whole`` when the last byte has been handed to the kernel.
     """
 
-    __slots__ = ("action", "line", "repeatable", "sent_whole")
+    __slots__ = ("_message", "action", "line", "repeatable", "sent_whole", "wait")
 
-    def __init__(self, message: Mapping[str, object]) -> None:
+    def __init__(self, message: Mapping[str, object], wait: int = 0) -> None:
+        """``wait``: the seconds that the message asks to wait, as far as a client added them itself."""
+        self._message = message
+        self.wait = wait
         action = message.get("action")
         self.action = action if isinstance(action, str) else "request"
         self.repeatable = self.action in _REPEATABLE
         self.line = _line(message)
         self.sent_whole = False
+
+    def waiting(self, seconds: int) -> Call:
+        """The same request, which waits ``seconds`` for a person if this program is not registered; 0: as it is."""
+        if not seconds or "wait" in self._message:
+            return self
+        return Call({**self._message, "wait": seconds}, seconds)
+
+    def plain(self) -> Call:
+        """The same request without its wait."""
+        return Call({name: field for name, field in self._message.items() if name != "wait"})
 
     @property
     def may_have_run(self) -> bool:
@@ -122,6 +137,25 @@ class Call:
         if not self.sent_whole:
             return f"; the {self.action} was not carried out"
         return f"; whether the {self.action} was carried out is unknown: read back what it changes before repeating it"
+
+
+def checked_wait(wait: float | str | None) -> int:
+    """Seconds to wait for a person's approval: a number, or text such as "60", "60s", "5m". 0 for None and "".
+
+    Raises InvalidRequest.
+    """
+    if wait is None or wait == "":
+        return 0
+    seconds: float = -1.0
+    if isinstance(wait, str):
+        number, unit = (wait[:-1], wait[-1]) if wait[-1] in _UNITS else (wait, "s")
+        if number.isascii() and number.isdigit():
+            seconds = int(number) * _UNITS[unit]
+    elif isinstance(wait, int | float) and not isinstance(wait, bool):
+        seconds = wait
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise errors.InvalidRequest(f"a wait is 0 to {LONGEST_WAIT} seconds, or a text such as 60s or 5m; not {wait!r}")
+    return int(seconds) + (seconds > int(seconds))
 
 
 # --- requests ---------------------------------------------------------------------------------
@@ -275,6 +309,11 @@ def closes_connection(response: Mapping[str, object]) -> bool:
     """Will the daemon close, or may it, after this answer? Then the next request needs a new connection."""
     reason = response.get("reason")
     return response["status"] != "success" and isinstance(reason, str) and reason in _CLOSING
+
+
+def knows_no_wait(call: Call, response: Mapping[str, Any]) -> bool:
+    """Did a daemon of an older version refuse the request because it asks to wait?"""
+    return bool(call.wait) and response.get("reason") == "malformed_request"
 
 
 def successful(response: dict[str, Any]) -> dict[str, Any]:

@@ -43,12 +43,14 @@ class _WireRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     targets: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     values: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     attributes: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    wait: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class _PlainRequest(Request, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """As a Request may look on the wire, if nobody has to know which fields were left out."""
 
     type: Literal["REQUEST"]
+    wait: int = 0
 
 
 _decode_plain = msgspec.json.Decoder(_PlainRequest).decode
@@ -58,6 +60,9 @@ _encode = msgspec.json.Encoder().encode
 _RESULTS = b'{"type":"RESPONSE","status":"success","results":'
 _SUCCESS_WITHOUT_RESULTS = b'{"type":"RESPONSE","status":"success"}\n'
 
+
+LONGEST_WAIT = 3600
+"""Seconds that a request may ask to wait for a person; a daemon may cut that short."""
 
 # Numbers: looking for bytes in bytes makes and drops an exception first, and a call costs more than the look.
 _BACKSLASH, _DEL = b"\\\x7f"
@@ -97,8 +102,16 @@ def decode_request(line: bytes, limits: Limits) -> Request:
     return _any_request(line, _decode(line), limits)
 
 
+def wait_of(line: bytes) -> int:
+    """For how many seconds a well-formed request would wait for a person's approval; 0 if it does not ask to."""
+    wait = _decode(line).wait
+    return 0 if wait is msgspec.UNSET else wait
+
+
 def _any_request(line: bytes, wire: _WireRequest, limits: Limits) -> Request:
     _refuse_duplicate_keys(line, wire)
+    if wire.wait is not msgspec.UNSET and not 1 <= wire.wait <= LONGEST_WAIT:
+        raise Malformed(f"wait is {wire.wait}, allowed are 1 to {LONGEST_WAIT} seconds")
     match = "exact" if wire.match is msgspec.UNSET else wire.match
     targets = () if wire.targets is msgspec.UNSET else wire.targets
     attributes = {} if wire.attributes is msgspec.UNSET else wire.attributes
@@ -227,6 +240,8 @@ def _refuse_duplicate_keys(line: bytes, wire: _WireRequest) -> None:
         strings += 1 + len(wire.values)
     if wire.attributes is not msgspec.UNSET:
         strings += 1 + 2 * len(wire.attributes)
+    if wire.wait is not msgspec.UNSET:
+        strings += 1
     if line.count(b'"') != 2 * strings:
         raise Malformed("a key stands twice in one object")
 

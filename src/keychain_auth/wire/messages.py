@@ -59,6 +59,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verifying: int = 64
     verifying_per_process: int = 8
     verify_seconds: float = 20.0
+    waiting: int = 32
+    waiting_per_process: int = 4
+    wait_seconds: float = 300.0
     unfinished_line_seconds: float = 10.0
     idle_seconds: float = 300.0
     unread_answer_bytes: int = 8 * 1024 * 1024

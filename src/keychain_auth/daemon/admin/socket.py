@@ -23,12 +23,13 @@ import msgspec
 from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
-from keychain_auth.daemon.gate import RefusedSession, distrust
+from keychain_auth.daemon.gate import distrust
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.serving.connection import Handler, Reply
 from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.stranger import RefusedSession
 from keychain_auth.errors import (
     EXIT_FAILED,
     EXIT_USAGE,

@@ -43,9 +43,11 @@ Answer = bytes | Reply | Coroutine[Any, Any, Reply]
 
 
 class Handler(Protocol):
-    """Who answers the lines of a connection. ``admitted``: somebody who may ask; others are only told why not."""
+    """Who answers the lines of a connection."""
 
-    admitted: bool
+    @property
+    def admitted(self) -> bool:
+        """Somebody who may ask; others are only told why not. One of those can become one of these, never back."""
 
     def distrust(self, sender: int | None) -> str:
         """Why what ``sender`` sent must not be acted on; empty if the verified program sent it."""
@@ -90,7 +92,6 @@ class Connection:
         self._received = turn.received.append
         self._answer = turn.answers.append
         self._line_bytes = limits.line_bytes
-        self.admitted = handler.admitted
         self._limits = limits
         self._patience = patience
         self._first_patience = first_patience
@@ -324,11 +325,20 @@ class Connection:
             (self._lingering and silent > _LINGER_SECONDS)
             or (self._reading and self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
             or (len(self._unsent) > self._limits.unread_answer_bytes and silent > self._limits.unfinished_line_seconds)
-            or silent > (self._patience if self._asked else self._first_patience)
+            or silent > (self._patience_now if self._asked else self._first_patience)
         ):
             self.close()
             return True
         return False
+
+    @property
+    def admitted(self) -> bool:
+        """Whether its handler serves it, and does not only refuse it."""
+        return self._handler.admitted
+
+    @property
+    def _patience_now(self) -> float:
+        return self._limits.idle_seconds if self._handler.admitted else self._patience
 
     @property
     def silence(self) -> tuple[bool, float] | None:

@@ -261,7 +261,7 @@ class Server:
         """
         if self.connections < self._limits.connections:
             return True
-        leaving = next(iter(self._refused), None)
+        leaving = next((each for each in self._refused if not each.admitted), None)
         if leaving is None and self._for_people:
             silent = [(silence, at) for at, each in enumerate(self._connections) if (silence := each.silence)]
             leaving = list(self._connections)[min(silent)[1]] if silent else None
