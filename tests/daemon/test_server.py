@@ -95,6 +95,7 @@ class PlainTurn:
 
     def __init__(self) -> None:
         self.received: list[Any] = []
+        self.answers: list[Any] = []
 
     def run(self, work: Callable[[], None]) -> None:
         work()

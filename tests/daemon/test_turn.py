@@ -86,9 +86,10 @@ class Connection:
 
 
 class Anything:
-    """An identity without a script, a pipeline that nobody asks."""
+    """An identity without a script, of nobody's behalf; a pipeline that nobody asks."""
 
     script = None
+    behalf = None
 
     def answer(self) -> None:
         raise AssertionError
