@@ -67,6 +67,7 @@ _COMMANDS = {
     "keygen": ("signing", "keygen"),
     "sign": ("signing", "sign"),
     "verify": ("signing", "verify"),
+    "conformance": ("conformance", "conformance"),
     "completion": ("documenting", "completion"),
     "manual": ("documenting", "manual"),
 }
