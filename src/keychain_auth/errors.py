@@ -8,10 +8,12 @@ Contract:
 * ``hint`` is the command that mends it, or an empty string.
 * No error carries a secret: messages name services, targets, paths and fields, never values.
 
-This module imports nothing, so that the client's fast path pays nothing for it.
+This module imports nothing but ``reasons``, so that the client's fast path pays nothing for it.
 """
 
 from __future__ import annotations
+
+from keychain_auth import reasons
 
 # Exit codes of every command (protocol, section "Administration").
 EXIT_DONE = 0
@@ -27,21 +29,21 @@ NOT_RUNNING_MESSAGE = "keychain-auth daemon is not running. Start it with: keych
 
 # What a person does about a refusal. Fixed texts: nothing that a request holds can get into them.
 HINTS = {
-    "unregistered_binary_pending_approval": "keychain-auth list-pending; then approve it (or register it)",
-    "service_not_allowed": "keychain-auth authorize PROGRAM SERVICE; keychain-auth list shows what it may do",
-    "action_not_in_policy": "keychain-auth authorize PROGRAM SERVICE --search",
-    "target_not_allowed": "keychain-auth list shows the targets that the program may use",
-    "caller_changed": "connect anew, in the process that asks; keychain-auth audit tail says why",
-    "socket_not_cloexec": "open the socket with SOCK_CLOEXEC, and connect and ask in the same process",
-    "user_not_allowed": "run the program as the user of the daemon, or start a daemon for this user",
-    "identity_not_verified": "start a script with keychain-auth launch; keychain-auth audit tail says why",
-    "grant_ended": "keychain-auth authorize PROGRAM SERVICE --for 10m --uses 3; keychain-auth list shows what is left",
-    "malformed_request": "mend the request: docs/protocol.md says what the daemon accepts",
-    "internal_error": "keychain-auth status; the daemon's log says why",
-    "keychain_locked": "keychain-auth unlock",
-    "audit_unavailable": "keychain-auth status; the daemon's log says why, often the disk is full",
-    "answer_too_large": "ask for fewer targets, or for a longer prefix",
-    "rate_limited": "close connections that are not needed, and try again in a second",
+    reasons.PENDING_APPROVAL: "keychain-auth list-pending; then approve it (or register it)",
+    reasons.SERVICE_NOT_ALLOWED: "keychain-auth authorize PROGRAM SERVICE; keychain-auth list shows what it may do",
+    reasons.ACTION_NOT_IN_POLICY: "keychain-auth authorize PROGRAM SERVICE --search",
+    reasons.TARGET_NOT_ALLOWED: "keychain-auth list shows the targets that the program may use",
+    reasons.CALLER_CHANGED: "connect anew, in the process that asks; keychain-auth audit tail says why",
+    reasons.SOCKET_NOT_CLOEXEC: "open the socket with SOCK_CLOEXEC, and connect and ask in the same process",
+    reasons.USER_NOT_ALLOWED: "run the program as the user of the daemon, or start a daemon for this user",
+    reasons.IDENTITY_NOT_VERIFIED: "start a script with keychain-auth launch; keychain-auth audit tail says why",
+    reasons.GRANT_ENDED: "keychain-auth authorize PROGRAM SERVICE --for 10m; keychain-auth list shows what is left",
+    reasons.MALFORMED_REQUEST: "mend the request: docs/protocol.md says what the daemon accepts",
+    reasons.INTERNAL_ERROR: "keychain-auth status; the daemon's log says why",
+    reasons.KEYCHAIN_LOCKED: "keychain-auth unlock",
+    reasons.AUDIT_UNAVAILABLE: "keychain-auth status; the daemon's log says why, often the disk is full",
+    reasons.ANSWER_TOO_LARGE: "ask for fewer targets, or for a longer prefix",
+    reasons.RATE_LIMITED: "close connections that are not needed, and try again in a second",
 }
 
 
@@ -89,7 +91,7 @@ class RequestTimeout(KeychainAuthError):
 class InvalidRequest(KeychainAuthError, ValueError):
     """The client library refused to send this: the daemon would call it malformed."""
 
-    reason = "malformed_request"
+    reason = reasons.MALFORMED_REQUEST
     exit_code = EXIT_USAGE
 
 
@@ -177,20 +179,20 @@ class RateLimited(RequestFailed):
 
 
 _BY_REASON: dict[str, type[RequestRejected]] = {
-    "unregistered_binary_pending_approval": ApprovalPending,
-    "service_not_allowed": ServiceNotAllowed,
-    "action_not_in_policy": ActionNotInPolicy,
-    "target_not_allowed": TargetNotAllowed,
-    "grant_ended": GrantEnded,
-    "caller_changed": CallerChanged,
-    "socket_not_cloexec": SocketNotCloexec,
-    "user_not_allowed": UserNotAllowed,
-    "identity_not_verified": IdentityNotVerified,
-    "malformed_request": MalformedRequest,
-    "keychain_locked": KeychainLocked,
-    "audit_unavailable": AuditUnavailable,
-    "rate_limited": RateLimited,
-    "answer_too_large": AnswerTooLarge,
+    reasons.PENDING_APPROVAL: ApprovalPending,
+    reasons.SERVICE_NOT_ALLOWED: ServiceNotAllowed,
+    reasons.ACTION_NOT_IN_POLICY: ActionNotInPolicy,
+    reasons.TARGET_NOT_ALLOWED: TargetNotAllowed,
+    reasons.GRANT_ENDED: GrantEnded,
+    reasons.CALLER_CHANGED: CallerChanged,
+    reasons.SOCKET_NOT_CLOEXEC: SocketNotCloexec,
+    reasons.USER_NOT_ALLOWED: UserNotAllowed,
+    reasons.IDENTITY_NOT_VERIFIED: IdentityNotVerified,
+    reasons.MALFORMED_REQUEST: MalformedRequest,
+    reasons.KEYCHAIN_LOCKED: KeychainLocked,
+    reasons.AUDIT_UNAVAILABLE: AuditUnavailable,
+    reasons.RATE_LIMITED: RateLimited,
+    reasons.ANSWER_TOO_LARGE: AnswerTooLarge,
 }
 
 
@@ -249,13 +251,13 @@ class DaemonAlreadyRunning(KeychainAuthError):
 class AuditError(KeychainAuthError):
     """The audit log cannot be opened or written."""
 
-    reason = "audit_unavailable"
+    reason = reasons.AUDIT_UNAVAILABLE
 
 
 class KeychainError(KeychainAuthError):
     """The storage behind the daemon failed; the client sees ``internal_error``."""
 
-    reason = "internal_error"
+    reason = reasons.INTERNAL_ERROR
 
 
 class KeychainGone(KeychainError):
@@ -265,7 +267,7 @@ class KeychainGone(KeychainError):
 class AnswerExceedsLimit(KeychainError):
     """More was found than one answer may hold. Nothing of it is answered."""
 
-    reason = "answer_too_large"
+    reason = reasons.ANSWER_TOO_LARGE
 
 
 class ValueNotText(KeychainError):
@@ -275,7 +277,7 @@ class ValueNotText(KeychainError):
 class CollectionLocked(KeychainError):
     """A collection of the desktop's keyring is locked, and only a person can open it."""
 
-    reason = "keychain_locked"
+    reason = reasons.KEYCHAIN_LOCKED
     exit_code = EXIT_LOCKED
 
 
@@ -294,7 +296,7 @@ class VaultKeyMissing(VaultError):
 class VaultLocked(VaultError):
     """The vault is sealed, and only a person can open it."""
 
-    reason = "keychain_locked"
+    reason = reasons.KEYCHAIN_LOCKED
     exit_code = EXIT_LOCKED
 
 

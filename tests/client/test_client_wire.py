@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keychain_auth import errors
+from keychain_auth.reasons import DENIED, FAILED
 from keychain_auth.wire import client as wire
 from keychain_auth.wire.codec import Malformed, decode_request
-from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
+from keychain_auth.wire.messages import Limits
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)  # surrogates and controls included
 NO_LIMITS = Limits(line_bytes=2**40, value_bytes=2**40, targets=2**40)
@@ -169,15 +170,15 @@ def test_absent_results_and_attributes_are_empty() -> None:
     assert wire.infos({"status": "success", "results": [{"target": "t"}]}) == [wire.SecretInfo("t", {})]
 
 
-@pytest.mark.parametrize("reason", [*sorted(DENIED_REASONS | ERROR_REASONS), "of_a_later_version"])
+@pytest.mark.parametrize("reason", [*sorted(DENIED | FAILED), "of_a_later_version"])
 def test_every_reason_becomes_the_published_text(reason: str) -> None:
-    status = "error" if reason in ERROR_REASONS else "denied"
+    status = "error" if reason in FAILED else "denied"
     with pytest.raises(errors.RequestRejected) as caught:
         wire.successful(
             wire.parse_response(json.dumps({"type": "RESPONSE", "status": status, "reason": reason}).encode())
         )
     assert str(caught.value) == f"Daemon rejected request: {reason}"
     assert caught.value.reason == reason
-    assert bool(caught.value.hint) == (reason in DENIED_REASONS | ERROR_REASONS)  # a traceback shows it, too
+    assert bool(caught.value.hint) == (reason in DENIED | FAILED)  # a traceback shows it, too
     assert getattr(caught.value, "__notes__", []) == ([f"Next: {caught.value.hint}"] if caught.value.hint else [])
     assert isinstance(caught.value, errors.RequestDenied if status == "denied" else errors.RequestFailed)

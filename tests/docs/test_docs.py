@@ -29,8 +29,9 @@ from keychain_auth.keychain.kinds import (
     SecretServiceSettings,
 )
 from keychain_auth.policy.parse import parse_policy
+from keychain_auth.reasons import DENIED, FAILED
 from keychain_auth.wire.codec import decode_request, encode_reason
-from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
+from keychain_auth.wire.messages import Limits
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = sorted(
@@ -167,7 +168,7 @@ def test_every_command_is_in_the_changes() -> None:
 
 def test_reasons_and_their_status_are_those_of_the_code() -> None:
     told = {row[0].strip("`"): row[1] for row in rows(PROTOCOL) if len(row) == 4 and row[1] in ("denied", "error")}
-    known = dict.fromkeys(DENIED_REASONS, "denied") | dict.fromkeys(ERROR_REASONS, "error")
+    known = dict.fromkeys(DENIED, "denied") | dict.fromkeys(FAILED, "error")
     assert told == known
     for reason, status in told.items():
         assert msgspec.json.decode(encode_reason(reason)) == {"type": "RESPONSE", "status": status, "reason": reason}
@@ -175,7 +176,7 @@ def test_reasons_and_their_status_are_those_of_the_code() -> None:
 
 def test_each_reason_has_a_way_out() -> None:
     advised = {row[0].strip("`") for row in rows(OPERATIONS) if len(row) == 2}
-    assert not (DENIED_REASONS | ERROR_REASONS) - advised
+    assert not (DENIED | FAILED) - advised
 
 
 def test_limits_are_those_of_the_code() -> None:
@@ -236,7 +237,7 @@ def test_examples_are_what_the_code_reads() -> None:
 
 def known_response(answer: dict[str, Any]) -> bool:
     reason = answer.get("reason")
-    return answer["type"] == "RESPONSE" and (reason is None or reason in DENIED_REASONS | ERROR_REASONS)
+    return answer["type"] == "RESPONSE" and (reason is None or reason in DENIED | FAILED)
 
 
 def test_python_examples_are_python_and_use_what_there_is() -> None:

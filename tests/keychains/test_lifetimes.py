@@ -209,12 +209,12 @@ def test_the_lease_of_a_change_that_may_have_been_made_stays(etcd: Cluster, pref
 # --- in daemon.toml -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("word", "found"), [("1s", 1), ("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800)])
+@pytest.mark.parametrize(("word", "found"), [("1s", 1), ("90s", 90), ("30m", 1800), ("12h", 43200), ("1d12h", 129600)])
 def test_a_lifetime_is_a_number_and_a_unit(word: str, found: int) -> None:
     assert seconds(word) == found
 
 
-@pytest.mark.parametrize("word", ["", "0s", "12", "h", "1.5h", "-1h", "1w", "3651d", "1h30m", " 1h", "\u0661h"])
+@pytest.mark.parametrize("word", ["", "0s", "12", "h", "1.5h", "-1h", "1w", "3651d", " 1h", "\u0661h"])
 def test_anything_else_is_no_lifetime(word: str, etcd: Cluster) -> None:
     with pytest.raises(ValueError, match="no lifetime"):
         seconds(word)

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.moments import moment_of
 from keychain_auth.policy import edit
-from keychain_auth.policy.grace import MOST_SECONDS, in_force, moment
+from keychain_auth.policy.grace import MOST_SECONDS, in_force
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import parse_policy
 
 PATH = "/opt/tool/tool"
 OLD, NEW, THIRD = "a" * 64, "b" * 64, "c" * 64
 NOON, LATER = "2026-05-21T12:00:00Z", "2026-05-21T12:00:30Z"
-END = moment(NOON) + 60
+END = moment_of(NOON) + 60
 
 
 def document(**fields: Any) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def test_a_removed_file_is_accepted_only_as_a_version_before() -> None:
 def test_without_grace_or_without_a_clock_nothing_is_accepted() -> None:
     config = upgraded(document(grace_seconds=0), NEW, NOON)
     assert "previous" not in config["registered_binaries"][0]
-    assert not judged(config, OLD, moment(NOON), connected=True)
+    assert not judged(config, OLD, moment_of(NOON), connected=True)
     policy = parse_policy(json.dumps(upgraded(document(), NEW, NOON)).encode())
     identity = Identity(Program(PATH, OLD), Grade.USER, pid=1, uid=1, retired=True)
     assert isinstance(match(policy, identity, connected=True), Denial)
@@ -96,13 +97,13 @@ def test_grace_never_extends_itself(upgrades: list[tuple[str, int]]) -> None:
         config, present = again, sha256
         for version in (OLD, NEW, THIRD):
             if version != present:
-                served = judged(config, version, moment(now) + 1, connected=True)
+                served = judged(config, version, moment_of(now) + 1, connected=True)
                 assert served == (version in left and left[version] + 60 > at + 1)
 
 
 def test_a_moment_beyond_what_any_entry_can_ask_for_counts_for_nothing() -> None:
-    assert not in_force(moment(NOON) + MOST_SECONDS + 1, moment(NOON))
-    assert in_force(moment(NOON) + MOST_SECONDS, moment(NOON))
+    assert not in_force(moment_of(NOON) + MOST_SECONDS + 1, moment_of(NOON))
+    assert in_force(moment_of(NOON) + MOST_SECONDS, moment_of(NOON))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import pytest
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.model import Denial, Entry, Program, Request, Requester
+from keychain_auth.moments import moment_of, seconds_in, span
 from keychain_auth.policy import edit
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import explain, mend
-from keychain_auth.policy.grace import moment
 from keychain_auth.policy.parse import parse_policy
-from keychain_auth.policy.temporary import again, decide_temporary, describe, left, seconds_of, span
+from keychain_auth.policy.temporary import MOST_SECONDS, again, decide_temporary, describe, left
 
 VECTORS = os.path.join(os.path.dirname(__file__), "..", "vectors", "temporary.json")
 PATH = "/opt/agent run"
@@ -45,7 +45,7 @@ def test_vector(case: dict[str, Any]) -> None:
     denial = decide(entry, request)
     assert isinstance(denial, Denial)  # nothing is granted for good
     requester = None if case["behind"] is None else Requester(Program(case["behind"], "c" * 64))
-    found = decide_temporary(entry, request, denial, now=moment(case["now"]), used=case["used"], requester=requester)
+    found = decide_temporary(entry, request, denial, now=moment_of(case["now"]), used=case["used"], requester=requester)
     if case["reason"] is None:
         assert not isinstance(found, Denial), explain(found)
         assert found.id == case["grant"]
@@ -106,7 +106,7 @@ def test_words() -> None:
     assert again(grant, PATH) == (
         "keychain-auth authorize '/opt/agent run' github --read --target 'a b' --for 1h30m --uses 3 --behind /bin/x"
     )
-    at = moment("2026-05-21T13:00:00Z")
+    at = moment_of("2026-05-21T13:00:00Z")
     assert left(grant, now=at, used=1) == "until 2026-05-21T13:30:00Z (for 30m more), 2 of 3 uses left"
     assert "only a running daemon knows" in left(grant, now=at, used=None)
     assert left(grant, now=at, used=3) == "for 3 uses, all of them used"
@@ -114,8 +114,14 @@ def test_words() -> None:
 
 
 def test_lengths_of_time() -> None:
-    assert [seconds_of(text) for text in ("90s", "10m", "8h", "7d", "1h30m")] == [90, 600, 28800, 604800, 5400]
+    assert [seconds_in(text, MOST_SECONDS) for text in ("90s", "10m", "8h", "7d", "1h30m")] == [
+        90,
+        600,
+        28800,
+        604800,
+        5400,
+    ]
     assert [span(seconds) for seconds in (0, 59.6, 5400, 604800, 90061)] == ["1s", "1m", "1h 30m", "7d", "1d 1h"]
     for wrong in ("", "10", "m", "-5m", "1.5h", "0s", "400d", "\u0661m", "10 m"):
         with pytest.raises(ValueError, match="^" + re.escape(wrong) + "$"):
-            seconds_of(wrong)
+            seconds_in(wrong, MOST_SECONDS)

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keychain_auth.model import Item, Request
+from keychain_auth.reasons import DENIED, FAILED
 from keychain_auth.wire.codec import Malformed, decode_request, encode_reason, encode_results
-from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
+from keychain_auth.wire.messages import Limits
 
 LIMITS = Limits()
 VECTORS = os.path.join(os.path.dirname(__file__), "..", "vectors", "requests.json")
@@ -133,9 +134,9 @@ def test_answers_byte_for_byte() -> None:
     assert encode_reason("service_not_allowed") == (
         b'{"type":"RESPONSE","status":"denied","reason":"service_not_allowed"}\n'
     )
-    for reason in DENIED_REASONS:
+    for reason in DENIED:
         assert json.loads(encode_reason(reason)) == {"type": "RESPONSE", "status": "denied", "reason": reason}
-    for reason in ERROR_REASONS:
+    for reason in FAILED:
         assert json.loads(encode_reason(reason)) == {"type": "RESPONSE", "status": "error", "reason": reason}
 
 

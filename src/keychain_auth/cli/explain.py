@@ -25,7 +25,7 @@ from keychain_auth.policy import deciding
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import explain as in_words
 from keychain_auth.policy.explain import mend
-from keychain_auth.policy.match import NOT_REGISTERED
+from keychain_auth.reasons import PENDING_APPROVAL
 
 _ACTIONS: tuple[Action, ...] = tuple(action for action in get_args(Action) if action != "check")
 
@@ -78,7 +78,7 @@ def _judge(places: Places, program: str, requests: list[Request], answer: dict[s
         entry, grade, problem = present(known, name, seen_builds(places))
     except NotFound as missing:
         entry, grade = None, None
-        problem = Denial(NOT_REGISTERED, "path", answer["program"], "no entry for this path")
+        problem = Denial(PENDING_APPROVAL, "path", answer["program"], "no entry for this path")
         answer["mend"] = missing.hint
     else:
         answer["program"] = name

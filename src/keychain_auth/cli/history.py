@@ -6,7 +6,6 @@ earlier one in its turn, so a restoration can itself be undone.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ import click
 from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import admin
+from keychain_auth.moments import stamp_of
 
 
 @click.command("history")
@@ -38,7 +38,7 @@ def history(service: str, target: str, forget: bool, socket: str | None, as_json
         return
     versions: list[dict[str, Any]] = admin.ask("history", socket=socket, service=service, target=target)
     for version in versions:
-        version["modified"] = datetime.fromtimestamp(version["modified"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        version["modified"] = stamp_of(version["modified"])
     if as_json:
         output.print_json(versions)
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 
+from keychain_auth import reasons
 from keychain_auth.cli import location, policy
 from keychain_auth.cli.programs import look_at
 from keychain_auth.errors import KeychainAuthError, NotFound
@@ -43,7 +44,7 @@ def present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | No
             raise
         # Without its file there is nothing to mend but the entry; what cannot be read is another matter.
         field = "path" if isinstance(error, NotFound) and not os.path.lexists(name) else "file"
-        return nearest, None, Denial("unregistered_binary_pending_approval", field, name, str(error), nearest)
+        return nearest, None, Denial(reasons.PENDING_APPROVAL, field, name, str(error), nearest)
     found = match(known, identity, builds)
     problem = found if isinstance(found, Denial) else None
     entry = found.entry or nearest if isinstance(found, Denial) else found

@@ -8,7 +8,7 @@ import click
 
 from keychain_auth.client import passphrase
 from keychain_auth.errors import UsageError
-from keychain_auth.wire.client import LONGEST_SERVICE, LONGEST_TARGET
+from keychain_auth.limits import LONGEST_SERVICE, LONGEST_TARGET
 
 socket_option = click.option(
     "-s",

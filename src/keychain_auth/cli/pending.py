@@ -24,12 +24,13 @@ from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.model import Grade, Launch, Program, Requester
+from keychain_auth.moments import stamp
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import judge
 from keychain_auth.policy.explain import NEVER_APPROVED
 from keychain_auth.policy.interpreters import is_interpreter, runs_no_script
-from keychain_auth.policy.pending import PendingEntry, find, stamp
+from keychain_auth.policy.pending import PendingEntry, find
 
 _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
 _SHOWN_DIGITS = 16

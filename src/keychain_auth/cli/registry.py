@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from keychain_auth import reasons
 from keychain_auth.cli import imports, output, policy, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.location import grade_of, warnings_about
@@ -26,10 +27,10 @@ from keychain_auth.cli.upgrading import upgrade_all
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.moments import stamp
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.explain import describe_entry, describe_signers, in_words, mend
-from keychain_auth.policy.pending import stamp
 from keychain_auth.policy.signers import reaches
 
 
@@ -260,7 +261,7 @@ def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
     signature = look_at(program.path, known.signers).signature if entry.interpreter is None else None
     if reaches(known, Identity(program, grade, pid=0, uid=os.geteuid(), signature=signature), entry.minimum_grade):
         return []
-    denial = Denial("identity_not_verified", "minimum_grade", entry.minimum_grade, grade, entry)
+    denial = Denial(reasons.IDENTITY_NOT_VERIFIED, "minimum_grade", entry.minimum_grade, grade, entry)
     wanted = f"at least {entry.minimum_grade} is asked for: it will be refused"
     return [f"{program.path} is of grade {grade}, and {wanted}. Next: {mend(denial)}"]
 

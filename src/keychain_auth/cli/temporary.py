@@ -13,9 +13,9 @@ from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.model import Entry
+from keychain_auth.moments import seconds_in, stamp
 from keychain_auth.policy.edit import Document
-from keychain_auth.policy.pending import stamp
-from keychain_auth.policy.temporary import describe, left, seconds_of
+from keychain_auth.policy.temporary import MOST_SECONDS, describe, left
 
 _SECONDS = 5.0
 
@@ -83,7 +83,7 @@ def described(entry: Entry, used: dict[str, int] | None) -> list[dict[str, Any]]
 
 def _seconds(lasts: str) -> int:
     try:
-        return seconds_of(lasts)
+        return seconds_in(lasts, MOST_SECONDS)
     except ValueError:
         raise UsageError(
             f"{lasts} is no length of time of at most a year", hint="say 90s, 10m, 8h, 7d, or 1h30m"

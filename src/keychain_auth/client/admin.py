@@ -16,7 +16,7 @@ import _socket as sockets
 import os
 import time
 
-from keychain_auth import errors
+from keychain_auth import errors, reasons
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import WANT_READ, WANT_WRITE, Connection, connect
 from keychain_auth.wire import quick_json
@@ -169,7 +169,7 @@ def _result(line: bytes) -> Any:
 
 def _refusal(answer: dict[str, Any]) -> errors.KeychainAuthError:
     message, hint, code = answer.get("error"), answer.get("hint"), answer.get("exit_code")
-    kind = errors.PassphraseNeeded if answer.get("reason") == "passphrase_needed" else errors.KeychainAuthError
+    kind = errors.PassphraseNeeded if answer.get("reason") == reasons.PASSPHRASE_NEEDED else errors.KeychainAuthError
     error = kind(str(message), hint=hint if isinstance(hint, str) else "")
     error.exit_code = code if isinstance(code, int) and 0 < code < 128 else errors.EXIT_FAILED
     return error

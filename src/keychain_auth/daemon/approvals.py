@@ -27,9 +27,10 @@ import msgspec
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.model import Request
+from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
 from keychain_auth.platform.linux.ancestry import ancestors
-from keychain_auth.policy.pending import PendingEntry, stamp
+from keychain_auth.policy.pending import PendingEntry
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import Limits
 

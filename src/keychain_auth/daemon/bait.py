@@ -30,8 +30,8 @@ from keychain_auth.model import Identity, Item, Request
 from keychain_auth.platform.base import Peer
 from keychain_auth.platform.linux.ancestry import ancestors
 from keychain_auth.policy.canaries import Alarm
+from keychain_auth.reasons import PENDING_APPROVAL
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import PENDING_APPROVAL
 
 RELEASE = "keychain-auth canary release PROGRAM"
 

@@ -19,9 +19,10 @@ from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Requester
+from keychain_auth.moments import stamp_of
 from keychain_auth.policy.behalf import FIELD, judge
 from keychain_auth.policy.match import match
-from keychain_auth.policy.pending import PendingEntry, pending_entry, pending_pair, stamp
+from keychain_auth.policy.pending import PendingEntry, pending_entry, pending_pair
 from keychain_auth.policy.users import of_user
 
 _DETAIL_CHARS = 500  # it can hold names that a client chose
@@ -96,7 +97,7 @@ class Caller:
     def basis(self, entry: Entry) -> str | None:
         """What the entry rests on beside its hash, for the record: a signature, or the time after an upgrade."""
         if entry.until is not None:
-            return f"the version before an upgrade, until {stamp(datetime.fromtimestamp(entry.until, UTC))}"
+            return f"the version before an upgrade, until {stamp_of(entry.until)}"
         signature = self.identity.signature
         if self.requester is not None:
             return f"started by {' < '.join(self.requester.chain)}"

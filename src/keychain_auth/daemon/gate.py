@@ -29,15 +29,21 @@ from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.stranger import RefusedSession, StrangerSession
 from keychain_auth.errors import AuditError
-from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
+from keychain_auth.identity.attest import Refusal
 from keychain_auth.model import Denial, Program
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.canaries import Alarm
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
-from keychain_auth.policy.match import NOT_REGISTERED
+from keychain_auth.reasons import (
+    AUDIT_UNAVAILABLE,
+    CALLER_CHANGED,
+    IDENTITY_NOT_VERIFIED,
+    INTERNAL_ERROR,
+    MALFORMED_REQUEST,
+    PENDING_APPROVAL,
+)
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import AUDIT_UNAVAILABLE, CALLER_CHANGED, INTERNAL_ERROR, MALFORMED_REQUEST
 
 
 class Gate:
@@ -122,7 +128,7 @@ class Gate:
         entry = caller.entry()
         if isinstance(entry, Denial):
             refused = self._stranger(caller, entry, channel)
-            if entry.entry is None and entry.reason == NOT_REGISTERED:
+            if entry.entry is None and entry.reason == PENDING_APPROVAL:
                 self._strangers.remember(peer, caller, entry, generation)
             return refused
         if (alarm := self._bait.holds(caller.identity)) is not None:
@@ -148,7 +154,7 @@ class Gate:
         why = explain(denial)
         record = caller.record("connect", "DENIED", reason=denial.reason, detail=why)
         self._record(record, _subject(caller), why, mend(denial))
-        if denial.reason != NOT_REGISTERED:
+        if denial.reason != PENDING_APPROVAL:
             return RefusedSession(denial.reason)
         queued = self._queue(caller)
         if caller.identity.script is None and is_interpreter(caller.identity.program.path):
@@ -160,9 +166,9 @@ class Gate:
     def _held(self, caller: Caller, alarm: Alarm) -> RefusedSession:
         """It reached for a canary: told what a program without an entry is told, and not put into the queue."""
         why = f"it is held: it reached for a canary at {alarm.when}"
-        record = caller.record("connect", "DENIED", reason=NOT_REGISTERED, detail=why)
+        record = caller.record("connect", "DENIED", reason=PENDING_APPROVAL, detail=why)
         self._record(record, _subject(caller), why, RELEASE)
-        return RefusedSession(NOT_REGISTERED)
+        return RefusedSession(PENDING_APPROVAL)
 
     def _queue(self, caller: Caller) -> asyncio.Future[None] | None:
         """What ends when the program is in the pending queue; None if it is there already."""

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TextIO
 
+from keychain_auth.moments import stamp_of
+
 _QUEUED = 4096
 
 
@@ -68,7 +70,7 @@ class Journal:
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return stamp_of(time.time())
 
 
 def _json_line(level: str, event: str, fields: dict[str, object]) -> str:

@@ -32,15 +32,15 @@ from keychain_auth.model import Denial, Entry, Item, Request, Temporary
 from keychain_auth.policy.decide import decide, decide_stale, search_prefixes
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.temporary import decide_temporary
-from keychain_auth.wire import codec
-from keychain_auth.wire.messages import (
+from keychain_auth.reasons import (
     AUDIT_UNAVAILABLE,
     INTERNAL_ERROR,
     KEYCHAIN_LOCKED,
     MALFORMED_REQUEST,
     PENDING_APPROVAL,
-    Limits,
 )
+from keychain_auth.wire import codec
+from keychain_auth.wire.messages import Limits
 
 # Of a refused request not every name is kept: who is refused must not be able to fill the log, and so end its history.
 _REFUSED_TARGETS = 20

@@ -41,7 +41,7 @@ from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.keychain.kinds import StoreSettings, of_this_system
 from keychain_auth.keychain.router import VAULT
-from keychain_auth.wire.codec import LONGEST_WAIT
+from keychain_auth.limits import LONGEST_SERVICE, LONGEST_WAIT
 from keychain_auth.wire.messages import Limits
 
 
@@ -152,5 +152,5 @@ def _require_known(keychains: KeychainsSettings) -> None:
             there_are = ", ".join(sorted(known))
             raise ValueError(f"keychains, {where!r}: there is no keychain {name!r} (there are: {there_are})")
     for service in keychains.routes:
-        if not 1 <= len(service) <= 256:
-            raise ValueError("keychains.routes: a service has 1 to 256 characters")
+        if not 1 <= len(service) <= LONGEST_SERVICE:
+            raise ValueError(f"keychains.routes: a service has 1 to {LONGEST_SERVICE} characters")

@@ -22,8 +22,8 @@ from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.serving.connection import Answer, Handler, Reply
 from keychain_auth.model import Entry, Request
 from keychain_auth.platform.base import Channel, Peer, PeerGone
+from keychain_auth.reasons import PENDING_APPROVAL
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import PENDING_APPROVAL
 
 
 class RefusedSession:

@@ -30,11 +30,7 @@ import msgspec
 
 from keychain_auth.identity.facts import HostFacts, PeerFacts, ScriptFacts, StrictFacts
 from keychain_auth.model import Grade, Identity, Launch, Program, Signature
-
-USER_NOT_ALLOWED = "user_not_allowed"
-IDENTITY_NOT_VERIFIED = "identity_not_verified"
-SOCKET_NOT_CLOEXEC = "socket_not_cloexec"
-CALLER_CHANGED = "caller_changed"
+from keychain_auth.reasons import CALLER_CHANGED, IDENTITY_NOT_VERIFIED, SOCKET_NOT_CLOEXEC, USER_NOT_ALLOWED
 
 # Filesystems whose metadata comes from this kernel and its own disks. Not here: fuse and 9p (their server answers what
 # it likes), nfs and cifs (another machine does), tmpfs and overlay (opt-in: see docs/operations.md).

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import msgspec
 
-from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
+from keychain_auth.identity.attest import Refusal
 from keychain_auth.identity.facts import Code, ExecId, HostFacts, Namespaces
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):

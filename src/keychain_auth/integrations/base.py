@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import sys
 
-from keychain_auth import errors
+from keychain_auth import errors, reasons
 from keychain_auth.client.terminal import printable, require_streams
 
 TYPE_CHECKING = False
@@ -184,23 +184,26 @@ class Helper:
         authorize = f"keychain-auth authorize {quoted(self.program)} {quoted(self.service)}"
         what = "write to" if grant == "--write" else "read"
         why, mend = {
-            "unregistered_binary_pending_approval": (
+            reasons.PENDING_APPROVAL: (
                 # Launched, it is known: then who started it is not.
                 ("who started it is not approved", "keychain-auth list-pending; then keychain-auth approve HASH")
                 if os.environ.get(_SCRIPT_VARIABLE) == self.program
                 else ("it is not registered", register_command(self.program))
             ),
-            "service_not_allowed": (f"it may not {what} the service {self.service}", f"{authorize} {grant}"),
-            "action_not_in_policy": (f"it may not search the service {self.service}", f"{authorize} {grant} --search"),
-            "target_not_allowed": (
+            reasons.SERVICE_NOT_ALLOWED: (f"it may not {what} the service {self.service}", f"{authorize} {grant}"),
+            reasons.ACTION_NOT_IN_POLICY: (
+                f"it may not search the service {self.service}",
+                f"{authorize} {grant} --search",
+            ),
+            reasons.TARGET_NOT_ALLOWED: (
                 "its entry is limited to other targets",
                 f"{authorize} {' '.join(f'--targets {quoted(each)}' for each in targets)}".rstrip(),
             ),
-            "grant_ended": (
+            reasons.GRANT_ENDED: (
                 "its grant is over",
                 " ".join([authorize, grant, *(f"--target {quoted(each)}" for each in targets), "--for 10m --uses 3"]),
             ),
-            "keychain_locked": ("the keychain is locked", "keychain-auth unlock"),
+            reasons.KEYCHAIN_LOCKED: ("the keychain is locked", "keychain-auth unlock"),
         }.get(error.reason or "", (_plainly(error), error.hint or (_START if _is_down(error) else "")))
         return Refusal(wanted, f"{why} ({error.reason})" if error.reason else why, mend, error.exit_code)
 

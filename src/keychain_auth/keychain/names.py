@@ -11,8 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from keychain_auth.errors import KeychainError
-
-_LONGEST_SERVICE, _LONGEST_TARGET = 256, 1024  # protocol, "Requests"
+from keychain_auth.limits import LONGEST_SERVICE, LONGEST_TARGET
 
 
 def require_names(service: str, targets: Iterable[str], attributes: Mapping[str, str]) -> None:
@@ -24,7 +23,7 @@ def require_names(service: str, targets: Iterable[str], attributes: Mapping[str,
 
 def can_be_asked_for(service: str, target: str) -> bool:
     """Can the protocol carry these names? For storages that other programs fill too."""
-    return _is_name(service, _LONGEST_SERVICE) and _is_name(target, _LONGEST_TARGET)
+    return _is_name(service, LONGEST_SERVICE) and _is_name(target, LONGEST_TARGET)
 
 
 def encoded(values: Iterable[str]) -> list[bytes]:

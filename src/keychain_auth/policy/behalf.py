@@ -23,9 +23,8 @@ import re
 
 from keychain_auth.model import Behind, Denial, Entry, Requester
 from keychain_auth.policy.interpreters import is_interpreter
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL
 
-NOT_REGISTERED = "unregistered_binary_pending_approval"
-NOT_SURE_ENOUGH = "identity_not_verified"
 FIELD = "on_behalf_of"
 
 _CARRIERS = re.compile(r"(?:r|z|c|tc|k|mk|da|ba|fi|a)?sh(?:-static)?|busybox(?:-static)?|toybox")
@@ -54,12 +53,14 @@ def judge(entry: Entry, requester: Requester | None) -> Denial | None:
         return None
     wanted = "a program that stands behind it"
     if requester is None:
-        return Denial(NOT_SURE_ENOUGH, FIELD, wanted, "nobody: whoever started it has ended, or is the system", entry)
+        return Denial(
+            IDENTITY_NOT_VERIFIED, FIELD, wanted, "nobody: whoever started it has ended, or is the system", entry
+        )
     if requester.problem:
-        return Denial(NOT_SURE_ENOUGH, FIELD, wanted, f"{requester.program.path}: {requester.problem}", entry)
+        return Denial(IDENTITY_NOT_VERIFIED, FIELD, wanted, f"{requester.program.path}: {requester.problem}", entry)
     if any(_fits(behind, requester) for behind in entry.on_behalf_of):
         return None
-    return Denial(NOT_REGISTERED, FIELD, requester.program.path, _named(entry, requester), entry)
+    return Denial(PENDING_APPROVAL, FIELD, requester.program.path, _named(entry, requester), entry)
 
 
 def problem_of(path: str, *, script: bool) -> str:

@@ -6,6 +6,7 @@ the keychain is touched.
 
 from __future__ import annotations
 
+from keychain_auth import reasons
 from keychain_auth.model import Decision, Denial, Entry, Grant, Request
 
 
@@ -47,7 +48,9 @@ def _delete(entry: Entry, request: Request) -> Decision:
 def _check(entry: Entry, request: Request) -> Decision:
     """Full access to the service: read, write and search. A program may only ask about itself."""
     if request.targets:
-        return Denial("action_not_in_policy", "targets", "asking about another program", "only about itself", entry)
+        return Denial(
+            reasons.ACTION_NOT_IN_POLICY, "targets", "asking about another program", "only about itself", entry
+        )
     if request.service not in entry.read_services:
         return _service_denial(entry, "allowed_read_services", request.service, entry.read_services)
     if request.service not in entry.write_services:
@@ -64,11 +67,11 @@ def decide_stale(entry: Entry, request: Request) -> Decision:
     """
     wanted = f"a {request.action} while the keychain does not answer"
     if request.action not in ("read", "search"):
-        return Denial("internal_error", "action", wanted, "only read and search", entry)
+        return Denial(reasons.INTERNAL_ERROR, "action", wanted, "only read and search", entry)
     return (
         Grant(entry)
         if entry.allow_stale_reads
-        else Denial("internal_error", "allow_stale_reads", wanted, "false", entry)
+        else Denial(reasons.INTERNAL_ERROR, "allow_stale_reads", wanted, "false", entry)
     )
 
 
@@ -83,10 +86,10 @@ def within_targets(entry: Entry, request: Request) -> Decision:
     allowed = entry.allowed_targets
     if allowed is not None:
         if not allowed:
-            return Denial("target_not_allowed", "allowed_targets", "any target", "an empty list", entry)
+            return Denial(reasons.TARGET_NOT_ALLOWED, "allowed_targets", "any target", "an empty list", entry)
         for target in request.targets:
             if not target.startswith(allowed):
-                return Denial("target_not_allowed", "allowed_targets", target, ", ".join(allowed), entry)
+                return Denial(reasons.TARGET_NOT_ALLOWED, "allowed_targets", target, ", ".join(allowed), entry)
     return Grant(entry)
 
 
@@ -103,9 +106,9 @@ def search_prefixes(entry: Entry, request: Request) -> tuple[str, ...]:
 def _service_denial(entry: Entry, field: str, service: str, named: frozenset[str]) -> Denial:
     if service in entry.withheld:
         wanted, found = f"grade {entry.withheld[service]}", f"grade {entry.known_as}"
-        return Denial("identity_not_verified", "services", wanted, found, entry)
-    return Denial("service_not_allowed", field, service, ", ".join(sorted(named)) or "nothing", entry)
+        return Denial(reasons.IDENTITY_NOT_VERIFIED, "services", wanted, found, entry)
+    return Denial(reasons.SERVICE_NOT_ALLOWED, field, service, ", ".join(sorted(named)) or "nothing", entry)
 
 
 def _search_denial(entry: Entry, what: str) -> Denial:
-    return Denial("action_not_in_policy", "can_search", what, "false", entry)
+    return Denial(reasons.ACTION_NOT_IN_POLICY, "can_search", what, "false", entry)

@@ -7,9 +7,10 @@ from shlex import quote
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade
 from keychain_auth.policy import temporary
-from keychain_auth.policy.behalf import FIELD, NOT_REGISTERED
+from keychain_auth.policy.behalf import FIELD
 from keychain_auth.policy.interpreters import runs_no_script
 from keychain_auth.policy.parse import Policy
+from keychain_auth.reasons import PENDING_APPROVAL
 
 NEVER_APPROVED = "a relay or a wrapper is never approved: keychain-auth register PATH, of the program behind it"
 
@@ -79,7 +80,7 @@ def _mend_temporary(denial: Denial, path: str, service: str) -> str:
 
 
 def _mend_behalf(denial: Denial, path: str) -> str:
-    if denial.reason == NOT_REGISTERED:
+    if denial.reason == PENDING_APPROVAL:
         return f"keychain-auth behalf {path} --allow {quote(denial.wanted)}"
     return f"start it by a program that keychain-auth behalf {path} shows"
 

@@ -17,18 +17,11 @@ by a link that it kept and puts back at the path for as long as that takes.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keychain_auth.policy.pending import stamp
+from keychain_auth.moments import moment_of, stamp_of
 
 MOST_SECONDS = 7 * 24 * 3600
-_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-
-
-def moment(text: str) -> float:
-    """Seconds since the epoch of a stamp as config.json has it. Raises ValueError."""
-    return datetime.strptime(text, _FORMAT).replace(tzinfo=UTC).timestamp()
 
 
 def in_force(until: float, now: float) -> bool:
@@ -43,12 +36,12 @@ def retire(entry: dict[str, Any], old: str, new: str, now: str) -> None:
     stays = [
         version
         for version in entry.get("previous", [])
-        if version["hash"].removeprefix("sha256:").lower() not in (old, new) and moment(version["until"]) > moment(now)
+        if version["hash"].removeprefix("sha256:").lower() not in (old, new)
+        and moment_of(version["until"]) > moment_of(now)
     ]
     seconds = entry.get("grace_seconds", 0)
     if seconds:
-        until = datetime.fromtimestamp(moment(now), UTC) + timedelta(seconds=seconds)
-        stays.append({"hash": f"sha256:{old}", "until": stamp(until)})
+        stays.append({"hash": f"sha256:{old}", "until": stamp_of(moment_of(now) + seconds)})
     entry["previous"] = stays
     if not stays:
         del entry["previous"]

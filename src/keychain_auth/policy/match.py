@@ -21,9 +21,7 @@ from keychain_auth.policy.grace import in_force
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.policy.parse import Policy
 from keychain_auth.policy.signers import grade_of, outdated, reaches, signer_of, vouched
-
-NOT_REGISTERED = "unregistered_binary_pending_approval"
-NOT_SURE_ENOUGH = "identity_not_verified"
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL
 
 
 def match(
@@ -60,7 +58,7 @@ def registered_entry(
         if entry is None and identity.retired:
             nearest = next(iter(policy.by_path.get(subject.path, ())), None)
             return Denial(
-                NOT_SURE_ENOUGH, "previous", "the file that stands at its path", "one that was removed", nearest
+                IDENTITY_NOT_VERIFIED, "previous", "the file that stands at its path", "one that was removed", nearest
             )
     if entry is None and (signer := signer_of(policy, identity)) is not None:
         return vouched(policy, identity, signer)
@@ -87,17 +85,23 @@ def _before(policy: Policy, identity: Identity, now: float | None, connected: bo
 def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:
     """Why the entry is not content with what is known of the process; None if it is."""
     if not reaches(policy, identity, entry.minimum_grade):
-        return Denial(NOT_SURE_ENOUGH, "minimum_grade", entry.minimum_grade, grade_of(policy, identity), entry)
+        return Denial(IDENTITY_NOT_VERIFIED, "minimum_grade", entry.minimum_grade, grade_of(policy, identity), entry)
     if identity.launch not in (None, entry.launch):
-        return Denial(NOT_SURE_ENOUGH, "launch", "what the entry says now", "launched before the entry changed", entry)
+        return Denial(
+            IDENTITY_NOT_VERIFIED, "launch", "what the entry says now", "launched before the entry changed", entry
+        )
     for library in sorted(identity.libraries - entry.libraries, key=lambda library: library.path):
-        return Denial(NOT_SURE_ENOUGH, "libraries", "only code that the entry lists", library.path, entry)
+        return Denial(IDENTITY_NOT_VERIFIED, "libraries", "only code that the entry lists", library.path, entry)
     if identity.executable_memory and not entry.executable_memory:
-        return Denial(NOT_SURE_ENOUGH, "executable_memory", "only code from files", "code in anonymous memory", entry)
+        return Denial(
+            IDENTITY_NOT_VERIFIED, "executable_memory", "only code from files", "code in anonymous memory", entry
+        )
     if entry.guarded and not identity.guarded:
-        return Denial(NOT_SURE_ENOUGH, "guarded", "started with keychain-auth-guarded", "started without", entry)
+        return Denial(IDENTITY_NOT_VERIFIED, "guarded", "started with keychain-auth-guarded", "started without", entry)
     if identity.foreign_mounts and not entry.foreign_mounts:
-        return Denial(NOT_SURE_ENOUGH, "foreign_mounts", "the daemon's mounts", "a mount namespace of its own", entry)
+        return Denial(
+            IDENTITY_NOT_VERIFIED, "foreign_mounts", "the daemon's mounts", "a mount namespace of its own", entry
+        )
     return None
 
 
@@ -125,4 +129,4 @@ def _name(program: Program | None) -> str:
 
 
 def _denial(field: str, wanted: str, found: str, entry: Entry | None = None) -> Denial:
-    return Denial(NOT_REGISTERED, field, wanted, found, entry)
+    return Denial(PENDING_APPROVAL, field, wanted, found, entry)

@@ -16,16 +16,16 @@ import msgspec
 
 from keychain_auth.errors import PolicyFormatError
 from keychain_auth.identity.signature import parse_public_key
+from keychain_auth.limits import LONGEST_SERVICE, LONGEST_TARGET
 from keychain_auth.model import Behind, Entry, Grade, Launch, Program, Temporary
-from keychain_auth.policy.grace import MOST_SECONDS, moment
+from keychain_auth.moments import moment_of
+from keychain_auth.policy.grace import MOST_SECONDS
 from keychain_auth.policy.locate import line_of, repeated_key
 
 PROTOCOL_VERSION = "1"
 MOST_SIGNERS = 64
 """Different keys in ``trusted_signers``: a file that is signed by nobody of them is hashed once for each."""
 
-_LONGEST_SERVICE = 256
-_LONGEST_TARGET = 1024
 _MOST_USES = 1_000_000
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
@@ -231,7 +231,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
     if document.interpreter is not None:
         interpreter = _program(text, f"{field}.interpreter", document.interpreter)
     for name in ("allowed_read_services", "allowed_write_services", "allowed_targets"):
-        longest = _LONGEST_TARGET if name == "allowed_targets" else _LONGEST_SERVICE
+        longest = LONGEST_TARGET if name == "allowed_targets" else LONGEST_SERVICE
         for number, word in enumerate(getattr(document, name) or ()):
             _check_name(text, f"{field}.{name}[{number}]", word, longest)
     targets = document.allowed_targets
@@ -275,7 +275,7 @@ def _users(text: str, field: str, names: list[str] | None) -> frozenset[str] | N
     if not names:
         _refuse(text, field, "name at least one user, or leave the field out")
     for number, name in enumerate(names):
-        _check_name(text, f"{field}[{number}]", name, _LONGEST_SERVICE)
+        _check_name(text, f"{field}[{number}]", name, LONGEST_SERVICE)
     return frozenset(names)
 
 
@@ -309,9 +309,9 @@ def _on_behalf_of(
 
 
 def _temporary(text: str, field: str, document: TemporaryDocument) -> Temporary:
-    _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+    _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
     for number, target in enumerate(document.targets or ()):
-        _check_name(text, f"{field}.targets[{number}]", target, _LONGEST_TARGET)
+        _check_name(text, f"{field}.targets[{number}]", target, LONGEST_TARGET)
     if not _ID.fullmatch(document.id):
         _refuse(text, f"{field}.id", "8 to 64 hex digits, another one for each grant")
     if not (document.read or document.write):
@@ -341,7 +341,7 @@ def _moment(text: str, field: str, word: str) -> float | None:
     if not word:
         return None
     try:
-        return moment(word)
+        return moment_of(word)
     except ValueError:
         _refuse(text, field, "a moment is written 2026-05-21T12:00:00Z")
 
@@ -369,7 +369,7 @@ def _previous(text: str, field: str, document: EntryDocument, entry: Entry) -> d
         if sha256 is None:
             _refuse(text, f"{field}.previous[{number}].hash", "a hash is sha256:<64 hex digits>, or the digits alone")
         try:
-            until = moment(version.until)
+            until = moment_of(version.until)
         except ValueError:
             _refuse(text, f"{field}.previous[{number}].until", "a moment is written 2026-05-21T12:00:00Z")
         found[entry.program.path, sha256] = msgspec.structs.replace(entry, until=until)
@@ -386,7 +386,7 @@ def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozense
     signers: dict[bytes, frozenset[str]] = {}
     for number, document in enumerate(documents):
         field = f"$.trusted_signers[{number}]"
-        _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+        _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
         key = _public_key(text, f"{field}.public_key", document.public_key)
         services = signers.get(key, frozenset())
         if document.service in services:  # who removes one of the two would think that the key is gone
@@ -418,7 +418,7 @@ def _service_grades(text: str, documents: list[ServiceDocument]) -> dict[str, Gr
     seen: set[str] = set()
     for number, document in enumerate(documents):
         field = f"$.services[{number}]"
-        _check_name(text, f"{field}.service", document.service, _LONGEST_SERVICE)
+        _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
         if document.service in seen:
             _refuse(text, f"{field}.service", "this service stands twice")
         seen.add(document.service)

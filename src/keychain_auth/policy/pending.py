@@ -9,11 +9,12 @@ would else make 50 MB of it). Command lines can carry secrets: they are cut at 4
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from keychain_auth.model import Identity, Program, Requester
+from keychain_auth.moments import stamp
 
 KEPT = 1000
 KEPT_BYTES = 5 * 1024 * 1024
@@ -108,11 +109,6 @@ def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: dat
         if room < 0:
             return alive[at + 1 :]
     return alive
-
-
-def stamp(moment: datetime) -> str:
-    """ISO 8601 in UTC with a fixed width, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(path: str) -> str:

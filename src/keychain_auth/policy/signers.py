@@ -17,6 +17,7 @@ What this does not promise: that an older program of the signer gets nothing. At
 
 from __future__ import annotations
 
+from keychain_auth import reasons
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade, Identity
 from keychain_auth.policy.builds import Builds
@@ -74,4 +75,4 @@ def outdated(entry: Entry, signer: bytes | None, build: int | None, builds: Buil
 
 
 def _refused(entry: Entry, wanted: str, found: str) -> Denial:
-    return Denial("identity_not_verified", "no_rollback", wanted, found, entry)
+    return Denial(reasons.IDENTITY_NOT_VERIFIED, "no_rollback", wanted, found, entry)

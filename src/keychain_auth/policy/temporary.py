@@ -16,16 +16,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from shlex import quote
 
+from keychain_auth import reasons
 from keychain_auth.model import Denial, Entry, Request, Requester, Temporary
+from keychain_auth.moments import span
 from keychain_auth.policy.decide import within_targets
 
-GRANT_ENDED = "grant_ended"
+GRANT_ENDED = reasons.GRANT_ENDED
 FIELD = "temporary_grants"
 MOST_SECONDS = 366 * 24 * 3600
 
 _FIELDS = ("allowed_read_services", "allowed_write_services")
 _ACTIONS = ("read", "write", "delete")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def decide_temporary(
@@ -49,7 +50,7 @@ def decide_temporary(
             return grant
     if alive:
         lacking = next(target for target in request.targets if target not in (alive[0].targets or ()))
-        return Denial("target_not_allowed", FIELD, lacking, ", ".join(sorted(alive[0].targets or ())), entry)
+        return Denial(reasons.TARGET_NOT_ALLOWED, FIELD, lacking, ", ".join(sorted(alive[0].targets or ())), entry)
     last = named[-1]
     return Denial(GRANT_ENDED, FIELD, request.service, ended(last, now=now, used=used.get(last.id, 0)), entry)
 
@@ -96,32 +97,6 @@ def again(grant: Temporary, path: str) -> str:
     if grant.behind:
         words.append(f"--behind {quote(grant.behind)}")
     return " ".join(words)
-
-
-def seconds_of(text: str) -> int:
-    """The seconds of ``90s``, ``10m``, ``8h``, ``7d`` or several of them (``1h30m``). Raises ValueError."""
-    total, digits = 0, ""
-    for char in text:
-        if char.isascii() and char.isdigit():
-            digits += char
-        elif char in _UNITS and digits:
-            total += int(digits) * _UNITS[char]
-            digits = ""
-        else:
-            raise ValueError(text)
-    if digits or not 1 <= total <= MOST_SECONDS:
-        raise ValueError(text)
-    return total
-
-
-def span(seconds: float) -> str:
-    """A length of time in its two largest units: ``9m 30s``."""
-    rest, words = max(1, round(seconds)), []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        if rest >= size:
-            words.append(f"{rest // size}{unit}")
-            rest %= size
-    return " ".join(words[:2])
 
 
 def _is_for(grant: Temporary, request: Request, requester: Requester | None) -> bool:

@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 
+from keychain_auth import reasons
 from keychain_auth.errors import AnswerExceedsLimit, KeychainError
 from keychain_auth.model import Item
 from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent
@@ -326,7 +327,7 @@ class KeychainContract:
         lab.attempt(lab.store.lock)
         for error, seconds in lab.failures():
             assert error is not None
-            assert error.reason == "keychain_locked"
+            assert error.reason == reasons.KEYCHAIN_LOCKED
             assert error.hint
             assert_silent(error)
             assert seconds < 1.0
@@ -340,7 +341,7 @@ class KeychainContract:
         lab.attempt(lab.store.take_away)
         for error, seconds in lab.failures():
             assert error is not None
-            assert error.reason == "internal_error"
+            assert error.reason == reasons.INTERNAL_ERROR
             assert_silent(error)
             assert seconds < self.patience
         lab.run(lab.store.bring_back())

@@ -16,16 +16,14 @@ from __future__ import annotations
 
 from _collections_abc import Iterable, Mapping  # collections.abc is this, and the package around it costs 1 ms
 
-from keychain_auth import errors
+from keychain_auth import errors, reasons
+from keychain_auth.limits import LONGEST_SERVICE, LONGEST_TARGET, LONGEST_WAIT
 from keychain_auth.wire import quick_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
     from typing import Any
 
-LONGEST_SERVICE = 256  # characters
-LONGEST_TARGET = 1024  # characters
-LONGEST_WAIT = 3600  # seconds
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 # What may be asked twice: asking changes nothing.
@@ -34,13 +32,13 @@ _REPEATABLE = frozenset(("read", "search", "check"))
 # After these the daemon closes the connection, or may (a malformed line that was too long).
 _CLOSING = frozenset(
     (
-        "unregistered_binary_pending_approval",
-        "caller_changed",
-        "socket_not_cloexec",
-        "user_not_allowed",
-        "identity_not_verified",
-        "malformed_request",
-        "rate_limited",
+        reasons.PENDING_APPROVAL,
+        reasons.CALLER_CHANGED,
+        reasons.SOCKET_NOT_CLOEXEC,
+        reasons.USER_NOT_ALLOWED,
+        reasons.IDENTITY_NOT_VERIFIED,
+        reasons.MALFORMED_REQUEST,
+        reasons.RATE_LIMITED,
     )
 )
 
@@ -313,7 +311,7 @@ def closes_connection(response: Mapping[str, object]) -> bool:
 
 def knows_no_wait(call: Call, response: Mapping[str, Any]) -> bool:
     """Did a daemon of an older version refuse the request because it asks to wait?"""
-    return bool(call.wait) and response.get("reason") == "malformed_request"
+    return bool(call.wait) and response.get("reason") == reasons.MALFORMED_REQUEST
 
 
 def successful(response: dict[str, Any]) -> dict[str, Any]:

@@ -22,8 +22,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from keychain_auth.limits import LONGEST_WAIT
 from keychain_auth.model import Action, Item, Match, Request
-from keychain_auth.wire.messages import DENIED_REASONS, ERROR_REASONS, Limits
+from keychain_auth.reasons import DENIED, FAILED
+from keychain_auth.wire.messages import Limits
 
 
 class Malformed(Exception):
@@ -60,9 +62,6 @@ _encode = msgspec.json.Encoder().encode
 _RESULTS = b'{"type":"RESPONSE","status":"success","results":'
 _SUCCESS_WITHOUT_RESULTS = b'{"type":"RESPONSE","status":"success"}\n'
 
-
-LONGEST_WAIT = 3600
-"""Seconds that a request may ask to wait for a person; a daemon may cut that short."""
 
 # Numbers: looking for bytes in bytes makes and drops an exception first, and a call costs more than the look.
 _BACKSLASH, _DEL = b"\\\x7f"
@@ -158,8 +157,8 @@ def _reason_line(status: str, reason: str) -> bytes:
     return b'{"type":"RESPONSE","status":"%s","reason":"%s"}\n' % (status.encode(), reason.encode())
 
 
-_REASON_LINES = {reason: _reason_line("denied", reason) for reason in DENIED_REASONS} | {
-    reason: _reason_line("error", reason) for reason in ERROR_REASONS
+_REASON_LINES = {reason: _reason_line("denied", reason) for reason in DENIED} | {
+    reason: _reason_line("error", reason) for reason in FAILED
 }
 
 

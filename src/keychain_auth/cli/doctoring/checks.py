@@ -12,12 +12,12 @@ What it does not promise: that an installation without findings is safe. docs/th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from enum import StrEnum
 from shlex import quote
 from typing import NamedTuple
 
 from keychain_auth.cli.doctoring.facts import DaemonFact, Facts, PathFact
+from keychain_auth.moments import stamp_of
 from keychain_auth.protectors.strength import what_they_stop
 
 _OTHERS_READ, _OTHERS_WRITE, _OTHERS = 0o044, 0o022, 0o077
@@ -85,7 +85,7 @@ def _version(facts: Facts) -> Iterator[Finding]:
         says = f"the daemon is version {daemon.version}, this command {facts.version}: it was not restarted since"
         yield Finding(Level.WRONG, says, _restart(daemon))
     elif facts.code_changed > daemon.started + _CLOCK_SLACK:
-        says = f"the installed files are newer than the running daemon ({_moment(facts.code_changed)})"
+        says = f"the installed files are newer than the running daemon ({stamp_of(facts.code_changed)})"
         yield Finding(Level.WRONG, says, _restart(daemon))
     else:
         yield Finding(Level.OK, f"the daemon is version {daemon.version}, as this command")
@@ -249,7 +249,7 @@ def _record(facts: Facts) -> Iterator[Finding]:
         says = f"{facts.daemon.audit_waiting} lines of the record wait for the vault's key"
         yield Finding(Level.ADVICE, says, "keychain-auth unlock")
     else:
-        yield Finding(Level.OK, f"the last line of the audit log is of {_moment(facts.newest_record)}")
+        yield Finding(Level.OK, f"the last line of the audit log is of {stamp_of(facts.newest_record)}")
 
 
 def _clock(facts: Facts) -> Iterator[Finding]:
@@ -302,10 +302,6 @@ def _restart(daemon: DaemonFact) -> str:
     if daemon.unit:
         return f"systemctl --user restart {daemon.unit.removesuffix('.service')}"
     return f"kill {daemon.pid} && {_START}"
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {

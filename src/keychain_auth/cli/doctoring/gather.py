@@ -30,7 +30,7 @@ from keychain_auth.model import Denial, Entry
 from keychain_auth.platform.linux import condition
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
-from keychain_auth.wire.messages import SOCKET_NOT_CLOEXEC
+from keychain_auth.reasons import SOCKET_NOT_CLOEXEC
 
 _STATUS_SECONDS = 10.0
 _LATELY_SECONDS = 24 * 3600.0

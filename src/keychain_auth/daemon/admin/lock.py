@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from keychain_auth import reasons
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.daemon.locking.protection import Protection
@@ -69,7 +70,7 @@ class LockCommands:
         try:
             await self._safe.unlock(answers)
         except (WrongPassphrase, VaultLocked) as error:
-            reason = "wrong_passphrase" if isinstance(error, WrongPassphrase) else "keychain_locked"
+            reason = reasons.WRONG_PASSPHRASE if isinstance(error, WrongPassphrase) else reasons.KEYCHAIN_LOCKED
             self._record(peer, path, "unlock", "", (), "DENIED", reason)
             raise
         finally:
@@ -88,7 +89,7 @@ class LockCommands:
         try:
             await self._safe.prove(answers)
         except WrongPassphrase:
-            self._record(peer, path, "authenticate", "", (), "DENIED", "wrong_passphrase")
+            self._record(peer, path, "authenticate", "", (), "DENIED", reasons.WRONG_PASSPHRASE)
             raise
         finally:
             _forget(answers)

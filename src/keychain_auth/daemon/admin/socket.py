@@ -42,7 +42,8 @@ from keychain_auth.errors import (
 from keychain_auth.identity.attest import Refusal, judge_descriptor, judge_place, judge_user
 from keychain_auth.identity.facts import HostFacts, PeerFacts
 from keychain_auth.platform.base import Channel, NeedsThread, Peer, PeerGone
-from keychain_auth.wire.messages import CALLER_CHANGED, IDENTITY_NOT_VERIFIED, Limits
+from keychain_auth.reasons import CALLER_CHANGED, IDENTITY_NOT_VERIFIED, PASSPHRASE_NEEDED
+from keychain_auth.wire.messages import Limits
 
 
 class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -80,7 +81,6 @@ class Proof:
         self.refused: AdminRequest | None = None
 
 
-PASSPHRASE_NEEDED = "passphrase_needed"  # noqa: S105 - a reason
 _RECORDED_CHARS = 1024
 _AUDITED_AS = {"get": "read", "set": "write", "rm": "delete", "list": "search"}
 _decode = msgspec.json.Decoder(AdminRequest).decode

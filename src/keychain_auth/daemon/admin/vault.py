@@ -21,6 +21,7 @@ from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
+from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
 
 Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
@@ -88,7 +89,7 @@ class VaultCommands:
         if request.new_passphrase is None or not os.path.isabs(request.path):
             raise UsageError("a backup needs a passphrase, and a path from the root")
         self._record(peer, path, "backup", "", (request.path,))
-        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        created = stamp(datetime.now(UTC))
         async with self._checking:
             content = await self._vault.backup(request.new_passphrase, created)
         try:

@@ -25,14 +25,15 @@ from keychain_auth.daemon.attesting.room import RoomFull, WaitingRoom
 from keychain_auth.daemon.attesting.verified import Verified
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.identity import attest
-from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal
+from keychain_auth.identity.attest import Refusal
 from keychain_auth.identity.facts import HostFacts, MappedFile, PeerFacts
 from keychain_auth.model import Denial, Entry, Identity, Program
 from keychain_auth.platform.base import Digest, FileTooLarge, NeedsThread, Peer, PeerGone, Script
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
-from keychain_auth.policy.match import NOT_REGISTERED, match, registered_entry
+from keychain_auth.policy.match import match, registered_entry
 from keychain_auth.policy.parse import Policy
-from keychain_auth.wire.messages import RATE_LIMITED, Limits
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL, RATE_LIMITED
+from keychain_auth.wire.messages import Limits
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ class Attestor:
             return attest.REPLACED
         entry = match(policy, identity, now=time.time())
         self._verified.note(facts, identity, entry)
-        if isinstance(entry, Denial) and entry.reason == NOT_REGISTERED:
+        if isinstance(entry, Denial) and entry.reason == PENDING_APPROVAL:
             # In a thread: a command line lies in its process's own pages, which can be mapped from what never answers.
             return Attested(identity, await self._look(peer, peer.command_line, until))
         return await self._strictly(peer, facts, entry, until) or Attested(identity, ())
@@ -194,7 +195,7 @@ class Attestor:
             facts, launched.interpreter, launched.script, launched.launch, self._host, libraries=libraries
         )
         found = match(policy, identity)
-        if isinstance(found, Denial) and found.reason == NOT_REGISTERED:
+        if isinstance(found, Denial) and found.reason == PENDING_APPROVAL:
             return Attested(identity, await self._look(peer, peer.command_line, until))
         return await self._strictly(peer, facts, found, until) or Attested(identity, ())
 

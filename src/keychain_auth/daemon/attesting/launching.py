@@ -34,12 +34,13 @@ from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound
-from keychain_auth.identity.attest import IDENTITY_NOT_VERIFIED, Refusal, judge_script
+from keychain_auth.identity.attest import Refusal, judge_script
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.identity.launch import Wanted, judge_front, judge_stopped
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import Digest, FileTooLarge, Front, Peer, PeerGone, Platform
 from keychain_auth.policy.launching import MOST_SCRIPT_BYTES, SCRIPT_FD, Plan, Preludes, loads_its_library, plan
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED
 
 Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 

@@ -20,6 +20,7 @@ import msgspec
 from keychain_auth.audit.log import LOG_CHECK, RECORDS_REFUSED, AuditLog
 from keychain_auth.audit.record import AuditRecord, administrative
 from keychain_auth.errors import AuditError, VaultLocked
+from keychain_auth.moments import stamp_of
 
 MOST_WAITING = 1000
 
@@ -62,7 +63,7 @@ class LateAudit:
         return True
 
     def _wait(self, records: Sequence[AuditRecord | bytes], *, sync: bool = False) -> None:
-        made = f"made {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}, before the vault was unlocked"
+        made = f"made {stamp_of(time.time())}, before the vault was unlocked"
         for record in records:
             if len(self._waiting) >= MOST_WAITING:
                 self._dropped += 1

@@ -20,8 +20,9 @@ from keychain_auth.daemon.serving.connection import Connection, Handler
 from keychain_auth.daemon.serving.doorway import Doorway
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.platform.base import Channel, Listener, Readiness
+from keychain_auth.reasons import RATE_LIMITED
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import RATE_LIMITED, Limits
+from keychain_auth.wire.messages import Limits
 
 # What a turn of the loop spends on new connections before it serves again those who are in: on taking them from the
 # kernel (and turning away those beyond their process's limit), and on finding out who they are.

@@ -22,8 +22,8 @@ from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.errors import AuditError
+from keychain_auth.reasons import AUDIT_UNAVAILABLE
 from keychain_auth.wire.codec import encode_reason
-from keychain_auth.wire.messages import AUDIT_UNAVAILABLE
 
 
 class Participant(Protocol):

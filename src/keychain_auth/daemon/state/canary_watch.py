@@ -21,8 +21,8 @@ from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.vault import Vault
 from keychain_auth.keychain.vault.format import OWN_CANARIES
 from keychain_auth.model import Identity
+from keychain_auth.moments import stamp
 from keychain_auth.policy.canaries import Alarm, Canaries, decode, encode
-from keychain_auth.policy.pending import stamp
 
 
 class CanaryWatch:
