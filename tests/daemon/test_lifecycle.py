@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -237,3 +239,14 @@ def test_it_guards_its_memory(world: World) -> None:
     # A process that forbids dumps belongs to root in /proc (proc(5)): nobody of the same user can read its memory.
     assert os.stat(f"/proc/{daemon.pid}/environ").st_uid == 0
     assert world.spawn(["/bin/cat", f"/proc/{daemon.pid}/environ"]).wait() != 0
+
+
+def test_the_daemon_is_loaded_without_tls_and_whoever_needs_it_still_gets_it() -> None:
+    code = """
+import sys
+import keychain_auth.daemon.app
+assert "ssl" not in sys.modules and "asyncio" in sys.modules
+import ssl
+assert ssl.create_default_context()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

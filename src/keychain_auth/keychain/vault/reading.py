@@ -23,8 +23,8 @@ from keychain_auth.keychain.vault.format import OWN_SERVICE, Codec, Damage, cont
 from keychain_auth.keychain.vault.index import Index, Record, Shelf, matches
 from keychain_auth.model import Item
 
-PART = 64
-"""Values opened at once, in about a tenth of a millisecond."""
+PART = 128
+"""Values opened at once, in about an eighth of a millisecond."""
 
 
 class Reading:
