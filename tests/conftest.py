@@ -15,6 +15,7 @@ from support import unix_only
 
 if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have no use for users and homes of Linux
     from support import users
+    from support.secret_service import Desktop
     from support.world import World
 
 
@@ -55,6 +56,20 @@ def stranger() -> users.Account:
     if account is None:
         pytest.skip("only root can run a program as another user")
     return account
+
+
+@pytest.fixture
+def desktop(world: World) -> Iterator[Desktop]:
+    """A session with a real gnome-keyring; skipped where there is none."""
+    from support import secret_service
+
+    if reason := secret_service.missing():
+        pytest.skip(reason)
+    place = secret_service.Desktop(world)
+    try:
+        yield place
+    finally:
+        place.close()
 
 
 # Two busy cores make generation slow now and then; that says nothing about the code. No deadlines, same examples each

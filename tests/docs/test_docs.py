@@ -308,6 +308,13 @@ def test_every_test_that_is_named_exists() -> None:
     assert named <= defined
 
 
+def test_every_folder_of_tests_is_in_the_table() -> None:
+    told = {name for row in rows("CONTRIBUTING.md") for name in re.findall(r"`tests/(\w+)`", row[0])}
+    with os.scandir(os.path.join(ROOT, "tests")) as folder:
+        there = {entry.name for entry in folder if entry.is_dir() and not entry.name.startswith(("_", "."))}
+    assert told == there
+
+
 def test_every_file_that_is_named_exists() -> None:
     bases = (ROOT, os.path.join(ROOT, "src", "keychain_auth"))
     checked = 0

@@ -7,19 +7,17 @@ import base64
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from keychain_auth.errors import KeychainAuthError, KeychainError
-from keychain_auth.keychain.budget import ANSWER_BYTES
 from keychain_auth.keychain.etcd.cluster import Identity
-from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
+from keychain_auth.keychain.etcd.keychain import EtcdKeychain
 from keychain_auth.keychain.etcd.sealing import Seal
 from keychain_auth.model import Item
-from support.etcd import Authority, Cluster
+from support.etcd import Authority, Cluster, run
 
 _NUMBERS = itertools.count()
 
@@ -27,22 +25,6 @@ _NUMBERS = itertools.count()
 @pytest.fixture
 def prefix() -> str:
     return f"trouble {next(_NUMBERS)}/"
-
-
-def machine(cluster: Cluster, prefix: str, **settings: Any) -> EtcdKeychain:
-    """A keychain as another machine has it."""
-    return open_keychain(cluster.settings(prefix=prefix, **settings), ANSWER_BYTES)
-
-
-def run(work: Callable[..., Awaitable[None]], *keychains: EtcdKeychain) -> None:
-    async def whole() -> None:
-        try:
-            await work(*keychains)
-        finally:
-            for keychain in keychains:
-                await keychain.close()
-
-    asyncio.run(whole())
 
 
 # --- members die --------------------------------------------------------------------------------------
@@ -133,7 +115,7 @@ def test_no_acknowledged_write_is_lost_when_a_member_and_then_the_leader_dies_un
         for number, least in enumerate(load.acknowledged):
             assert least <= found[f"t{number}"] <= load.tried[number]
 
-    run(work, *(machine(etcd, prefix, attempt_seconds=1.0) for _ in range(3)))
+    run(work, *(etcd.machine(prefix, attempt_seconds=1.0) for _ in range(3)))
 
 
 def test_while_the_cluster_is_gone_only_the_first_waits(etcd: Cluster, prefix: str) -> None:
@@ -155,7 +137,7 @@ def test_while_the_cluster_is_gone_only_the_first_waits(etcd: Cluster, prefix: s
                 etcd.start(number)
             await asyncio.to_thread(etcd.wait)
 
-    run(work, machine(etcd, prefix, seconds=1.5, attempt_seconds=1.0, rest_seconds=60.0))
+    run(work, etcd.machine(prefix, seconds=1.5, attempt_seconds=1.0, rest_seconds=60.0))
 
 
 # --- machines meet ------------------------------------------------------------------------------------
@@ -173,7 +155,7 @@ def test_changes_of_several_machines_at_the_same_time_are_all_there(etcd: Cluste
         for each in (one, other):
             assert [item.target for item in await each.search("s", [], {})] == everybody[1:6] + everybody[8:]
 
-    run(work, machine(etcd, prefix), machine(etcd, prefix))
+    run(work, etcd.machine(prefix), etcd.machine(prefix))
 
 
 @pytest.mark.parametrize("naive", [True, False], ids=["a blind write", "ours"])
@@ -181,7 +163,7 @@ def test_a_request_that_is_sent_again_does_not_undo_what_another_machine_wrote_i
     etcd: Cluster, prefix: str, naive: bool
 ) -> None:
     """The answer is lost, somebody else writes, and the write is sent again. Without the comparison that loses one."""
-    first, other = machine(etcd, prefix), machine(etcd, prefix)
+    first, other = etcd.machine(prefix), etcd.machine(prefix)
     cluster: Any = first._cluster
     call, lost = cluster.call, [False]
 
@@ -217,7 +199,7 @@ def test_a_batch_that_one_transaction_does_not_take_changes_nothing(etcd: Cluste
             await keychain.write("s", [(f"large {n}", "v" * 262144) for n in range(8)], {})
         assert len(await keychain.search("s", [], {})) == 63
 
-    run(work, machine(etcd, prefix))
+    run(work, etcd.machine(prefix))
 
 
 # --- people look --------------------------------------------------------------------------------------
@@ -234,7 +216,7 @@ def test_the_cluster_holds_nothing_that_it_could_read(etcd: Cluster, prefix: str
         for text in ["of mine", *(form(text) for text in texts for form in (lambda t: t.encode().hex(), base64_of))]:
             assert text.encode() not in held
 
-    run(work, machine(etcd, prefix))
+    run(work, etcd.machine(prefix))
 
 
 def base64_of(text: str) -> str:
@@ -253,7 +235,7 @@ def test_another_key_below_the_same_prefix_is_refused(etcd: Cluster, prefix: str
                 await refused
         assert await right.read("s", ["a"], {}) == [Item("a", "1")]
 
-    run(work, machine(etcd, prefix), machine(etcd, prefix, key_file=str(other)))
+    run(work, etcd.machine(prefix), etcd.machine(prefix, key_file=str(other)))
 
 
 def test_a_value_moved_to_another_target_in_the_cluster_does_not_open(etcd: Cluster, prefix: str) -> None:
@@ -268,7 +250,7 @@ def test_a_value_moved_to_another_target_in_the_cluster_does_not_open(etcd: Clus
             await keychain.read("s", ["public"], {})
         assert await keychain.read("s", ["secret"], {}) == [Item("secret", "of few")]
 
-    run(work, machine(etcd, prefix))
+    run(work, etcd.machine(prefix))
 
 
 def test_expected_open_who_writes_in_the_cluster_can_put_an_older_value_back(etcd: Cluster, prefix: str) -> None:
@@ -281,7 +263,7 @@ def test_expected_open_who_writes_in_the_cluster_can_put_an_older_value_back(etc
         assert etcd.ask(0, "/v3/kv/put", msgspec.json.encode({"key": key, "value": older}))
         assert await keychain.read("s", ["a"], {}) == [Item("a", "withdrawn")]
 
-    run(work, machine(etcd, prefix))
+    run(work, etcd.machine(prefix))
 
 
 def test_members_and_clients_of_another_authority_are_not_talked_to(etcd: Cluster, prefix: str, tmp_path: Any) -> None:
@@ -299,8 +281,8 @@ def test_members_and_clients_of_another_authority_are_not_talked_to(etcd: Cluste
     own = {"certificate": str(tmp_path / "certificate"), "certificate_key": str(tmp_path / "key")}
     run(
         work,
-        machine(etcd, prefix, ca=str(tmp_path / "ca"), seconds=0.5),
-        machine(etcd, prefix, seconds=0.5, **own),
+        etcd.machine(prefix, ca=str(tmp_path / "ca"), seconds=0.5),
+        etcd.machine(prefix, seconds=0.5, **own),
     )
 
 
@@ -324,7 +306,7 @@ def test_files_that_are_not_what_they_must_be_are_refused_at_start(etcd: Cluster
         ({"operations": 2}, "at least 3"),
     ):
         with pytest.raises(KeychainAuthError, match=says) as caught:
-            machine(etcd, "p/", **changes)
+            etcd.machine("p/", **changes)
         assert caught.value.hint
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
@@ -12,13 +11,12 @@ import msgspec
 import pytest
 
 from keychain_auth.errors import KeychainAuthError, KeychainError
-from keychain_auth.keychain.budget import ANSWER_BYTES
 from keychain_auth.keychain.etcd.cluster import Unavailable
-from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
+from keychain_auth.keychain.etcd.keychain import EtcdKeychain
 from keychain_auth.keychain.etcd.sealing import Name, Seal, Value
 from keychain_auth.keychain.lifetimes import Lifetimes, seconds
 from keychain_auth.model import Item
-from support.etcd import Cluster
+from support.etcd import Cluster, run
 
 PATIENCE = 20.0
 _NUMBERS = itertools.count()
@@ -27,21 +25,6 @@ _NUMBERS = itertools.count()
 @pytest.fixture
 def prefix() -> str:
     return f"lifetimes {next(_NUMBERS)}/"
-
-
-def machine(cluster: Cluster, prefix: str, lifetimes: dict[str, str]) -> EtcdKeychain:
-    return open_keychain(cluster.settings(prefix=prefix, lifetimes=lifetimes), ANSWER_BYTES)
-
-
-def run(work: Callable[..., Awaitable[None]], *keychains: EtcdKeychain) -> None:
-    async def whole() -> None:
-        try:
-            await work(*keychains)
-        finally:
-            for keychain in keychains:
-                await keychain.close()
-
-    asyncio.run(whole())
 
 
 class Inside:
@@ -108,7 +91,7 @@ def test_what_is_due_goes_by_itself_and_the_rest_stays(etcd: Cluster, prefix: st
         await keychain.write("ci-1", [("a", "again")], {})
         assert await other.read("ci-1", ["a"], {}) == [Item("a", "again")]
 
-    run(work, machine(etcd, prefix, {"ci-*": "3s"}), machine(etcd, prefix, {}))
+    run(work, etcd.machine(prefix, lifetimes={"ci-*": "3s"}), etcd.machine(prefix))
 
 
 def test_writing_again_renews_and_without_the_setting_it_stays(etcd: Cluster, prefix: str) -> None:
@@ -126,7 +109,7 @@ def test_writing_again_renews_and_without_the_setting_it_stays(etcd: Cluster, pr
         inside.revoke(second)
         assert await keychain.read("s", ["a"], {}) == [Item("a", "3")]
 
-    run(work, machine(etcd, prefix, {"s": "12h"}), machine(etcd, prefix, {}))
+    run(work, etcd.machine(prefix, lifetimes={"s": "12h"}), etcd.machine(prefix))
 
 
 def test_a_name_that_went_by_itself_is_not_remembered(etcd: Cluster, prefix: str) -> None:
@@ -139,7 +122,7 @@ def test_a_name_that_went_by_itself_is_not_remembered(etcd: Cluster, prefix: str
         inside.revoke(inside.lease_of("s", "a"))
         assert await keychain.search("s", [], {}) == await keychain.read_prefix("s", ["a"], {}) == []
 
-    run(work, machine(etcd, prefix, {"*": "12h"}))
+    run(work, etcd.machine(prefix, lifetimes={"*": "12h"}))
 
 
 def test_what_is_due_is_not_answered_although_the_cluster_holds_it_still(etcd: Cluster, prefix: str) -> None:
@@ -153,7 +136,7 @@ def test_what_is_due_is_not_answered_although_the_cluster_holds_it_still(etcd: C
         inside.put(inside.seal.value_key("s", "over"), Value("withdrawn", None, past))
         assert inside.cluster.ask(0, "/v3/kv/range", msgspec.json.encode({"key": inside.seal.value_key("s", "over")}))
         assert await keychain.read("s", ["over", "good"], {}) == [Item("good", "1")]
-        fresh = machine(etcd, prefix, {})
+        fresh = etcd.machine(prefix)
         assert await fresh.read_prefix("s", [""], {}) == [Item("good", "1")]
         assert await fresh.search("s", [], {}) == [Item("good")]
         await fresh.delete("s", ["over"], {})
@@ -162,7 +145,7 @@ def test_what_is_due_is_not_answered_although_the_cluster_holds_it_still(etcd: C
         )
         await fresh.close()
 
-    run(work, machine(etcd, prefix, {}))
+    run(work, etcd.machine(prefix))
 
 
 def test_the_lease_of_a_change_that_was_not_made_is_revoked(etcd: Cluster, prefix: str) -> None:
@@ -178,7 +161,7 @@ def test_the_lease_of_a_change_that_was_not_made_is_revoked(etcd: Cluster, prefi
         assert inside.leases() == before
         assert await keychain.read("s", ["a"], {}) == [Item("a", "1")]
 
-    run(work, machine(etcd, prefix, {"*": "12h"}))
+    run(work, etcd.machine(prefix, lifetimes={"*": "12h"}))
 
 
 def test_the_lease_of_a_change_that_may_have_been_made_stays(etcd: Cluster, prefix: str) -> None:
@@ -203,7 +186,7 @@ def test_the_lease_of_a_change_that_may_have_been_made_stays(etcd: Cluster, pref
         assert inside.lease_of("s", "a") in inside.leases()
         assert await keychain.read("s", ["a"], {}) == [Item("a", "new")]
 
-    run(work, machine(etcd, prefix, {"*": "12h"}))
+    run(work, etcd.machine(prefix, lifetimes={"*": "12h"}))
 
 
 # --- in daemon.toml -----------------------------------------------------------------------------------
@@ -219,7 +202,7 @@ def test_anything_else_is_no_lifetime(word: str, etcd: Cluster) -> None:
     with pytest.raises(ValueError, match="no lifetime"):
         seconds(word)
     with pytest.raises(KeychainAuthError, match="no lifetime") as caught:
-        machine(etcd, "p/", {"s": word})
+        etcd.machine("p/", lifetimes={"s": word})
     assert "daemon.toml" in caught.value.hint
 
 

@@ -7,22 +7,22 @@ import contextlib
 import itertools
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from daemon.requests import SUCCESS, failed, read, request, results, write
 from keychain_auth.errors import KeychainError, KeychainGone
-from keychain_auth.keychain.budget import ANSWER_BYTES
-from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
+from keychain_auth.keychain.etcd.keychain import EtcdKeychain
 from keychain_auth.model import Item
-from support.etcd import Cluster
+from support.etcd import Cluster, run
 from support.talker import Talker
 from support.world import World
 
 _NUMBERS = itertools.count()
 _IMPATIENT = "seconds = 2.0\nattempt_seconds = 1.0\nrest_seconds = 0.1\n"
+_HASTY = {"seconds": 2.0, "attempt_seconds": 1.0, "rest_seconds": 60.0}
 GONE = failed("internal_error")
 
 
@@ -139,23 +139,6 @@ def test_without_a_local_copy_in_the_settings_there_is_none(etcd: Cluster, world
 # --- what was seen removed, or is due -------------------------------------------------------------------
 
 
-def machine(cluster: Cluster, prefix: str, **settings: Any) -> EtcdKeychain:
-    return open_keychain(
-        cluster.settings(prefix=prefix, seconds=2.0, attempt_seconds=1.0, rest_seconds=60.0, **settings), ANSWER_BYTES
-    )
-
-
-def run(work: Callable[..., Awaitable[None]], *keychains: EtcdKeychain) -> None:
-    async def whole() -> None:
-        try:
-            await work(*keychains)
-        finally:
-            for keychain in keychains:
-                await keychain.close()
-
-    asyncio.run(whole())
-
-
 def test_what_the_daemon_saw_removed_or_is_due_is_not_answered(etcd: Cluster, prefix: str) -> None:
     async def work(here: EtcdKeychain, there: EtcdKeychain) -> None:
         await there.write(
@@ -190,8 +173,8 @@ def test_what_the_daemon_saw_removed_or_is_due_is_not_answered(etcd: Cluster, pr
 
     run(
         work,
-        machine(etcd, prefix, stale_seconds=3600.0),
-        machine(etcd, prefix, lifetimes={"short": "2s"}),
+        etcd.machine(prefix, **_HASTY, stale_seconds=3600.0),
+        etcd.machine(prefix, **_HASTY, lifetimes={"short": "2s"}),
     )
 
 
@@ -215,7 +198,7 @@ def test_who_waits_behind_those_who_ask_a_cluster_that_is_gone_is_told_that_it_i
                 process.signal(signal.SIGCONT)
             await asyncio.to_thread(etcd.wait)
 
-    run(work, machine(etcd, prefix, stale_seconds=60.0))
+    run(work, etcd.machine(prefix, **_HASTY, stale_seconds=60.0))
 
 
 def test_only_a_cluster_that_does_not_answer_is_gone(etcd: Cluster, prefix: str, tmp_path: Any) -> None:
@@ -230,4 +213,4 @@ def test_only_a_cluster_that_does_not_answer_is_gone(etcd: Cluster, prefix: str,
             await wrong.read("s", ["a"], {})
         assert not isinstance(caught.value, KeychainGone)
 
-    run(work, machine(etcd, prefix, stale_seconds=60.0), machine(etcd, prefix, key_file=str(other)))
+    run(work, etcd.machine(prefix, **_HASTY, stale_seconds=60.0), etcd.machine(prefix, **_HASTY, key_file=str(other)))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from support import secret_service, tpm
-from support.secret_service import Desktop
+from support import tpm
 from support.tpm import Tpm
 from support.world import World
 
@@ -18,15 +17,3 @@ def chips(world: World) -> Callable[[str], Tpm]:
     if reason := tpm.missing():
         pytest.skip(reason)
     return lambda name: Tpm(world, name)
-
-
-@pytest.fixture
-def desktop(world: World) -> Iterator[Desktop]:
-    """A session with a real gnome-keyring; skipped where there is none."""
-    if reason := secret_service.missing():
-        pytest.skip(reason)
-    place = Desktop(world)
-    try:
-        yield place
-    finally:
-        place.close()

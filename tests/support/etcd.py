@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import json
@@ -15,6 +16,7 @@ import socket
 import ssl
 import time
 import urllib.request
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -23,6 +25,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from keychain_auth.keychain.budget import ANSWER_BYTES
+from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
 from keychain_auth.keychain.kinds import EtcdSettings
 from support.process import Process
 from support.world import World
@@ -85,6 +89,10 @@ class Cluster:
             '[keychains]\nroutes = { "fleet*" = "shared" }\n[keychains.stores.shared]\nkind = "etcd"\n'
             + "\n".join(lines) + "\n"
         )  # fmt: skip
+
+    def machine(self, prefix: str, **changes: Any) -> EtcdKeychain:
+        """A keychain as one more machine has it; ``changes``: of its settings."""
+        return open_keychain(self.settings(prefix=prefix, **changes), ANSWER_BYTES)
 
     # --- members ----------------------------------------------------------------------------------
 
@@ -151,6 +159,19 @@ class Cluster:
         return b"\n".join(
             decode(msgspec.json.encode(pair[part]), type=bytes) for pair in pairs for part in ("key", "value")
         )
+
+
+def run(work: Callable[..., Awaitable[None]], *keychains: EtcdKeychain) -> None:
+    """``work`` with these keychains, which are closed afterwards."""
+
+    async def whole() -> None:
+        try:
+            await work(*keychains)
+        finally:
+            for keychain in keychains:
+                await keychain.close()
+
+    asyncio.run(whole())
 
 
 class Authority:

@@ -42,7 +42,7 @@ class Asking:
         """Raises Unavailable, KeychainError."""
         if not self._key_is_right:
             self._require_key(deadline)
-        return self._transaction(compares, if_true, if_false, deadline)
+        return self._transaction(requests.transaction(compares, if_true, if_false), deadline)
 
     def lease(self, seconds: int, deadline: float) -> int:
         """A lease that ends after so long. One that is granted and never used ends by itself. Raises as above."""
@@ -59,21 +59,14 @@ class Asking:
     def _require_key(self, deadline: float) -> None:
         key = self._seal.check_key
         put, get = requests.put(key, self._seal.check()), requests.get(key)
-        answer = self._transaction([requests.unchanged(key, 0)], [put], [get], deadline)
+        answer = self._transaction(requests.transaction([requests.unchanged(key, 0)], [put], [get]), deadline)
         if not answer.succeeded and not any(self._seal.is_ours(pair.value) for pair in answer.ranges[0].pairs):
             raise KeychainError(
                 "what the cluster holds below this prefix is of another key", hint="edit daemon.toml: key_file, prefix"
             )
         self._key_is_right = True
 
-    def _transaction(
-        self,
-        compares: Iterable[Operation],
-        if_true: Iterable[Operation],
-        if_false: Iterable[Operation],
-        deadline: float,
-    ) -> Answer:
-        body = requests.transaction(compares, if_true, if_false)
+    def _transaction(self, body: bytes, deadline: float) -> Answer:
         try:
             told, repeated = self._cluster.call(_TRANSACTION, body, deadline)
         except Refused as error:
