@@ -7,6 +7,7 @@
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
 #   make tools   install real tools for their tests: botocore, twine, Ansible, pnpm
 #   make dist    wheel, sdist and bill of materials, built twice and compared (in dist/)
+#   make site    the documents as a website (in build/site)
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the
@@ -27,7 +28,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: site dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -61,6 +62,10 @@ soak: venv
 # Instructions of a request, counted: a change that makes it dearer fails, however busy the machine is.
 guard: venv
 	@$(PY) bench/guard.py $(ARGS)
+
+# The documents as a website, in build/site; nothing of it needs a network.
+site: venv
+	@$(PY) -m release.website build/site
 
 # Wheel and sdist, the same bytes for everybody, and what an installation consists of.
 dist: venv

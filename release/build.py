@@ -10,6 +10,7 @@ it that of the last release in the changelog does. Exit code 1 if two builds dif
 from __future__ import annotations
 
 import calendar
+import glob
 import hashlib
 import os
 import re
@@ -18,11 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# What the sdist is made from (pyproject.toml), and nothing that lies around beside it.
-SOURCES = ("src", "scripts", "tests", "docs", "examples", "bench", "requirements", "release", "changes", "Makefile",
-           "LICENSE", "pyproject.toml", ".gitignore")  # fmt: skip
 _DATED = re.compile(r"^## \[[^\]]+\] - (\d{4})-(\d{2})-(\d{2})$", re.MULTILINE)
 _FIRST = (2026, 1, 1)  # before there is any release
 
@@ -67,7 +66,11 @@ def build(folder: str, epoch: str, *, odd: bool) -> dict[str, bytes]:
 def copy(target: str, *, odd: bool) -> None:
     """The sources, without what commands left in them."""
     os.makedirs(target)
-    names = [*SOURCES, *(name for name in os.listdir(ROOT) if name.endswith(".md"))]
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        wanted = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    # What the sdist is made from, and nothing that lies around beside it.
+    kept = {os.path.relpath(path, ROOT) for pattern in wanted for path in glob.glob(os.path.join(ROOT, pattern))}
+    names = kept | {"pyproject.toml", ".gitignore"}
     for name in sorted(names, reverse=odd):
         path = os.path.join(ROOT, name)
         if os.path.isdir(path):
@@ -76,8 +79,8 @@ def copy(target: str, *, odd: bool) -> None:
         else:
             shutil.copy2(path, os.path.join(target, name))
     for folder, _, files in os.walk(target):
-        for file in files:
-            path = os.path.join(folder, file)
+        for name in files:
+            path = os.path.join(folder, name)
             runs = os.stat(path).st_mode & 0o100
             os.chmod(path, (0o700 if runs else 0o600) if odd else (0o755 if runs else 0o644))
             if odd:

@@ -63,7 +63,7 @@ def _tell_how(bench: Bench, refusal: str, *, as_json: bool) -> int:
     output.say(
         f"The daemon does not serve the probe yet ({refusal}). Register it, and run this again:",
         f"  keychain-auth register {program}",
-        f"  keychain-auth authorize {program} {SERVICE} --search",
+        f"  keychain-auth authorize {program} {SERVICE}",
         "With another implementation, put this entry into its policy:",
         *json.dumps(wanted, indent=2).splitlines(),
     )

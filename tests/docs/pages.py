@@ -1,0 +1,104 @@
+"""Runs the console blocks of a document as a reader would: one home and one shell for each page, from top to bottom.
+
+What a line shows, and how it is checked:
+
+* ``$ COMMAND`` must end with exit code 0, or with the N of ``# exit code N`` at its end.
+* The lines below it, up to the next command, are what it prints: exactly, but that ``…`` stands for anything. Without
+  such lines it may print what it likes.
+* ``keychain-auth start`` is a daemon, which goes on running.
+* A block that is introduced by "Save this as `FILE`" is written into FILE.
+* Whoever is asked something answers "y".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import NamedTuple
+
+from docs.test_docs import ROOT, text_of
+from support.process import Process
+from support.world import World
+
+_BLOCK = re.compile(r"(?:Save this as `(?P<file>[^`]+)`:\n\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S)
+_CODE = re.compile(r"\s+# exit code (\d+)$")
+_END = "-- the end of a command: "
+
+
+class Shown(NamedTuple):
+    """A command, its exit code, and what it prints (empty: anything)."""
+
+    command: str
+    code: int
+    output: str
+
+
+class Saved(NamedTuple):
+    """A file that the reader is asked to save."""
+
+    name: str
+    text: str
+
+
+def steps(document: str) -> list[Shown | Saved]:
+    """What a reader does, in order."""
+    found: list[Shown | Saved] = []
+    for block in _BLOCK.finditer(text_of(document)):
+        if block["file"]:
+            found.append(Saved(block["file"], block["body"]))
+        elif block["language"] == "console":
+            for part in re.split(r"^\$ ", block["body"], flags=re.M)[1:]:
+                line, _, output = part.partition("\n")
+                code = _CODE.search(line)
+                found.append(Shown(_CODE.sub("", line), int(code[1]) if code else 0, output.rstrip("\n")))
+    return found
+
+
+class Reader:
+    """Somebody who types what a page says."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._started = False
+        world.write("bin/keychain-auth", f'#!/bin/sh\nexec {world.python} -m keychain_auth.cli.main "$@"\n', 0o755)
+        world.write("typed", "y\n")
+        for name in ("examples/c/dbtool.c",):  # what the pages take from a checkout
+            with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+                world.write(name, file.read(), 0o644)
+        env = {"PATH": f"{world.path('bin')}:/usr/local/bin:/usr/bin:/bin", "PS1": "", "TERM": "dumb"}
+        self._shell: Process = world.spawn(["/bin/bash", "--norc", "--noprofile"], env=env)
+        self._seen = 0
+
+    def do(self, step: Shown | Saved) -> None:
+        """One step. Raises AssertionError with what came instead."""
+        if isinstance(step, Saved):
+            self._world.write(step.name, step.text, 0o644)
+        elif re.fullmatch(r"keychain-auth start(?: --\w.*)?", step.command):
+            if not self._started:
+                self._world.start()
+                self._started = True
+        else:
+            code, output = self._type(step.command)
+            assert code == step.code, f"$ {step.command}\n{output}\nexit code {code}, wanted {step.code}"
+            if step.output:
+                assert fits(step.output, output), f"$ {step.command}\n{output}\nwanted:\n{step.output}"
+
+    def _type(self, command: str) -> tuple[int, str]:
+        self._shell.feed(f"{{ {command}\n}} < \"$HOME/typed\" 2>&1; printf '\\n%s%d\\n' '{_END}' \"$?\"\n".encode())
+        at = self._shell.out.find(lambda line: line.startswith(_END.encode()), self._seen, 60)
+        lines = [line.decode("utf-8", "backslashreplace") for line in self._shell.out.all()[self._seen : at + 1]]
+        self._seen = at + 1
+        return int(lines[-1].removeprefix(_END)), "\n".join(lines[:-1]).strip("\n")
+
+
+def fits(wanted: str, output: str) -> bool:
+    """Whether a command printed what the page shows."""
+    pattern = ".*".join(re.escape(part) for part in wanted.split("…"))
+    return re.fullmatch(pattern, output, re.DOTALL) is not None
+
+
+def missing_tools(document: str) -> list[str]:
+    """Programs that the page's commands begin with, and that are not here."""
+    words = {re.split(r"[\s;|]", step.command)[0] for step in steps(document) if isinstance(step, Shown)}
+    return sorted(word for word in words & {"gcc", "openssl", "man"} if not shutil.which(word))
