@@ -5,7 +5,7 @@
 #   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
-#   make tools   install real tools for their tests: botocore, twine, Ansible, pnpm
+#   make tools   install real tools for their tests: botocore, twine, Ansible, pip, uv, pnpm
 #   make dist    wheel, sdist and bill of materials, built twice and compared (in dist/)
 #   make site    the documents as a website (in build/site)
 #   make venv    only the set-up      make clean   remove everything that these commands made
@@ -107,6 +107,7 @@ system:
 	command -v zsh >/dev/null || optional="$$optional zsh"; \
 	command -v fish >/dev/null || optional="$$optional fish"; \
 	command -v man >/dev/null || optional="$$optional man-db"; \
+	command -v skopeo >/dev/null || optional="$$optional skopeo"; \
 	command -v restic >/dev/null || optional="$$optional restic"; \
 	command -v mbsync >/dev/null || optional="$$optional isync"; \
 	command -v chromium >/dev/null || optional="$$optional chromium"; \
@@ -121,7 +122,7 @@ system:
 
 # The real tools of tests/integrations that no package of the system brings; where they are missing, those tests are skipped.
 tools: venv
-	@for name in botocore twine ansible-core; do $(PIP) install --upgrade --target build/tools/$$name $$name || exit 1; done
+	@for name in botocore twine ansible-core pip uv; do $(PIP) install --upgrade --target build/tools/$$name $$name || exit 1; done
 	@npm install --silent --no-fund --no-audit --prefix build/tools/pnpm pnpm@9
 
 clean:

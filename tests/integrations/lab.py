@@ -42,8 +42,7 @@ def environment(*distributions: str) -> str:
     os.chmod(folder, 0o755)
     base = os.path.realpath(sys._base_executable)  # type: ignore[attr-defined]
     subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = os.path.join(folder, "lib", version, "site-packages")
+    packages = packages_of(folder)
     source = os.path.dirname(os.path.abspath(keychain_auth.__file__))
     shutil.copytree(source, os.path.join(packages, "keychain_auth"), ignore=shutil.ignore_patterns("__pycache__"))
     for name in distributions:
@@ -57,6 +56,11 @@ def environment(*distributions: str) -> str:
         assert text.startswith("#!python\n"), name  # what an installer replaces (wheel format, "shared-scripts")
         script(folder, name, text.replace("#!python", f"#!{folder}/bin/python", 1))
     return folder
+
+
+def packages_of(folder: str) -> str:
+    """Where a virtual environment has its packages."""
+    return os.path.join(folder, "lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
 
 
 def _describe(packages: str, project: dict[str, Any]) -> None:
@@ -78,8 +82,7 @@ def _describe(packages: str, project: dict[str, Any]) -> None:
 
 def with_packages(folder: str, *packaged_tools: str) -> None:
     """Let the virtual environment import what ``make tools`` installed."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    with open(os.path.join(folder, "lib", version, "site-packages", "tools.pth"), "w", encoding="utf-8") as file:
+    with open(os.path.join(packages_of(folder), "tools.pth"), "w", encoding="utf-8") as file:
         file.write("".join(f"{each}\n" for each in packaged_tools))
 
 
@@ -106,11 +109,16 @@ def script(folder: str, name: str, text: str) -> str:
 class Plug:
     """A world whose daemon runs, and a helper in it."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, folder: str = "", *, start: bool = True) -> None:
         self.world = world
-        self.folder = environment()
+        self.folder = folder or environment()
         self.path = os.path.join(self.folder, "bin", name)
-        world.start()
+        if start:
+            world.start()
+
+    def beside(self, name: str, folder: str = "") -> Plug:
+        """Another helper of the same world."""
+        return Plug(self.world, name, folder or self.folder, start=False)
 
     def grant(self, service: str, *options: str) -> None:
         """The lines of the documents: known, and allowed to use ``service``."""

@@ -94,3 +94,18 @@ def test_what_is_refused_is_said_on_standard_error_alone(plug: Plug) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert "never-to-be-said" not in done.stderr
     assert "may not search" in plug.ask("list").stderr
+
+
+def test_skopeo_and_what_is_built_like_it_ask_it_too(plug: Plug) -> None:
+    """The libraries of Podman, Buildah and CRI-O: a helper for all registries (containers-registries.conf(5))."""
+    skopeo = tool("skopeo", "apt-get install skopeo")
+    plug.grant("docker")
+    conf = plug.world.write("registries.conf", 'credential-helpers = ["keychain-auth"]\n')
+    pem = certificate(plug.world)
+    with server(registry, pem) as address:
+        words = (skopeo, "--registries-conf", conf, "inspect", f"docker://{address}/team/image:1")
+        env = {"SSL_CERT_FILE": pem}
+        assert "nauthorized" in plug.run(*words, env=env).stderr
+        entry = {"ServerURL": address, "Username": "alice", "Secret": TOKEN}
+        assert plug.ask("store", input=json.dumps(entry)).returncode == 0
+        assert "manifest unknown" in plug.run(*words, env=env).stderr

@@ -35,21 +35,23 @@ for line in sys.stdin:
 
 @functools.cache
 def environment() -> str:
-    """A virtual environment with keyring, pip, and a program that does with keyring what it is told."""
-    folder = lab.environment("keyring", "pip")
+    """A virtual environment with keyring, its command, and a program that does with keyring what it is told."""
+    folder = lab.environment("keyring")
     script(folder, "uses", f"#!{folder}/bin/python\n{USES}")
-    for name, module in (("keyring", "keyring.cli"), ("pip", "pip._internal.cli.main")):
-        script(folder, name, f"#!{folder}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+    command(folder, "keyring", "keyring.cli")
     return folder
+
+
+def command(folder: str, name: str, module: str) -> None:
+    """What an installer makes of an entry point."""
+    script(folder, name, f"#!{folder}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
 
 
 class Program(Plug):
     """A program of that environment, as a helper is one."""
 
     def __init__(self, world: World, name: str, folder: str = "") -> None:
-        super().__init__(world, name)
-        self.folder = folder or environment()
-        self.path = os.path.join(self.folder, "bin", name)
+        super().__init__(world, name, folder or environment())
 
     def launch(self, *words: str, input: str = "", **env: str) -> subprocess.CompletedProcess[str]:  # noqa: A002
         """``keychain-auth launch`` with it."""
@@ -67,22 +69,28 @@ def test_what_keyring_keeps_lies_with_the_daemon(world: World) -> None:
     program = Program(world, "uses")
     program.register()
     program.authorize("s")
-    [which] = program.use(("which",))
-    assert "keychain_auth.integrations.keyring_backend.Keyring (priority: 9)" in str(which)
-    for name in DIFFICULT:
-        first, _, kept, credential, _, gone, again = program.use(
+    calls = [
+        call
+        for name in DIFFICULT
+        for call in (
             ("get_password", "s", name), ("set_password", "s", name, f"{name}!"), ("get_password", "s", name),
             ("get_credential", "s", None), ("delete_password", "s", name), ("get_password", "s", name),
             ("delete_password", "s", name),
-        )  # fmt: skip
+        )
+    ]  # fmt: skip
+    which, *answers = program.use(("which",), *calls)
+    assert "keychain_auth.integrations.keyring_backend.Keyring (priority: 9)" in str(which)
+    for at, name in enumerate(DIFFICULT):
+        first, _, kept, credential, _, gone, again = answers[7 * at : 7 * at + 7]
         assert (first, kept, credential, gone) == (None, f"{name}!", [name, f"{name}!"], None)
         assert isinstance(again, list)
         assert again[0] == "PasswordDeleteError"
-    assert program.use(("set_password", "s", "", "p"), ("get_password", "s", "")) == [None, "p"]
-    program.use(("set_password", "s", "bob", "q"))
+    _, empty, _, bob, nobody, several = program.use(
+        ("set_password", "s", "", "p"), ("get_password", "s", ""), ("set_password", "s", "bob", "q"),
+        ("get_credential", "s", "bob"), ("get_credential", "s", "nobody"), ("get_credential", "s", None),
+    )  # fmt: skip
+    assert (empty, bob, nobody) == ("p", ["bob", "q"], None)
     assert program.kept("s", "bob") == "q"  # the same names as on the command line
-    assert program.use(("get_credential", "s", "bob"), ("get_credential", "s", "nobody")) == [["bob", "q"], None]
-    [several] = program.use(("get_credential", "s", None))
     assert isinstance(several, list)
     assert several[0] == "KeyringError"
     assert "several users have one: %:, bob" in several[1]
@@ -171,8 +179,31 @@ def test_pip_asks_the_helper_that_is_called_keyring(world: World) -> None:
     assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
 
 
+def test_uv_and_the_newest_pip_ask_it_too(world: World) -> None:
+    plug = Plug(world, "keychain-auth-keyring")
+    os.symlink(plug.path, world.path("bin/keyring"))
+    env = {"PATH": f"{world.path('bin')}:/usr/bin:/bin", "PYTHONPATH": packaged("pip", world.user)}
+    uv = os.path.join(packaged("uv", world.user), "bin", "uv")
+    plug.register()
+    with server(index) as address:
+        where = f"http://{address}/simple/"
+        plug.authorize(where, "--read")
+        plug.keep(where, "alice", "p w")
+        named = ("--index-url", f"http://alice@{address}/simple/", "--keyring-provider", "subprocess")
+        python = world.installation.interpreter
+        target = ("--target", world.path("uv"), "--python", python, "--no-cache", "--no-config")
+        done = plug.run(uv, "pip", "install", *target, "--no-deps", *named, "thing", env=env)
+        assert done.returncode == 0, done.stderr
+        done = plug.run(python, "-m", "pip", *PIP, *named, "-d", world.path("got"), "thing", env=env)
+        assert done.returncode == 0, done.stderr
+    assert os.path.exists(world.path("uv/thing.py"))
+    assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
+
+
 def test_pip_with_the_library(world: World) -> None:
-    program = Program(world, "pip")
+    folder = lab.environment("keyring", "pip")
+    command(folder, "pip", "pip._internal.cli.main")
+    program = Program(world, "pip", folder)
     program.register()
     with server(index) as address:
         where = f"http://{address}/simple/"
@@ -187,7 +218,7 @@ def test_twine_has_its_token(world: World) -> None:
     twine = packaged("twine", world.user)
     folder = lab.environment("keyring", "jeepney")  # one of its own: it imports what the others do not
     lab.with_packages(folder, twine)
-    script(folder, "twine", f"#!{folder}/bin/python\nimport sys\nfrom twine.__main__ import main\nsys.exit(main())\n")
+    command(folder, "twine", "twine.__main__")
     program = Program(world, "twine", folder)
     program.register("--allow-declared")
     seen: list[str | None] = []
