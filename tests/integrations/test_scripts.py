@@ -43,7 +43,7 @@ def test_a_script_does_nothing_but_start_its_helper(name: str) -> None:
 def test_a_helper_has_a_page(name: str) -> None:
     with open(os.path.join(ROOT, "docs", "integrations.md"), encoding="utf-8") as file:
         [row] = [line for line in file if line.startswith("|") and f"`{name}`" in line]
-    [page] = set(re.findall(r"\((integrations/\w+\.md)", row))
+    [page] = set(re.findall(r"\(((?:integrations/)?\w+\.md)", row))
     with open(os.path.join(ROOT, "docs", page), encoding="utf-8") as file:
         text = file.read()
     assert f'$ keychain-auth register --app "$(command -v {name})"\n' in text
