@@ -46,6 +46,7 @@ _COMMANDS = {
     "rm": ("secrets", "remove_secret"),
     "run": ("running", "run_command"),
     "inject": ("inject", "inject"),
+    "mcp": ("mcp", "mcp"),
     "migrate": ("migrate", "migrate"),
     "history": ("history", "history"),
     "canary": ("canary", "canary"),

@@ -15,6 +15,7 @@ from keychain_auth.cli import output, policy
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.scripts import interpreter_of
+from keychain_auth.cli.temporary import grant_document
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.model import Program
@@ -88,7 +89,15 @@ def approve_pair(document: edit.Document, waiting: PendingEntry) -> edit.Documen
             f"{helper.path} is not the helper any more that asked; nothing was approved",
             hint=f"keychain-auth upgrade {shlex.quote(helper.path)}",
         )
-    return edit.stand_behind(document, helper.path, behind_document(program, interpreter))
+    changed = edit.stand_behind(document, helper.path, behind_document(program, interpreter))
+    wish = waiting.request
+    if wish is None:
+        return changed
+    grant = grant_document(
+        wish.service, read=True, write=False, targets=tuple(wish.targets), lasts=f"{wish.seconds}s", uses=wish.uses,
+        behind=program.path,
+    )  # fmt: skip
+    return edit.grant_for_a_time(changed, helper.path, grant)
 
 
 def tell_pair(waiting: PendingEntry, as_json: bool) -> None:
@@ -98,6 +107,8 @@ def tell_pair(waiting: PendingEntry, as_json: bool) -> None:
         output.print_json({"outcome": "approved", "path": waiting.path, "hash": waiting.hash, "helper": helper})
     else:
         output.say(f"{waiting.path} may stand behind {helper}: it is given what that helper may have")
+        if waiting.request is not None:
+            output.say(f"  {waiting.request.service} {', '.join(waiting.request.targets)}: keychain-auth list")
 
 
 def _named(typed: str) -> str | dict[str, str]:

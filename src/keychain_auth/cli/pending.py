@@ -179,6 +179,8 @@ def _unsettled(places: Places, queue: list[PendingEntry]) -> list[PendingEntry]:
 
     def settled(waiting: PendingEntry) -> bool:
         program, interpreter = waiting.programs()
+        if waiting.request is not None:
+            return False
         if waiting.helper is not None:
             helper = known.get((waiting.helper.path, waiting.helper.hash.removeprefix("sha256:")))
             requester = Requester(program, interpreter, of_root=only_root_writes(program.path))
@@ -270,11 +272,14 @@ def _described(entry: PendingEntry) -> dict[str, Any]:
     described: dict[str, Any] = msgspec.to_builtins(entry)
     described.setdefault("interpreter", None)
     described.setdefault("helper", None)
+    described.setdefault("request", None)
     return described
 
 
 def _short(entry: PendingEntry, queue: list[PendingEntry]) -> str:
-    """So many digits of the hash that they mean this program alone."""
+    """So many digits of the hash that they mean this program alone; of a request its id."""
+    if entry.request is not None:
+        return entry.request.id
     digits = entry.hash.removeprefix("sha256:")
     short = digits[:_SHOWN_DIGITS]
     return short if all(other.hash == entry.hash for other in find(queue, short)) else digits

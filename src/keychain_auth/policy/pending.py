@@ -33,11 +33,24 @@ class PendingProgram(msgspec.Struct, frozen=True):
     hash: str
 
 
+class PendingRequest(msgspec.Struct, frozen=True):
+    """What somebody asks for: a grant that ends. ``id`` (hex digits) is what a person approves it by; ``reason`` are
+    the words of who asks."""
+
+    id: str
+    service: str
+    targets: list[str]
+    seconds: int
+    uses: int
+    reason: str = ""
+
+
 class PendingEntry(msgspec.Struct, omit_defaults=True):
     """One program that waits for approval. ``path`` and ``hash`` are what an approval registers.
 
     ``timestamp`` is the last time it asked, UTC, ISO 8601. ``interpreter`` is set for a script. ``helper``: the program
     is known or not, what waits is that it may stand behind this helper; ``pid`` and ``command_line`` are the helper's.
+    ``request``: it also asks that the helper may have something on its behalf.
     """
 
     path: str
@@ -48,11 +61,14 @@ class PendingEntry(msgspec.Struct, omit_defaults=True):
     pid: int
     interpreter: PendingProgram | None = None
     helper: PendingProgram | None = None
+    request: PendingRequest | None = None
 
     @property
     def key(self) -> tuple[str, str, str, str]:
         """What makes two requests the same request: program, script and helper, by content and place."""
         helper = f"{self.helper.path} {self.helper.hash}" if self.helper else ""
+        if self.request is not None:
+            helper = f"{helper} {self.request.service} {self.request.targets}"
         return (self.path, self.hash, self.interpreter.hash if self.interpreter else "", helper)
 
     def programs(self) -> tuple[Program, Program | None]:
@@ -144,6 +160,8 @@ def encode_queue(queue: list[PendingEntry]) -> bytes:
 
 
 def find(queue: list[PendingEntry], wanted: str) -> list[PendingEntry]:
-    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``)."""
-    prefix = "sha256:" + wanted.removeprefix("sha256:").lower()
-    return [entry for entry in queue if entry.hash.startswith(prefix)]
+    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``); or the request whose id
+    does."""
+    digits = wanted.removeprefix("sha256:").lower()
+    requests = [entry for entry in queue if entry.request is not None and entry.request.id.startswith(digits)]
+    return requests or [entry for entry in queue if entry.request is None and entry.hash.startswith(f"sha256:{digits}")]
