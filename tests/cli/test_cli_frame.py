@@ -81,6 +81,10 @@ def every_command(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[t
             yield (*words, name), command.get_help(click.Context(command, above, info_name=name))
 
 
+# An exit code, what another program prints, and what is for programs as it is.
+NO_JSON = ("unlocked", "launch", "run", "mcp", "completion", "manual")
+
+
 def test_every_command_explains_itself_and_takes_json(world: World) -> None:
     listed = world.cli("--help").stdout.partition("Commands:")[2].split("\n")
     helps = dict(every_command(commands))
@@ -88,13 +92,7 @@ def test_every_command_explains_itself_and_takes_json(world: World) -> None:
     assert names == {name for name, *_ in helps}
     for words, text in helps.items():
         assert text.startswith(f"Usage: keychain-auth {' '.join(words)} ")
-        if words[0] not in (
-            "unlocked",
-            "launch",
-            "run",
-            "mcp",
-            "completion",
-        ):  # an exit code; what is for programs anyway
+        if words[0] not in NO_JSON:
             assert ("--log-json" if words == ("start",) else "--json") in text, words
 
 

@@ -29,14 +29,15 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.model import Entry, Program, Requester
+from keychain_auth.moments import span, stamp
 from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import Process, own_surroundings
 from keychain_auth.policy.behalf import carries, judge, problem_of
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
-from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, merge, stamp
-from keychain_auth.policy.temporary import ended, span
+from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, merge
+from keychain_auth.policy.temporary import ended
 
 RUNNER = "keychain-auth-run"
 MOST_MINUTES = 24 * 60
