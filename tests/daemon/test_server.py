@@ -17,6 +17,7 @@ from keychain_auth.daemon.serving.doorway import Doorway
 from keychain_auth.daemon.serving.server import Server
 from keychain_auth.platform.linux.readiness import Readiness
 from keychain_auth.wire.messages import Limits
+from support.lines import PATIENCE
 
 
 class Queue:
@@ -47,6 +48,7 @@ class Channel:
         self.pid = pid
         self._end, self.peer = socket.socketpair()
         self._end.setblocking(False)
+        self.peer.settimeout(PATIENCE)
         self.fileno, self.send = self._end.fileno, self._end.send
         self.closed = False
 
