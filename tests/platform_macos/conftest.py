@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from keychain_auth.native import foundation, keychain_services, library
+from keychain_auth.platform.macos import code_signature, libproc
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c")
 
@@ -32,18 +33,24 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def macos(compiled: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Both frameworks are the stand-in; at the end, nothing that was made is left."""
-    stand_in = ctypes.CDLL(compiled)
+    stand_in = ctypes.CDLL(compiled, use_errno=True)
     stand_in.fake_record.restype = ctypes.c_char_p
     stand_in.fake_alive.restype = ctypes.c_long
     stand_in.fake_foreign.argtypes = (
         ctypes.c_char_p, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long,
     )  # fmt: skip
-    caches = (foundation.calls, keychain_services._calls)
+    stand_in.fake_process.argtypes = (
+        *[ctypes.c_int] * 6, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64, *[ctypes.c_int64] * 3,
+    )  # fmt: skip
+    stand_in.fake_socket.argtypes = (*[ctypes.c_int] * 3, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int)
+    caches = (foundation.calls, keychain_services._calls, libproc._calls, code_signature._calls)
     monkeypatch.setattr(library, "framework", lambda name: stand_in)
+    monkeypatch.setattr(library, "libsystem", lambda: stand_in)
     for each in caches:
         each.cache_clear()
     yield stand_in
     stand_in.fake_reset()
+    stand_in.fake_forget()
     for each in caches:
         each.cache_clear()
     assert stand_in.fake_alive() == 0

@@ -40,3 +40,8 @@ def last_error() -> int:
     """GetLastError of the call before, as ctypes kept it for this thread. 0 where there is no such thing."""
     get: Callable[[], int] = getattr(ctypes, "get_last_error", lambda: 0)
     return get()
+
+
+def libsystem() -> ctypes.CDLL:
+    """The system calls of macOS. Raises OSError."""
+    return ctypes.CDLL("/usr/lib/libSystem.B.dylib", use_errno=True)

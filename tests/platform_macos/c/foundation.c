@@ -57,6 +57,8 @@ void *fake_bytes(unsigned long type, const void *bytes, long length) {
     return made;
 }
 
+const unsigned char *fake_content(const object *given) { return look(given, 0)->bytes; }
+
 static const object *keep(const object *given) {
     ((object *)look(given, 0))->count++;
     return given;

@@ -14,42 +14,34 @@ systemd, or by the daemon before) is only taken: it is not looked for in the way
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import stat
 import struct
 
-from keychain_auth import files
-from keychain_auth.errors import DaemonAlreadyRunning, UnsafeFile
+from keychain_auth.platform import endpoint
 from keychain_auth.platform.linux.activation import Handed
 from keychain_auth.platform.linux.channel import UnixChannel
 from keychain_auth.platform.linux.looks import Host
 
 _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 _LONGEST_PATH = 107  # sun_path is 108 bytes with its NUL (unix(7))
-_OWN_FOLDER = "keychain-auth"
 
 
 class UnixListener:
     """See ``Listener``."""
 
     def __init__(self, path: str, host: Host, handed: Handed | None = None) -> None:
-        if len(os.fsencode(path)) > _LONGEST_PATH:
-            raise UnsafeFile(
-                f"the socket path is longer than {_LONGEST_PATH} bytes: {path}",
-                hint="choose a shorter one with --socket",
-            )
+        endpoint.require_length(path, _LONGEST_PATH)
         self.path = path
         self._host = host
         folder = os.path.dirname(path)
         self._lock = -1
         if handed is None or not _of_root(folder):  # there it is root's affair who listens, and the lock is the vault's
-            _prepare_folder(folder)
-            self._lock = _take_lock(path)
+            endpoint.prepare_folder(folder)
+            self._lock = endpoint.take_lock(path)
         try:
             if handed is None:
-                _remove_stale(path)
+                endpoint.remove_stale(path, _listening_pid)
             self._socket = handed.socket if handed else _bind(path)
             about = os.stat(path, follow_symlinks=False)
         except BaseException:
@@ -83,16 +75,10 @@ class UnixListener:
         """Stop listening; remove the socket if it is still ours; let the lock go."""
         self._socket.close()
         if self._remove:
-            self._unlink()
+            endpoint.unlink_own(self.path, self._bound)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-    def _unlink(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            about = os.stat(self.path, follow_symlinks=False)
-            if (about.st_dev, about.st_ino) == self._bound:
-                os.unlink(self.path)
 
 
 def _of_root(folder: str) -> bool:
@@ -100,57 +86,9 @@ def _of_root(folder: str) -> bool:
     return about.st_uid == 0 and not about.st_mode & 0o022 and os.geteuid() != 0
 
 
-def _prepare_folder(folder: str) -> None:
-    """Our own folder is made private; one that somebody else chose is only checked, never changed."""
-    if os.path.basename(folder) == _OWN_FOLDER or not os.path.exists(folder):
-        files.make_private_dir(folder)
-    about = os.stat(folder)
-    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
-        raise UnsafeFile(
-            f"other users can change the socket's folder {folder}",
-            hint=f"choose a folder of your own, or: chmod 700 {folder}",
-        )
-
-
-def _take_lock(path: str) -> int:
-    lock = files.try_lock(path + ".lock")
-    if lock is None:
-        raise DaemonAlreadyRunning(path, _recorded_pid(path))
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
-    return lock
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        about = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(about.st_mode):
-        raise UnsafeFile(f"{path} exists and is no socket", hint=f"mv {path} {path}.old")
-    pid = _listening_pid(path)
-    if pid:
-        raise DaemonAlreadyRunning(path, pid)
-    os.unlink(path)
-
-
-def _listening_pid(path: str) -> int:
-    """The pid of whoever listens there, 0 if nobody does. SO_PEERCRED of a client's end names who called listen(2)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2.0)
-        try:
-            probe.connect(path)
-        except OSError:
-            return 0
-        raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int(struct.unpack("=iII", raw)[0])
-
-
-def _recorded_pid(path: str) -> int:
-    try:
-        return int(files.read_private(path + ".lock", 64) or b"0")
-    except (OSError, ValueError, UnsafeFile):
-        return 0
+def _listening_pid(connected: socket.socket) -> int:
+    """Who listens there: SO_PEERCRED of a client's end names who called listen(2)."""
+    return int(struct.unpack("=iII", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
 
 
 def bind_for(path: str, mode: int, uid: int, gid: int) -> socket.socket:
@@ -158,7 +96,7 @@ def bind_for(path: str, mode: int, uid: int, gid: int) -> socket.socket:
 
     Raises DaemonAlreadyRunning, UnsafeFile, OSError.
     """
-    _remove_stale(path)
+    endpoint.remove_stale(path, _listening_pid)
     listener = _bind(path)
     os.chown(path, uid, gid)
     os.chmod(path, mode)
@@ -167,18 +105,7 @@ def bind_for(path: str, mode: int, uid: int, gid: int) -> socket.socket:
 
 def _bind(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # Before listen: connections inherit it, and so do bytes that arrive before accept.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        listener.setblocking(False)
-        mask = os.umask(0o077)
-        try:
-            listener.bind(path)
-        finally:
-            os.umask(mask)
-        os.chmod(path, 0o600)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
+    # Before listen: connections inherit it, and so do bytes that arrive before accept.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    endpoint.bind(listener, path, _BACKLOG)
     return listener
