@@ -18,18 +18,21 @@ import _socket as socket
 import os
 import stat
 import struct
+import sys
 
 from keychain_auth.errors import UntrustedDaemon
 
 _ROOT = 0
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+_XUCRED = struct.Struct("=II68x")  # struct xucred of macOS (sys/ucred.h): version, uid, groups
+_SOL_LOCAL, _LOCAL_PEERCRED = 0, 1  # of macOS, sys/un.h: who called listen(2), as SO_PEERCRED has it
+_system: str = sys.platform  # a plain text: so that type checkers look at all of it on every system
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_listener(connected: socket.socket, path: str) -> None:
     """Raise UntrustedDaemon unless the listener at ``path`` is of this user or root, in a folder of the same owner."""
-    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, listener_uid, _ = _UCRED.unpack(raw)
+    listener_uid = _listener_uid(connected)
     folder = os.path.dirname(path)
     try:
         about = os.stat(folder)
@@ -43,6 +46,14 @@ def check_listener(connected: socket.socket, path: str) -> None:
             f"what listens on {path} is not trusted: {what}; nothing was sent to it",
             hint=hint or f"ls -ld {folder} {path}",
         )
+
+
+def _listener_uid(connected: socket.socket) -> int:
+    if _system == "darwin":
+        _, uid = _XUCRED.unpack(connected.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size))
+    else:
+        _, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
 
 
 def why_not(listener_uid: int, folder_uid: int, folder_mode: int, own_uid: int, folder: str) -> tuple[str, str] | None:

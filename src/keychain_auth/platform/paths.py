@@ -15,6 +15,8 @@ import sys
 from keychain_auth.errors import InvalidRequest, KeychainAuthError
 from keychain_auth.platform.linux import paths as linux
 
+_LINUX, _MACOS = "linux", "darwin"
+_system: str = sys.platform  # a plain text: so that type checkers look at all of it on every system
 _system_root: str | None = None
 
 SOCKET_VARIABLE = "KEYCHAIN_AUTH_SOCKET"
@@ -35,6 +37,10 @@ def is_system() -> bool:
 
 def log_dir() -> str:
     """Our folder for ``audit.log`` (absolute path). Raises KeychainAuthError."""
+    if _system == _MACOS:
+        from keychain_auth.platform.macos import paths as macos  # noqa: PLC0415 - one of several systems
+
+        return macos.log_dir()
     return data_dir() if _system_root is None else _system_root + linux.SYSTEM_LOGS
 
 
@@ -43,7 +49,7 @@ def runtime_dir() -> str:
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_SOCKETS
-    return linux.runtime_dir()
+    return linux.runtime_dir() if _system == _LINUX else _macos_dir()
 
 
 def config_dir() -> str:
@@ -51,7 +57,7 @@ def config_dir() -> str:
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_CONFIG
-    return linux.config_dir()
+    return linux.config_dir() if _system == _LINUX else _macos_dir()
 
 
 def data_dir() -> str:
@@ -59,7 +65,7 @@ def data_dir() -> str:
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_DATA
-    return linux.data_dir()
+    return linux.data_dir() if _system == _LINUX else _macos_dir()
 
 
 def system_socket_path() -> str:
@@ -103,14 +109,21 @@ def _usable(path: str, name: str) -> str:
     if not path or "\0" in path:
         raise InvalidRequest(f"{name} is empty or holds a NUL: it must be the path of a socket")
     absolute = os.path.abspath(path)  # a later chdir(2) must not lead to another socket
-    if len(os.fsencode(absolute)) > linux.LONGEST_SOCKET_PATH:
+    longest = linux.LONGEST_SOCKET_PATH - (4 if _system == _MACOS else 0)  # sun_path of macOS holds 104 bytes
+    if len(os.fsencode(absolute)) > longest:
         raise InvalidRequest(
-            f"{name} is longer than {linux.LONGEST_SOCKET_PATH} bytes, which is all that a socket can have: {absolute}",
+            f"{name} is longer than {longest} bytes, which is all that a socket can have: {absolute}",
             hint="choose a shorter path",
         )
     return absolute
 
 
+def _macos_dir() -> str:
+    from keychain_auth.platform.macos import paths as macos  # noqa: PLC0415 - as above
+
+    return macos.base_dir()
+
+
 def _require_supported() -> None:
-    if sys.platform != "linux":
-        raise KeychainAuthError(f"keychain-auth runs on Linux only in this version; this is {sys.platform}")
+    if _system not in (_LINUX, _MACOS):
+        raise KeychainAuthError(f"keychain-auth does not run on this system ({_system}) in this version")

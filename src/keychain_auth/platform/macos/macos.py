@@ -6,7 +6,9 @@ Not verified on hardware (docs/platforms.md).
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
+from keychain_auth.errors import KeychainAuthError
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.base import Front, PeerGone
 from keychain_auth.platform.macos.listener import MacosListener
@@ -18,9 +20,21 @@ _NO_LAUNCH = "macOS does not let the daemon look at a program before its first i
 
 
 class MacosPlatform:
-    """See ``Platform``. ``filesystems`` are those allowed beyond the local ones."""
+    """See ``Platform``. ``filesystems`` are those allowed beyond the local ones.
 
-    def __init__(self, filesystems: frozenset[str] = frozenset()) -> None:
+    It serves its own user only, and nobody hands sockets to it.
+    """
+
+    def __init__(
+        self,
+        filesystems: frozenset[str] = frozenset(),
+        paths: Collection[str] = (),
+        *,
+        system: bool = False,
+        guard_group: str = "",
+    ) -> None:
+        if system:
+            raise KeychainAuthError("there is no daemon for the whole machine on macOS", hint="keychain-auth start")
         self._host = HostFacts(os.geteuid(), NAMESPACES, LOCAL_FILESYSTEMS | filesystems)
 
     def host(self) -> HostFacts:
