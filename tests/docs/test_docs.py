@@ -331,3 +331,13 @@ def test_every_file_that_is_named_exists() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_no_path_is_of_somebodys_own_machine(document: str) -> None:
     assert set(_ABSOLUTE.findall(text_of(document).replace("keychain://", ""))) <= COMMON_PLACES
+
+
+def test_actions_are_pinned_by_commit_and_what_they_run_is_there() -> None:
+    folder = os.path.join(ROOT, ".github", "workflows")
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            text = file.read()
+        assert re.findall(r"uses: (?!\S+@[0-9a-f]{40} # v[\d.]+$).*", text, re.MULTILINE) == [], name
+        for path in re.findall(r"(?<![\w/])(?:tests|requirements)/[\w./]+\w", text):
+            assert os.path.exists(os.path.join(ROOT, path)), f"{name}: {path}"

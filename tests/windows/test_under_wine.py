@@ -4,7 +4,7 @@ Each group is one run of pytest over there; a failure there is a failure here, w
 over there is printed with its reason, as everywhere. Where Wine cannot be had, the whole file is skipped.
 
 What it does not promise: that Windows does as Wine does (``setup.py``). The same tests run on a Windows without Wine:
-``python -m pytest`` with the folders below.
+``python tests/windows/groups.py``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,10 @@ if sys.platform == "win32":
     pytest.skip("this is Windows: its tests are run directly", allow_module_level=True)
 
 import setup
+from groups import GROUPS, OPTIONS
 from wine import Wine
 
 # The rest of both takes many minutes under Wine. It passes there too: wine.py -m pytest tests/vault.
-_AUDIT = tuple(f"tests/audit/test_audit_{name}.py" for name in ("record", "template", "coalesce", "shelf"))
-
-_VAULT = tuple(f"tests/vault/test_vault_{name}.py" for name in ("contract", "opening", "keys", "samples"))
-
-# What is tested over there, and how many tests of it must pass: a group that is collected no more would say nothing.
-GROUPS = {
-    "wire": (("tests/wire",), 100),
-    "policy": (("tests/policy",), 250),
-    "identity": (("tests/identity",), 150),
-    "audit": (_AUDIT, 40),
-    "vault": (_VAULT, 55),
-    "DPAPI, Credential Manager, tasks": (("tests/platform_windows",), 60),
-}
 _SECONDS = 240
 
 
@@ -52,8 +40,7 @@ def windows() -> Iterator[Wine]:
 def test_on_windows(windows: Wine, group: str, capsys: pytest.CaptureFixture[str]) -> None:
     paths, least = GROUPS[group]
     env = {"HYPOTHESIS_PROFILE": "brief"}
-    words = ("-q", "-p", "no:cacheprovider", "-k", "not flipped_bit", *paths)  # half a minute for one test
-    done = windows.run("-m", "pytest", *words, env=env, timeout=_SECONDS)
+    done = windows.run("-m", "pytest", *OPTIONS, *paths, env=env, timeout=_SECONDS)
     report = done.stdout + done.stderr
     assert done.returncode == 0, f"pytest on Windows ended with {done.returncode}:\n{report}"
     for line in report.splitlines():

@@ -266,6 +266,13 @@ int csops_audittoken(int pid, unsigned operation, void *flags, size_t size, cons
     return 0;
 }
 
+#ifdef __APPLE__
+#define SYMBOL "_statfs$INODE64"
+#else
+#define SYMBOL "statfs$INODE64"
+#endif
+int fake_statfs(const char *path, struct statfs64 *about) __asm__(SYMBOL);
+
 int fake_statfs(const char *path, struct statfs64 *about) {
     struct statfs64 made = {.f_flags = filesystem_flags, .f_type = 26, .f_owner = 3, .f_fssubtype = 5};
     memcpy(made.f_fstypename, filesystem_kind, sizeof made.f_fstypename);
@@ -273,7 +280,6 @@ int fake_statfs(const char *path, struct statfs64 *about) {
     memcpy(about, &made, sizeof made);
     return 0;
 }
-__asm__(".globl statfs$INODE64\n.set statfs$INODE64, fake_statfs\n");
 
 int sysctl(const int *name, unsigned count, void *buffer, size_t *size, const void *fresh, size_t fresh_size) {
     if (count != 3 || name[0] != 1 || name[1] != 49 || fresh != NULL || fresh_size != 0)

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Which tests run on Windows, and on a real one: run them.
+
+    python tests/windows/groups.py     on Windows, with the packages of requirements/windows.txt
+
+Under Wine, ``test_under_wine.py`` runs the same groups.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-k", "not flipped_bit")  # half a minute for one test
+_AUDIT = tuple(f"tests/audit/test_audit_{name}.py" for name in ("record", "template", "coalesce", "shelf"))
+
+_VAULT = tuple(f"tests/vault/test_vault_{name}.py" for name in ("contract", "opening", "keys", "samples"))
+
+# What is tested over there, and how many tests of it must pass: a group that is collected no more would say nothing.
+GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
+    "wire": (("tests/wire",), 100),
+    "policy": (("tests/policy",), 250),
+    "identity": (("tests/identity",), 150),
+    "audit": (_AUDIT, 40),
+    "vault": (_VAULT, 55),
+    "DPAPI, Credential Manager, tasks": (("tests/platform_windows",), 60),
+}
+
+
+def main() -> int:
+    """Each group as one run of pytest. The exit code is 1 if one failed, or was smaller than it should be."""
+    root = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+    source = os.pathsep.join(os.path.join(root, name) for name in ("src", "tests"))
+    failed = []
+    for group, (paths, least) in GROUPS.items():
+        print(f"== {group}", flush=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *OPTIONS, *paths], cwd=root, env={**os.environ, "PYTHONPATH": source},
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        print(done.stdout, flush=True)
+        passed = re.search(r"(\d+) passed", done.stdout)
+        if done.returncode or passed is None or int(passed[1]) < least:
+            failed.append(group)
+    print(f"failed: {', '.join(failed)}" if failed else "all groups passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
