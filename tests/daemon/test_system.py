@@ -174,6 +174,18 @@ def test_clients_find_it_where_they_have_no_daemon_of_their_own(machine: SystemW
     assert os.stat(machine.socket).st_uid == 0
 
 
+def test_doctor_and_check_know_what_is_right_there(machine: SystemWorld) -> None:
+    program = machine.program("talker")
+    machine.allow(entry(machine, program, "aws", guarded=True))
+    machine.start()
+    done = machine.cli("doctor", "--quiet")
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert wrong == []
+    assert machine.cli("check", program, "aws").returncode == 0
+    os.chmod(machine.path("var/lib/keychain-auth"), 0o755)
+    assert "other users can read" in machine.cli("doctor").stdout
+
+
 def test_a_data_folder_of_root_or_of_nobody_is_refused(machine: SystemWorld) -> None:
     os.chown(machine.path("var/lib/keychain-auth"), 0, 0)
     done = machine.cli("start")

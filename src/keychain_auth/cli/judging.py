@@ -54,11 +54,12 @@ def present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | No
 
 
 def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
-    """What the daemon would make of the program, started now. Raises KeychainAuthError."""
+    """What the daemon would make of the program, started as its entry asks for. Raises KeychainAuthError."""
     file = look_at(name, known.signers)
     program = Program(name, file.program.sha256)
     if nearest is None or nearest.interpreter is None:
-        return Identity(program, location.grade_of(name), pid=0, uid=os.geteuid(), signature=file.signature)
+        grade, signature = location.grade_of(name), file.signature
+        return Identity(program, grade, pid=0, uid=os.geteuid(), signature=signature, guarded=True)
     interpreter = look_at(nearest.interpreter.path).program
     # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)

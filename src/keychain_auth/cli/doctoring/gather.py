@@ -27,6 +27,7 @@ from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
 from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.keychain.vault.opening import vault_path
 from keychain_auth.model import Denial, Entry
+from keychain_auth.platform import paths as system_paths
 from keychain_auth.platform.linux import condition
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
@@ -109,15 +110,18 @@ def _newest_file(package: str) -> float:
 
 
 def _paths(places: Places) -> tuple[PathFact, ...]:
-    run = os.path.dirname(places.agent_socket)
-    folders = dict.fromkeys((os.path.dirname(places.policy), places.vault, run))
+    # A daemon of the whole machine has the folder of its sockets, and the one for programs, from root, open to others.
+    system = system_paths.is_system()
+    own = () if system else (os.path.dirname(places.agent_socket),)
+    sockets = (places.admin_socket,) if system else (places.agent_socket, places.admin_socket)
+    folders = dict.fromkeys((os.path.dirname(places.policy), places.vault, os.path.dirname(places.audit_log), *own))
     vault, log = vault_path(places.vault), places.audit_log
     secret = (places.vault_key, vault, f"{vault}-wal", f"{vault}-shm", places.pending)
     plain = (places.policy, places.settings, places.builds, log, shelf.head_path(log))
     rotated = (shelf.numbered(log, number) for number in _numbers(log))
     facts = [
         *(_path(path, "folder") for path in folders),
-        *(_path(path, "socket") for path in (places.agent_socket, places.admin_socket)),
+        *(_path(path, "socket") for path in sockets),
         *(_path(path, "file", secret=True) for path in secret),
         *(_path(path, "file") for path in (*plain, *rotated)),
     ]
