@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from daemon.requests import SUCCESS, read, request, write
+from keychain_auth.keychain.vault import Keys
 from keychain_auth.keychain.vault.reading import PART
 from keychain_auth.model import Item
+from keychain_auth.protectors.keyfile import KeyFile
 from keychain_auth.wire import codec
 from support.world import World
 from vault.vault_lab import at_once, open_at
@@ -37,6 +39,21 @@ def test_a_change_between_two_parts_is_seen_whole_or_not_at_all(size: int, seen:
         items = {item.target: item.value for item in at_once(reading)}
         assert list(items) == NAMES
         assert [items[name].split() for name in (NAMES[0], NAMES[-1])] == [[seen], [seen]]
+        await vault.close()
+
+    asyncio.run(main())
+
+
+def test_a_new_vault_key_between_two_parts_is_no_damage(tmp_path: Path) -> None:
+    """What was found before is sealed by the old key, and opens no more."""
+    vault = open_at(tmp_path)
+
+    async def main() -> None:
+        await vault.write("svc", [(name, f"value of {name}") for name in NAMES], {})
+        reading = vault.read_prefix("svc", ["name:"], {})
+        reading.send(None)
+        await Keys(vault).rekey([KeyFile(str(tmp_path / "vault.key"))])
+        assert {item.target: item.value for item in at_once(reading)} == {name: f"value of {name}" for name in NAMES}
         await vault.close()
 
     asyncio.run(main())

@@ -169,5 +169,5 @@ def test_a_prefix_finds_what_startswith_finds(names: list[str], prefixes: list[s
     shelf = Shelf()
     for few in itertools.batched(names, 3) if hasattr(itertools, "batched") else [names[:5], names[5:]]:
         shelf.put([Record(name, b"", b"", None) for name in few])
-    found = [record.target for record in shelf.beginning_with(prefixes)]
+    found = [record.target for record in shelf.beginning_with(prefixes)[:]]
     assert found == sorted(name for name in names if name.startswith(tuple(prefixes)))

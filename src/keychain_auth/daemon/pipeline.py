@@ -188,7 +188,7 @@ class Pipeline:
                 return caught
             record_of = partial(caller.stale, request.action, request.service, age=recalled.age)
             if len(recalled.items) > _AT_ONCE:
-                return Reply(await self._tell_at_length(record_of, request, recalled.items))
+                return Reply(await self._tell_at_length(record_of, request, list(recalled.items)))
             self._turn.record(record_of(_touched(request, recalled.items)))
             return Reply(_success(request, recalled.items))
         except (AuditError, KeychainError) as error:
@@ -197,19 +197,26 @@ class Pipeline:
     async def _tell_at_length(
         self, record_of: Callable[[Sequence[str]], AuditRecord | bytes], request: Request, found: list[Item]
     ) -> bytes:
-        """A long answer in parts, between which others have their turn, and with several records.
+        """A long answer in parts, between which others have their turn, and with several records. Takes ``found`` away.
 
         After the first pause this is no part of a turn, so each record is written when it is made. Raises AuditError.
         """
-        parts = []
-        for at in range(0, len(found), _AT_ONCE):
+        by_name = request.match == "exact" and request.action != "search"
+        parts: list[bytes] = []
+        names: list[str] = []
+        rest = found[::-1]
+        found.clear()  # each part goes as soon as it is told: to free 10,000 at once would be a pause too
+        while rest:
             await asyncio.sleep(0)
-            parts.append(codec.encode_items(found[at : at + _AT_ONCE]))
-        touched = _touched(request, found)
+            some = rest[: -_AT_ONCE - 1 : -1]
+            del rest[-_AT_ONCE:]
+            parts.append(codec.encode_items(some))
+            if not by_name:
+                names += [item.target for item in some]
+        touched = request.targets if by_name else names
         for at in range(0, len(touched), _RECORDED_AT_ONCE):
             await asyncio.sleep(0)
-            names = touched[at : at + _RECORDED_AT_ONCE]
-            self._turn.record(record_of(names))
+            self._turn.record(record_of(touched[at : at + _RECORDED_AT_ONCE]))
         return codec.join_results(parts)
 
     # --- the keychain -------------------------------------------------------------------------

@@ -7,7 +7,6 @@ does not fit into ``MOST`` characters is cut, and "..." says so. What it leaves 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator
 
@@ -35,6 +34,8 @@ def summary(before: Policy, after: Policy) -> str:
 def difference_lines(before: str, after: str) -> list[str]:
     """The lines that differ between two texts of config.json, whatever their formatting. Raises PolicyFormatError."""
     old, new = (json.dumps(parse_document(text.encode())[1], indent=2).splitlines() for text in (before, after))
+    import difflib  # noqa: PLC0415 - the daemon loads this file, and needs this only when a policy changes
+
     return list(difflib.unified_diff(old, new, "accepted", "config.json", lineterm=""))
 
 

@@ -20,9 +20,7 @@ import binascii
 import os
 import re
 import secrets
-import shutil
 import subprocess
-import tempfile
 
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Key, Params
@@ -103,6 +101,8 @@ class _Session:
     """The tools with a private folder for their files, none of which is secret (what the chip made for itself)."""
 
     def __init__(self, tcti: str) -> None:
+        import shutil  # noqa: PLC0415 - brings three compressors with it, and a daemon without a TPM has no use for them
+
         tool = shutil.which("tpm2", path=_TOOL_PATH)
         if tool is None:
             raise VaultKeyMissing("the TPM cannot be used: tpm2-tools are not installed", hint="apt install tpm2-tools")
@@ -114,10 +114,14 @@ class _Session:
         self._folder = ""
 
     def __enter__(self) -> _Session:
+        import tempfile  # noqa: PLC0415 - see above
+
         self._folder = tempfile.mkdtemp(prefix="keychain-auth-")  # 0700
         return self
 
     def __exit__(self, *_: object) -> None:
+        import shutil  # noqa: PLC0415 - see above
+
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def primary(self) -> None:

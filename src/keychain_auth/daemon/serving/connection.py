@@ -28,6 +28,7 @@ _LINGER_SECONDS = 2.0
 _BATCH_BYTES = 256 * 1024  # answers gathered into one send
 _SENT_AT_ONCE = 1024 * 1024
 _BATCH_LINES = 64  # then the others have their turn
+_NOTHING = memoryview(b"")
 _NEWLINE = 0x0A  # a number: see ``wire.codec``
 
 
@@ -99,7 +100,7 @@ class Connection:
         self._fd = channel.fileno()
         self._splitter = LineSplitter(limits.line_bytes)
         self._lines: deque[bytes] = deque()
-        self._unsent = bytearray()
+        self._unsent = _NOTHING
         self._answering = False  # an answer is being made and waits for something
         self._asked = False
         self._input_over = False
@@ -250,7 +251,7 @@ class Connection:
             return
         data = lines[0] if len(lines) == 1 else b"".join(lines)
         if self._unsent:
-            self._unsent += data
+            self._unsent = memoryview(b"".join((self._unsent, data)))
         elif data:
             try:
                 sent = self._put(data)
@@ -260,22 +261,23 @@ class Connection:
                 self.close()
                 return
             if sent != len(data):
-                self._unsent += data[sent:]
+                self._unsent = memoryview(data)[sent:]  # not copied: the others would wait for it
                 self._loop.add_writer(self._fd, self._writable)
         if not self._reading or self._lines or self._answering or self._unsent or self._last:
             self._pause_or_resume()
 
     def _writable(self) -> None:
         try:
-            sent = self._put(memoryview(self._unsent)[:_SENT_AT_ONCE])
+            sent = self._put(self._unsent[:_SENT_AT_ONCE])
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
             return
         self._moved = time.monotonic()
-        del self._unsent[:sent]
+        self._unsent = self._unsent[sent:]
         if not self._unsent:
+            self._unsent = _NOTHING  # and not an empty view of the whole answer
             self._loop.remove_writer(self._fd)
             self._go_on()
 
