@@ -119,10 +119,8 @@ def other_script(front: Any) -> None:
     """Descriptor 3 is changed after it was looked at."""
     front.prepare()
     front.go()
-    memory = os.memfd_create("script", os.MFD_ALLOW_SEALING)
     prelude = front.plan["prelude"].encode()
-    os.write(memory, prelude + EVIL.encode())
-    honest.fcntl.fcntl(memory, honest.fcntl.F_ADD_SEALS, honest._SEALS)
+    memory = honest.sealed("script", prelude + EVIL.encode())
     os.dup2(memory, 3, inheritable=True)
     os.close(memory)
     argv = None if prelude else [PYTHON, "-I", "/proc/self/fd/3"]

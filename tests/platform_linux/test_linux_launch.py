@@ -157,8 +157,9 @@ def test_what_must_not_be_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("scope", "refused"), [("0", False), ("1", False), ("2", True), ("3", True), ("?", False)])
 def test_yama(tmp_path: Path, scope: str, refused: bool) -> None:
-    (tmp_path / "ptrace_scope").write_text(scope + "\n")
-    assert (scope in forbidden_by(str(tmp_path / "ptrace_scope"))) is refused
+    (tmp_path / "kernel/yama").mkdir(parents=True)
+    (tmp_path / "kernel/yama/ptrace_scope").write_text(scope + "\n")
+    assert (scope in forbidden_by(str(tmp_path))) is refused
     assert forbidden_by(str(tmp_path / "no-yama")) == ""
 
 

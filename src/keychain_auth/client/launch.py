@@ -12,13 +12,14 @@ Only the standard library's light parts: this is on the fast path.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import resource
 import signal
 
 from keychain_auth.client import admin
 from keychain_auth.errors import KeychainAuthError, NotFound
+from keychain_auth.platform.linux.memory import sealed
+from keychain_auth.platform.linux.sysctl import yama_scope
 from keychain_auth.policy.environment import allowed
 
 TYPE_CHECKING = False
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _SCRIPT_FD = 3  # as policy.launching has it
-_YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _PR_SET_PTRACER = 0x59616D61
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> NoReturn:
@@ -66,11 +65,7 @@ def _leave_behind(connection: int, *, content: bytes) -> None:
     """Close whatever is open but the standard streams and the connection; then put ``content`` on descriptor 3."""
     os.closerange(_SCRIPT_FD, connection)
     os.closerange(connection + 1, _highest())
-    memory = os.memfd_create("script", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(content)
-    while view:
-        view = view[os.write(memory, view) :]
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
+    memory = sealed("script", content)
     if memory == _SCRIPT_FD:
         os.set_inheritable(memory, True)
     else:
@@ -84,7 +79,7 @@ def _leave_behind(connection: int, *, content: bytes) -> None:
 
 def _let_be_traced(daemon: int) -> None:
     """Where Yama lets only a parent trace: allow this one process (PR_SET_PTRACER)."""
-    if not os.path.exists(_YAMA):
+    if yama_scope() is None:
         return
     import ctypes  # noqa: PLC0415 - some milliseconds, that other kernels need not pay
 

@@ -208,17 +208,9 @@ def _hand_over(handed: Mapping[int, str]) -> None:
 def _readable(content: bytes) -> int:
     if not hasattr(os, "memfd_create"):
         return _pipe(content)
-    import fcntl  # noqa: PLC0415
+    from keychain_auth.platform.linux.memory import sealed  # noqa: PLC0415 - for Linux only
 
-    memory = os.memfd_create("secret", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    view = memoryview(content)
-    while view:
-        view = view[os.write(memory, view) :]
-    fcntl.fcntl(
-        memory,
-        fcntl.F_ADD_SEALS,
-        fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE,
-    )
+    memory = sealed("secret", content)
     os.lseek(memory, 0, os.SEEK_SET)
     return memory
 

@@ -28,7 +28,7 @@ from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.keychain.vault.opening import vault_path
 from keychain_auth.model import Denial, Entry
 from keychain_auth.platform import paths as system_paths
-from keychain_auth.platform.linux import condition
+from keychain_auth.platform.linux import condition, sysctl
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.reasons import SOCKET_NOT_CLOEXEC
@@ -58,7 +58,7 @@ def gather(places: Places) -> Facts:
         settings_path=places.settings,
         policy_path=places.policy,
         clock_synchronised=condition.clock_is_synchronised(),
-        yama=condition.yama_scope(),
+        yama=sysctl.yama_scope(),
         user_namespaces=condition.allows_user_namespaces(),
         socket_diagnosis=condition.diagnoses_sockets(),
         missing=condition.lacks(),

@@ -7,11 +7,14 @@ once, cut, and shown as a claim.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import NamedTuple
 
+from keychain_auth.platform.linux.procfs import Process
+
 _MOST = 16
-_STAT_BYTES, _WORD_BYTES = 4096, 512
+_WORD_BYTES = 512
 _INIT = 1
 
 
@@ -28,7 +31,7 @@ def ancestors(pid: int) -> list[Ancestor]:
     found: list[Ancestor] = []
     seen = {pid}
     while len(found) < _MOST and (parent := _parent(pid)) > _INIT and parent not in seen:
-        found.append(Ancestor(parent, _executable(parent), _words(parent)))
+        found.append(_described(parent))
         seen.add(parent)
         pid = parent
     return found
@@ -36,31 +39,14 @@ def ancestors(pid: int) -> list[Ancestor]:
 
 def _parent(pid: int) -> int:
     """0 if it cannot be told."""
-    # Field 4 of proc_pid_stat(5). The name before it may hold anything, but nothing after the last parenthesis can.
-    fields = _read(f"/proc/{pid}/stat", _STAT_BYTES).rpartition(b")")[2].split()
-    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    with contextlib.suppress(OSError, IndexError, ValueError), contextlib.closing(Process(pid)) as process:
+        return process.parent()
+    return 0
 
 
-def _executable(pid: int) -> str:
-    try:
-        return os.fsencode(os.readlink(f"/proc/{pid}/exe")).decode("utf-8", "backslashreplace")
-    except OSError:
-        return ""
-
-
-def _words(pid: int) -> str:
-    raw = _read(f"/proc/{pid}/cmdline", _WORD_BYTES).removesuffix(b"\0")
-    return raw.replace(b"\0", b" ").decode("utf-8", "backslashreplace")
-
-
-def _read(path: str, limit: int) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, limit)
-    except OSError:  # it ended while it was looked at
-        return b""
-    finally:
-        os.close(fd)
+def _described(pid: int) -> Ancestor:
+    executable, words = "", b""
+    with contextlib.suppress(OSError), contextlib.closing(Process(pid)) as process:
+        words = process.first_words(_WORD_BYTES).removesuffix(b"\0")  # everybody may see these
+        executable = os.fsencode(process.executable_path()).decode("utf-8", "backslashreplace")
+    return Ancestor(pid, executable, words.replace(b"\0", b" ").decode("utf-8", "backslashreplace"))

@@ -14,17 +14,14 @@ import socket
 from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
+from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import has_cached_lookup
+from keychain_auth.platform.linux.sysctl import setting
 
 _TIMEX_BYTES = 256  # struct timex of include/uapi/linux/timex.h has 208; zeroes: nothing is set, only read
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_CGROUP_BYTES = 64 * 1024
 _UNIT = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
-
-
-def yama_scope() -> int | None:
-    """kernel.yama.ptrace_scope, None if this kernel has no Yama."""
-    text = setting("kernel/yama/ptrace_scope")
-    return int(text) if text is not None and text.isdigit() else None
 
 
 def allows_user_namespaces() -> bool:
@@ -66,18 +63,13 @@ def clock_is_synchronised() -> bool | None:
 def unit_of(pid: int) -> str:
     """The systemd unit that the process runs in, "" if it runs in none of its own (cgroups(7))."""
     try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            found = _UNIT.search(file.read())
+        process = Process(pid)
+        try:
+            text = process.read_all("cgroup", _CGROUP_BYTES).decode("utf-8", "replace")
+        finally:
+            process.close()
     except OSError:
         return ""
+    found = _UNIT.search(text)
     unit = found.group(1) if found else ""
     return "" if unit.startswith("user@") else unit
-
-
-def setting(name: str) -> str | None:
-    """A setting below /proc/sys, None if this kernel does not have it."""
-    try:
-        with open(f"/proc/sys/{name}", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return None

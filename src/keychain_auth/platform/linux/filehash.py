@@ -20,13 +20,13 @@ a mapping from a FUSE server that answers late; EXT4_IOC_MOVE_EXT). docs/threat-
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Collection
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace
 from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.linux.procfs import path_of
 from keychain_auth.platform.linux.syscalls import statx_descriptor
 from keychain_auth.platform.signed_file import examine, without_rest
 
@@ -48,7 +48,7 @@ def digest(fd: int, limit: int, pace: Pace = without_rest, *, nosuid: bool, keys
     leased = _take_lease(fd)
     try:
         examined = examine(fd, before.size, keys, limit, pace)
-        of_root = not nosuid and only_root_writes(os.readlink(f"/proc/self/fd/{fd}"))
+        of_root = not nosuid and only_root_writes(path_of(fd))
         unwritten = (leased and _has_lease(fd)) or of_root
     finally:
         if leased:

@@ -11,6 +11,8 @@ import select
 import threading
 from typing import NamedTuple
 
+from keychain_auth.platform.linux.procfs import open_own_mounts
+
 _MOUNTINFO_BYTES = 4 * 1024 * 1024
 
 
@@ -35,7 +37,7 @@ class MountTable:
     """
 
     def __init__(self) -> None:
-        self._descriptor = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_own_mounts()
         self._changes = select.poll()
         self._changes.register(self._descriptor, select.POLLPRI)
         self._mounts: dict[int, Mount] = {}

@@ -10,7 +10,6 @@ numbers, so after the seizing the folder must show this daemon as the tracer.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import resource
 import select
@@ -21,27 +20,23 @@ from keychain_auth.identity.launch import FrontFacts, StoppedFacts
 from keychain_auth.platform.base import Digest, PeerGone
 from keychain_auth.platform.linux import filehash, ptrace
 from keychain_auth.platform.linux.looks import Host, file_key
+from keychain_auth.platform.linux.memory import is_sealed
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.ownership import writable_by_others
-from keychain_auth.platform.linux.procfs import Process
+from keychain_auth.platform.linux.procfs import Process, open_files, path_of
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.linux.sysctl import SETTINGS, yama_scope
 from keychain_auth.policy.environment import forbidden_names
 
-YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _ENVIRONMENT_BYTES = 8 * 1024 * 1024
 _MOST_FILES = 65536
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _CHILDREN = 1 << (signal.SIGCHLD - 1)
 
 
-def forbidden_by(yama: str = YAMA) -> str:
-    """Why this kernel lets no process of a user be traced, "" if it does. ``yama``: the file that says so."""
-    try:
-        with open(yama, encoding="ascii") as file:
-            scope = int(file.read())
-    except (OSError, ValueError):  # a kernel without Yama
-        return ""
-    if scope < 2:
+def forbidden_by(settings: str = SETTINGS) -> str:
+    """Why this kernel lets no process of a user be traced, "" if it does. ``settings``: where the kernel's lie."""
+    scope = yama_scope(settings)
+    if scope is None or scope < 2:
         return ""
     return f"kernel.yama.ptrace_scope is {scope}: the kernel lets nobody look at a program before it starts"
 
@@ -106,7 +101,7 @@ class Front:
         if not os.readlink(path, dir_fd=self.process.folder).startswith("/memfd:"):
             raise PeerGone(f"its descriptor {number} is no memory file")
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.process.folder)
-        if not _is_sealed(fd):
+        if not is_sealed(fd):
             os.close(fd)
             raise PeerGone(f"its descriptor {number} is not sealed")
         about = os.fstat(fd)
@@ -174,7 +169,7 @@ class Front:
         fd = process.open_executable()
         try:
             about = statx_descriptor(fd)
-            path = os.readlink(f"/proc/self/fd/{fd}")
+            path = path_of(fd)
         finally:
             os.close(fd)
         if (about.device, about.inode) != (known.key.device, known.key.inode):
@@ -242,19 +237,6 @@ def has_ended(pidfd: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _is_sealed(fd: int) -> bool:
-    try:
-        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
-    except OSError:  # no file of that kind
-        return False
-
-
 def _own_sockets() -> frozenset[int]:
     """The inodes of this process's sockets."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            link = os.readlink(f"/proc/self/fd/{name}")
-            if link.startswith("socket:["):
-                found.add(int(link[8:-1]))
-    return frozenset(found)
+    return frozenset(int(link[8:-1]) for link in open_files(os.getpid()) if link.startswith("socket:["))

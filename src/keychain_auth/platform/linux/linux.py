@@ -11,7 +11,7 @@ from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.linux import activation
 from keychain_auth.platform.linux.channel import has_passrights
-from keychain_auth.platform.linux.condition import allows_user_namespaces, setting, yama_scope
+from keychain_auth.platform.linux.condition import allows_user_namespaces
 from keychain_auth.platform.linux.launch import Front, forbidden_by
 from keychain_auth.platform.linux.listener import UnixListener
 from keychain_auth.platform.linux.looks import Host
@@ -19,6 +19,7 @@ from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import own_surroundings
 from keychain_auth.platform.linux.readiness import Readiness
 from keychain_auth.platform.linux.syscalls import has_cached_lookup
+from keychain_auth.platform.linux.sysctl import setting, yama_scope
 
 
 class LinuxPlatform:

@@ -15,7 +15,7 @@ from keychain_auth.platform.linux.filesystem import UNKNOWN, Mount, MountTable, 
 from keychain_auth.platform.linux.mappings import Mappings
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.ownership import writable_by_others
-from keychain_auth.platform.linux.procfs import Process
+from keychain_auth.platform.linux.procfs import Process, path_of
 from keychain_auth.platform.linux.syscalls import Statx, open_path, statx_descriptor
 
 
@@ -131,7 +131,7 @@ class LinuxProcess:
         mount = self._mount(about.mount_id)
         if not stat.S_ISREG(about.mode) or wanted not in (None, (mount.device, about.inode)):
             return None
-        path = os.readlink(f"/proc/self/fd/{fd}")
+        path = path_of(fd)
         if place_of(path, patient=True) != (about.device, about.inode):
             return None
         facts = ScriptFacts(
@@ -147,7 +147,7 @@ class LinuxProcess:
         try:
             about = statx_descriptor(fd)
             # The text of the link is a name to look entries up by. It is never opened: "x (deleted)" is a legal name.
-            path = os.readlink(f"/proc/self/fd/{fd}")
+            path = path_of(fd)
         finally:
             os.close(fd)
         mount = self._mount(about.mount_id)

@@ -20,6 +20,7 @@ from keychain_auth.identity.facts import Code, MappedFile
 from keychain_auth.platform.base import NeedsThread
 from keychain_auth.platform.linux.filesystem import Mount, MountTable
 from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.linux.procfs import path_of
 from keychain_auth.platform.linux.syscalls import open_path, statx_descriptor
 
 _KNOWN_FILES = 4096
@@ -99,7 +100,7 @@ class Mappings:
             mount = self._mounts.mount(about.mount_id)
             same = (int(line[0], 16), int(line[1], 16)) == mount.device and int(line[2]) == about.inode
             trusted = same and mount.filesystem in self._filesystems and not mount.nosuid
-            return trusted and only_root_writes(os.readlink(f"/proc/self/fd/{fd}"))
+            return trusted and only_root_writes(path_of(fd))
         finally:
             os.close(fd)
 

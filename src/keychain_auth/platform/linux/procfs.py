@@ -7,8 +7,10 @@ through the inode's ``struct pid``). So a pid is turned into a process once, at 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from keychain_auth.identity.facts import ExecId, Namespaces
@@ -88,6 +90,14 @@ class Process:
         """A readable descriptor of the file that runs."""
         return os.open("exe", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY, dir_fd=self.folder)
 
+    def executable_path(self) -> str:
+        """The text of the magic link: for people, never to be opened."""
+        return os.readlink("exe", dir_fd=self.folder)
+
+    def first_words(self, limit: int) -> bytes:
+        """The first ``limit`` bytes of its command line, as they are."""
+        return self._read("cmdline", limit)
+
     def open_mountinfo(self) -> int:
         """Its table of mounts."""
         return os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
@@ -152,6 +162,31 @@ class Process:
             return os.read(fd, limit)
         finally:
             os.close(fd)
+
+
+def path_of(fd: int) -> str:
+    """The path that an open descriptor of this process has now, as a text: " (deleted)" at its end may be a name."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def open_own_mounts() -> int:
+    """A descriptor of this process's table of mounts, which polls as POLLPRI once for each change."""
+    return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def pids() -> Iterator[int]:
+    """The processes that there are at this moment, as far as they are shown to this one."""
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def open_files(pid: int) -> Iterator[str]:
+    """What the descriptors of a process lead to, as texts; those that go meanwhile are left out.
+
+    By its number: for a look at everybody, where a mistake of identity does no harm. Raises OSError.
+    """
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def own_surroundings() -> tuple[Namespaces, int]:

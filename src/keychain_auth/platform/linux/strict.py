@@ -15,7 +15,7 @@ import errno
 import os
 import re
 
-from keychain_auth.platform.linux.procfs import parse_status
+from keychain_auth.platform.linux.procfs import open_files, parse_status, pids
 
 _SMAPS_BYTES = 64 * 1024 * 1024
 _HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*|\[vdso\])$")
@@ -47,19 +47,12 @@ def holders(inode: int, pid: int) -> tuple[int, ...]:
     """The other processes that have the socket ``inode`` open, as far as this user may look."""
     wanted = f"socket:[{inode}]"
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != pid:
+    for other in pids():
+        if other != pid:
             with contextlib.suppress(OSError):  # it ended, or is not ours to look at
-                if any(_link(f"/proc/{name}/fd/{number}") == wanted for number in os.listdir(f"/proc/{name}/fd")):
-                    found.append(int(name))
+                if wanted in open_files(other):
+                    found.append(other)
     return tuple(found)
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _read(folder: int, name: str) -> bytes:
