@@ -147,11 +147,15 @@ def test_the_program_for_shells(world: World) -> None:
     assert world.cli("behalf", program, "--anyone").returncode == 0
     assert world.cli("authorize", program, "s").returncode == 0
 
+    command = f'#!/bin/sh\nexec {world.python} -m keychain_auth.cli.main "$@"\n'
+    world.write("bin/keychain-auth", command, 0o755)
+
     def ask(*words: str, text: str = "", launched: bool = True) -> tuple[int, str, str]:
-        start = [world.python, "-m", "keychain_auth.cli.main", "launch"] if launched else []
+        path = f"{world.path('bin')}:/usr/bin:/bin" if launched else "/usr/bin:/bin"  # where it finds keychain-auth
         done = subprocess.run(
-            [*start, program, *words], input=text.encode(), capture_output=True, check=False,
-            env=world.environment({"KEYCHAIN_AUTH_SOCKET": world.socket}), cwd="/", timeout=60, **world.user.popen(),
+            [program, *words], input=text.encode(), capture_output=True, check=False,
+            env=world.environment({"KEYCHAIN_AUTH_SOCKET": world.socket, "PATH": path}), cwd="/", timeout=60,
+            **world.user.popen(),
         )  # fmt: skip
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -170,3 +174,15 @@ def test_the_program_for_shells(world: World) -> None:
     assert ask("odd")[0] == 2
     daemon.stop()
     assert ask("get", "s", "x", launched=False)[0] == 4
+
+
+def test_the_compilers_own_checks_find_nothing() -> None:
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(built("rust"))))
+    words = ["cargo", "test", "-q", "--offline", "--lib", "--target-dir", folder]
+    done = subprocess.run(words, cwd=os.path.join(folder, "source"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    if runs("go", "version"):
+        go = os.path.join(CLIENTS, "go")
+        done = subprocess.run(["go", "vet", "./..."], cwd=go, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ import keychain_auth
 from support.installation import copy_with_needs
 from support.programs import ROOT
 from support.users import Account
-from support.world import World
+from support.world import World, sha256_of
 
 SCRIPTS = os.path.join(ROOT, "scripts")
 _PLACES = "/usr/local/bin:/usr/bin:/bin"
@@ -106,6 +106,9 @@ def script(folder: str, name: str, text: str) -> str:
     return path
 
 
+_ENTRIES: dict[str, dict[str, Any]] = {}  # by environment: what `register --app` makes of a helper in it
+
+
 class Plug:
     """A world whose daemon runs, and a helper in it."""
 
@@ -113,6 +116,7 @@ class Plug:
         self.world = world
         self.folder = folder or environment()
         self.path = os.path.join(self.folder, "bin", name)
+        self._first = True
         if start:
             world.start()
 
@@ -121,17 +125,44 @@ class Plug:
         return Plug(self.world, name, folder or self.folder, start=False)
 
     def grant(self, service: str, *options: str) -> None:
-        """The lines of the documents: known, and allowed to use ``service``."""
+        """Known, and allowed to use ``service``: what the lines of the documents come to."""
         self.register()
-        self.authorize(service, *options)
+        if self._first:
+            self.authorize(service, *options)
+            return
+        entry = self._entry()
+        for option, field in (("--read", "allowed_read_services"), ("--write", "allowed_write_services")):
+            if not options or option in options:
+                entry[field] = [*entry.get(field, ()), service]
+        entry["can_search"] = not options or "--search" in options
+        self._replace(entry)
 
     def register(self, *options: str, anyone: bool = True) -> None:
-        """Make the helper known. ``anyone``: whoever starts it is answered, and not only whom a person approved."""
-        done = self.world.cli("register", "--app", self.path, *options)
-        assert done.returncode == 0, done.stderr
-        if anyone:
-            done = self.world.cli("behalf", self.path, "--anyone")
+        """Make the helper known. ``anyone``: whoever starts it is answered, and not only whom a person approved.
+
+        By the command for the first helper of an environment, and where there are options; the others get the same
+        entry by hand, because commands take time.
+        """
+        self._first = bool(options) or not anyone or self.folder not in _ENTRIES
+        if self._first:
+            done = self.world.cli("register", "--app", self.path, *options)
             assert done.returncode == 0, done.stderr
+            if anyone:
+                done = self.world.cli("behalf", self.path, "--anyone")
+                assert done.returncode == 0, done.stderr
+                if not options:
+                    _ENTRIES[self.folder] = self._entry()
+            return
+        self._replace({**_ENTRIES[self.folder], "path": self.path, "hash": sha256_of(self.path)})
+
+    def _entry(self) -> dict[str, Any]:
+        entries = self.world.read_policy()["registered_binaries"]
+        return dict(next(entry for entry in entries if entry["path"] == self.path))
+
+    def _replace(self, entry: dict[str, Any]) -> None:
+        policy = self.world.read_policy()
+        others = [each for each in policy["registered_binaries"] if each["path"] != self.path]
+        self.world.write_policy({**policy, "registered_binaries": [*others, entry]})
 
     def authorize(self, service: str, *options: str) -> None:
         """Let it use ``service``."""

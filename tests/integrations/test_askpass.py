@@ -69,5 +69,8 @@ def test_only_whole_questions_of_the_tools_own_are_answered(plug: Plug) -> None:
         done = plug.ask(wrong)
         assert (done.stdout, done.returncode != 0) == ("", True), wrong
         assert "never-said" not in done.stderr
+    plug.keep("ssh", "/keys/id", "never-said\nmore")
+    done = plug.ask("Enter passphrase for key '/keys/id': ")
+    assert (done.returncode, done.stdout) == (1, "")
     done = plug.ask("Enter passphrase for key '/keys/id': ", SSH_ASKPASS_PROMPT="confirm")
     assert (done.returncode, done.stdout) == (2, "")

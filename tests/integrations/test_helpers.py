@@ -80,6 +80,50 @@ def test_what_it_imports_is_part_of_it(plug: Plug) -> None:
     assert f"Next: keychain-auth upgrade {changed.path}\n" in done.stderr
 
 
+CALLS = {
+    "cargo-credential-keychain-auth": ("--cargo-plugin",),
+    "docker-credential-keychain-auth": ("get",),
+    "git-credential-keychain-auth": ("get",),
+    "keychain-auth-ansible-client": ("--vault-id", "t"),
+    "keychain-auth-askpass": ("alice@host.example's password: ",),
+    "keychain-auth-aws": (),
+    "keychain-auth-keyring": ("get", "s", "t"),
+    "keychain-auth-kubectl": ("t",),
+    "keychain-auth-npm-token": (),
+    "keychain-auth-password": ("s", "t"),
+    "keychain-auth-run": ("--", "/bin/true"),
+    "terraform-credentials-keychain-auth": ("get", "app.example"),
+}
+INPUT = {"docker-credential-keychain-auth": "r.example", "git-credential-keychain-auth": "protocol=https\nhost=h\n\n"}
+
+
+def test_all_say_the_same_three_things(world: World) -> None:
+    """What was wanted, why not, the command that mends it: on standard error, and nothing on standard output."""
+    assert set(CALLS) == {name for name in os.listdir(lab.SCRIPTS) if name != "keychain-auth"}
+    first = Plug(world, NAME)
+    for name, words in CALLS.items():
+        helper = first.beside(name)
+        done = helper.ask(*words, input=INPUT.get(name, ""))
+        assert (done.returncode, done.stdout) == (6, ""), name
+        wanted, why, mend = done.stderr.splitlines()
+        assert wanted == f"{name}: wanted to be started"
+        assert why == f"Why not: {helper.path} is not registered"
+        assert mend.startswith(f"Next: keychain-auth register --app {helper.path} && keychain-auth authorize")
+        helper.register()
+        if name in ("cargo-credential-keychain-auth", "keychain-auth-run"):  # told in its protocol; needs no secret
+            continue
+        done = helper.ask(*words, input=INPUT.get(name, ""))
+        assert (done.returncode, done.stdout) == (3, ""), name
+        wanted, why, mend = done.stderr.splitlines()
+        assert wanted.startswith(f"{name}: wanted ")
+        assert why.startswith("Why not: it may not ")
+        command = mend.removeprefix("Next: keychain-auth ").split()
+        assert command[:2] == ["authorize", helper.path]
+    done = world.cli(*command)  # what it says does mend it
+    assert done.returncode == 0, done.stderr
+    assert helper.ask(*words).stdout == "{}\n"
+
+
 def test_locked_is_told_at_once_and_nobody_is_asked(world: World) -> None:
     world.write_settings("[lock]\npassphrase_seconds = 0.001\n")
     plug = Program(world, "uses")

@@ -11,6 +11,7 @@ Contract:
 * **The whole question must be one of these.** What ssh shows of a server's own questions (keyboard-interactive) has
   the server's words in it; ssh puts ``(USER@HOST)`` before them. A server that asks for ``Enter passphrase for key …``
   gets nothing.
+* A secret that is more than a line is not answered: ssh and git would take its first line.
 * Nothing is confirmed: whether a host's key is right, or a key may be used, is a person's answer
   (``SSH_ASKPASS_PROMPT``).
 """
@@ -22,7 +23,7 @@ import re
 
 from keychain_auth.errors import EXIT_USAGE
 from keychain_auth.integrations import git
-from keychain_auth.integrations.base import Helper, Refusal, write_output
+from keychain_auth.integrations.base import Helper, Refusal, one_line, write_output
 from keychain_auth.integrations.password import answer
 
 SERVICE = ""
@@ -39,10 +40,10 @@ def main(helper: Helper, arguments: list[str]) -> int:
         raise Refusal(f"an answer to: {question}", "only a person can confirm that", "", EXIT_USAGE)
     if (found := _KEY.fullmatch(question)) is not None:
         helper.service = "ssh"
-        return answer(helper, found[1], f"the passphrase of {found[1]}")
+        return answer(helper, found[1], f"the passphrase of {found[1]}", whole=True)
     if (found := _HOST.fullmatch(question)) is not None:
         helper.service = "ssh"
-        return answer(helper, found[1], f"the password of {found[1]}")
+        return answer(helper, found[1], f"the password of {found[1]}", whole=True)
     if (found := _GIT.fullmatch(question)) is not None:
         helper.service = git.SERVICE
         return _git(helper, *found.groups())
@@ -58,7 +59,7 @@ def _git(helper: Helper, what: str, protocol: str, user: str | None, host: str, 
     if found is None:
         raise helper.absent(git.name_of(described, described.username or "USER"), described.wanted)
     who, secret, _ = found
-    told = secret.value if what == "Password" else who.owner(secret.attributes)
+    told = one_line(secret, described.wanted) if what == "Password" else who.owner(secret.attributes)
     if told is None:
         mend = f"keychain-auth set {git.SERVICE} {git.name_of(described, 'USER')}"
         raise Refusal(f"the user for {described.address}", f"{who.target} names none", mend)

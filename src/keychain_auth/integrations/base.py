@@ -80,6 +80,11 @@ def start(script: str, module: str) -> int:
         return refusal.code
     except BrokenPipeError:
         return errors.EXIT_FAILED
+    except OSError as error:
+        complain(
+            os.path.basename(program), Refusal("to answer the tool", f"the system says: {error.strerror or error}")
+        )
+        return errors.EXIT_FAILED
     except KeyboardInterrupt:
         return 130
 
@@ -233,6 +238,13 @@ def quoted(word: str) -> str:
 def is_plain(text: str) -> bool:
     """No control characters in it? Names must have none, and a protocol of lines cannot carry them."""
     return text.isprintable() or not any(char < " " or "\x7f" <= char <= "\x9f" for char in text)
+
+
+def one_line(secret: Secret, wanted: str) -> str:
+    """Its value, for a protocol in which a line is all. Raises Refusal if it holds the end of one, or the like."""
+    if is_plain(secret.value):
+        return secret.value
+    raise Refusal(wanted, "it holds control characters, which this tool cannot take", "", errors.EXIT_FAILED)
 
 
 def called_as(helper: Helper) -> str:

@@ -8,7 +8,7 @@ Contract: answers the value of the HTTP header ``Authorization``, ``Bearer TOKEN
 
 from __future__ import annotations
 
-from keychain_auth.integrations.base import Helper, called_as, write_output
+from keychain_auth.integrations.base import Helper, called_as, one_line, write_output
 
 SERVICE = "npm"
 
@@ -20,5 +20,5 @@ def main(helper: Helper, arguments: list[str]) -> int:
     found = helper.read([target], wanted).get(target)
     if found is None:
         raise helper.absent(target, wanted)
-    write_output(f"Bearer {found.value}\n")
+    write_output(f"Bearer {one_line(found, wanted)}\n")
     return 0

@@ -10,7 +10,7 @@ when there is none. It may be told services that are as good as one each: its en
 from __future__ import annotations
 
 from keychain_auth.errors import EXIT_USAGE
-from keychain_auth.integrations.base import Helper, Refusal, write_output
+from keychain_auth.integrations.base import Helper, Refusal, one_line, write_output
 
 SERVICE = ""
 
@@ -24,10 +24,10 @@ def main(helper: Helper, arguments: list[str]) -> int:
     return answer(helper, target, f"{target} of {helper.service}")
 
 
-def answer(helper: Helper, target: str, wanted: str) -> int:
-    """Print the secret. Raises Refusal if there is none."""
+def answer(helper: Helper, target: str, wanted: str, *, whole: bool = False) -> int:
+    """Print the secret. Raises Refusal if there is none; with ``whole`` also if it is more than a line."""
     found = helper.read([target], wanted).get(target)
     if found is None:
         raise helper.absent(target, wanted)
-    write_output(found.value + "\n")
+    write_output((one_line(found, wanted) if whole else found.value) + "\n")
     return 0
