@@ -102,6 +102,8 @@ system:
 	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
 	command -v swtpm >/dev/null || optional="$$optional swtpm"; \
 	command -v etcd >/dev/null || optional="$$optional etcd-server"; \
+	command -v xclip >/dev/null || optional="$$optional xclip"; \
+	command -v Xvfb >/dev/null || optional="$$optional xvfb"; \
 	command -v tpm2 >/dev/null || optional="$$optional tpm2-tools"; \
 	command -v systemd-socket-activate >/dev/null || optional="$$optional systemd"; \
 	command -v zsh >/dev/null || optional="$$optional zsh"; \

@@ -42,6 +42,7 @@ _COMMANDS = {
     "share": ("grants", "share"),
     "set": ("secrets", "set_secret"),
     "get": ("secrets", "get_secret"),
+    "edit": ("edit", "edit_secret"),
     "list-secrets": ("secrets", "list_secrets"),
     "rm": ("secrets", "remove_secret"),
     "run": ("running", "run_command"),

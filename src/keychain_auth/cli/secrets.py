@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from keychain_auth.cli import output
+from keychain_auth.cli import clipboard, output
 from keychain_auth.cli.fetch import fetch
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import printable
-from keychain_auth.client import admin
-from keychain_auth.errors import UsageError
+from keychain_auth.client import admin, references
+from keychain_auth.errors import NotFound, UsageError
 
 _LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below, and it is the one that counts
 
@@ -27,16 +27,18 @@ _LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below,
 @click.command("set")
 @click.argument("service")
 @click.argument("target")
+@click.option("--stdin", "exactly", is_flag=True, help="All of stdin, byte for byte, a newline at its end too.")
 @socket_option
 @passphrase_option
 @json_option
-def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
+def set_secret(service: str, target: str, exactly: bool, socket: str | None, as_json: bool) -> None:
     """Store a secret. The value is asked for, or is read from stdin.
 
-    On a terminal it is asked for twice and not shown. Otherwise it is all of stdin, without one newline at its end. It
-    is never taken from the command line, where other programs could see it.
+    On a terminal it is asked for twice and not shown. Otherwise it is all of stdin, without one newline at its end
+    (with --stdin: as it is). It is never taken from the command line, where other programs could see it.
     """
-    value = _prompted(service, target) if sys.stdin is not None and sys.stdin.isatty() else value_from_stdin()
+    asked = not exactly and sys.stdin is not None and sys.stdin.isatty()
+    value = _prompted(service, target) if asked else value_from_stdin(exactly=exactly)
     admin.ask("set", socket=socket, service=service, target=target, value=value)
     if as_json:
         output.print_json({"outcome": "stored", "service": service, "target": target})
@@ -47,16 +49,42 @@ def set_secret(service: str, target: str, socket: str | None, as_json: bool) -> 
 @click.command("get")
 @click.argument("service")
 @click.argument("target")
+@click.option("--prefix", is_flag=True, help="All secrets that begin with TARGET, as one JSON document (--json).")
+@click.option("--clip", is_flag=True, help="Onto the clipboard, and not to stdout.")
+@click.option(
+    "--clip-seconds",
+    type=click.IntRange(1, 3600),
+    default=45,
+    show_default=True,
+    help="So long, unless it changed.",
+)
 @socket_option
 @passphrase_option
 @json_option
-def get_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
+def get_secret(
+    service: str, target: str, prefix: bool, clip: bool, clip_seconds: int, socket: str | None, as_json: bool
+) -> None:
     """Print the value of a secret.
 
     To a terminal: the value and a newline, control characters escaped. Anywhere else (a pipe, a file, a variable):
     exactly its bytes, with no newline added.
     """
-    fetch(service, target, socket, as_json)
+    if prefix:
+        if clip or not as_json:
+            raise UsageError("several values are one JSON document: add --json", hint="keychain-auth get --help")
+        names = names_under(service, target, socket)
+        wanted = {name: (service, name) for name in names}
+        values = references.fetch(wanted, socket=socket, undone="nothing is shown")
+        output.print_json([{"service": service, "target": name, "value": values[name]} for name in names])
+    elif clip:
+        value: str = admin.ask("get", socket=socket, service=service, target=target)
+        done = clipboard.put(value, clip_seconds)
+        if as_json:
+            output.print_json({"outcome": "copied", "service": service, "target": target})
+        else:
+            output.say(f"{service} {target}: {done}")
+    else:
+        fetch(service, target, socket, as_json)
 
 
 @click.command("list-secrets")
@@ -88,16 +116,43 @@ def list_secrets(service: str | None, prefix: str, keychain: str, socket: str | 
 @click.command("rm")
 @click.argument("service")
 @click.argument("target")
+@click.option("--prefix", is_flag=True, help="All secrets that begin with TARGET; shown first, and asked about.")
+@click.option("--yes", is_flag=True, help="With --prefix: do not ask.")
 @socket_option
 @passphrase_option
 @json_option
-def remove_secret(service: str, target: str, socket: str | None, as_json: bool) -> None:
-    """Remove a secret. Exit code 6 if there is none of that name."""
+def remove_secret(service: str, target: str, prefix: bool, yes: bool, socket: str | None, as_json: bool) -> None:
+    """Remove a secret. Exit code 6 if there is none of that name. Its earlier values stay (see history)."""
+    if prefix:
+        _remove_all(service, names_under(service, target, socket), yes, socket, as_json)
+        return
     admin.ask("rm", socket=socket, service=service, target=target)
     if as_json:
         output.print_json({"outcome": "removed", "service": service, "target": target})
     else:
         output.say(f"removed {service} {target}")
+
+
+def names_under(service: str, prefix: str, socket: str | None) -> list[str]:
+    """The targets of ``service`` that begin with ``prefix``, sorted. Raises NotFound if there are none."""
+    rows = admin.ask("list", socket=socket, service=service, prefix=prefix)
+    if not rows:
+        raise NotFound(f"{service} has nothing that begins with {prefix}", hint=f"keychain-auth list-secrets {service}")
+    return sorted(row["target"] for row in rows)
+
+
+def _remove_all(service: str, names: list[str], yes: bool, socket: str | None, as_json: bool) -> None:
+    """All of ``names`` in one transaction, once a person said so."""
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise UsageError(f"{len(names)} secrets would be removed, and nobody can be asked", hint="add --yes")
+        output.say(*(f"  {service} {name}" for name in names))
+        click.confirm(f"Remove these {len(names)}?", abort=True, err=True)
+    admin.ask("rm-many", socket=socket, wanted={service: names})
+    if as_json:
+        output.print_json({"outcome": "removed", "service": service, "targets": names})
+    else:
+        output.say(f"removed {len(names)} secrets of {service}")
 
 
 def _prompted(service: str, target: str) -> str:
@@ -116,8 +171,8 @@ def _prompted(service: str, target: str) -> str:
     return _text(first.encode("utf-8", "surrogateescape"))
 
 
-def value_from_stdin() -> str:
-    """All of stdin, without one newline at its end. Raises UsageError."""
+def value_from_stdin(*, exactly: bool = False) -> str:
+    """All of stdin; unless ``exactly``, without one newline at its end. Raises UsageError."""
     if sys.stdin is None:
         raise UsageError("there is no stdin to read the value from")
     if os.fstat(sys.stdin.fileno()).st_rdev == os.stat(os.devnull).st_rdev:
@@ -125,7 +180,7 @@ def value_from_stdin() -> str:
     content = sys.stdin.buffer.read(_LONGEST_INPUT + 1)
     if len(content) > _LONGEST_INPUT:
         raise UsageError(f"the value is longer than {_LONGEST_INPUT} bytes")
-    return _text(content.removesuffix(b"\n"))
+    return _text(content if exactly else content.removesuffix(b"\n"))
 
 
 def _text(content: bytes) -> str:

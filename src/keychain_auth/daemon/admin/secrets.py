@@ -51,6 +51,7 @@ class SecretCommands:
             "get-many": self._get_many,
             "list": self._list,
             "rm": self._remove,
+            "rm-many": self._remove_many,
         }
 
     async def _set(self, request: AdminRequest, peer: Peer, path: str) -> None:
@@ -107,6 +108,15 @@ class SecretCommands:
             raise _missing(request)
         self._record(peer, path, "delete", request.service, (request.target,))
         await self._keychain.delete(request.service, (request.target,), {})
+
+    async def _remove_many(self, request: AdminRequest, peer: Peer, path: str) -> None:
+        """All that is ``wanted`` (targets by service), each service in one transaction."""
+        for service, targets in request.wanted.items():
+            document = {"type": "REQUEST", "action": "delete", "service": service, "targets": targets}
+            require_well_formed(document, self._limits)
+        for service, targets in request.wanted.items():
+            self._record(peer, path, "delete", service, targets)
+            await self._keychain.delete(service, targets, {})
 
     def _check(self, request: AdminRequest, action: str, values: list[str] | None = None) -> None:
         document: dict[str, Any] = {"type": "REQUEST", "action": action, "service": request.service}
