@@ -2,8 +2,8 @@
 
 Contract: the value goes to the clipboard's own program on its standard input, never as an argument. After the time it
 is taken away again if it is still there: a process of its own, which knows only its SHA-256, looks. What somebody
-copied meanwhile stays. Where no such program is at hand, the terminal is asked to copy (OSC 52); it cannot be asked what it
-holds, so then nothing is taken away, and that is said.
+copied meanwhile stays. Where no such program is at hand, the terminal is asked to copy (OSC 52); it cannot be asked
+what it holds, so then nothing is taken away, and that is said.
 
 What it does not promise: every program of the desktop can read the clipboard, and a clipboard manager may keep what was
 on it. (``wl-copy --sensitive`` and KDE's hint would tell some of them not to; not all of them listen.)

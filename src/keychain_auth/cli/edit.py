@@ -2,7 +2,8 @@
 
 Contract: the value lies in a file of mode 0600, in a folder of mode 0700 made for it, in memory where the system has
 such a place (``XDG_RUNTIME_DIR``); file and folder, and what the editor left in it, are gone
-afterwards, whatever happened. Nothing is stored unless the text changed and the editor ended well. What it replaces stays in the history.
+afterwards, whatever happened. Nothing is stored unless the text changed and the editor ended well. What it replaces
+stays in the history.
 
 What it does not promise: an editor may keep copies elsewhere (swap files, undo, "recent files").
 """
