@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sysconfig
 from typing import NamedTuple
 
 from docs.test_docs import ROOT, text_of
@@ -61,11 +62,11 @@ class Reader:
     def __init__(self, world: World) -> None:
         self._world = world
         self._started = False
+        self.home = world.path
         world.write("bin/keychain-auth", f'#!/bin/sh\nexec {world.python} -m keychain_auth.cli.main "$@"\n', 0o755)
         world.write("typed", "y\n")
-        for name in ("examples/c/dbtool.c",):  # what the pages take from a checkout
-            with open(os.path.join(ROOT, name), encoding="utf-8") as file:
-                world.write(name, file.read(), 0o644)
+        with open(os.path.join(ROOT, "examples/c/dbtool.c"), encoding="utf-8") as file:  # as in a checkout
+            world.write("examples/c/dbtool.c", file.read(), 0o644)
         env = {"PATH": f"{world.path('bin')}:/usr/local/bin:/usr/bin:/bin", "PS1": "", "TERM": "dumb"}
         self._shell: Process = world.spawn(["/bin/bash", "--norc", "--noprofile"], env=env)
         self._seen = 0
@@ -79,10 +80,34 @@ class Reader:
                 self._world.start()
                 self._started = True
         else:
-            code, output = self._type(step.command)
+            code, output = self._type(self._filled_in(step.command))
             assert code == step.code, f"$ {step.command}\n{output}\nexit code {code}, wanted {step.code}"
             if step.output:
                 assert fits(step.output, output), f"$ {step.command}\n{output}\nwanted:\n{step.output}"
+
+    def _filled_in(self, command: str) -> str:
+        """The command, with the hash of the last program in the queue where the page says HASH."""
+        waiting = self._world.pending()
+        digest = waiting[-1]["hash"].removeprefix("sha256:") if waiting else "HASH"
+        return re.sub(r"\bHASH\b", digest, command)
+
+    def file(self, name: str, text: str, mode: int = 0o644) -> None:
+        """A file that the reader has."""
+        self._world.write(name, text, mode)
+
+    def has(self, *commands: str) -> None:
+        """What the reader has done before. Raises AssertionError if it cannot be done."""
+        for command in commands:
+            self.do(Shown(command, 0, ""))
+
+    def environment(self) -> None:
+        """The virtual environment of the README, with the package in it: lent by the one that the tests run in."""
+        folder = self._world.path(".local/keychain-auth")
+        self.has(f"{self._world.installation.interpreter} -m venv --without-pip {folder}")
+        lent = dict(self._world.installation.env).get("PYTHONPATH")
+        places = [lent] if lent else [sysconfig.get_paths()["purelib"], os.path.join(ROOT, "src")]
+        [version] = os.listdir(os.path.join(folder, "lib"))
+        self.file(f".local/keychain-auth/lib/{version}/site-packages/lent.pth", "\n".join(places) + "\n")
 
     def _type(self, command: str) -> tuple[int, str]:
         self._shell.feed(f"{{ {command}\n}} < \"$HOME/typed\" 2>&1; printf '\\n%s%d\\n' '{_END}' \"$?\"\n".encode())
