@@ -11,6 +11,7 @@ import pytest
 
 from cli.lab import script
 from cli.test_cli_pending import queue, waiting
+from daemon.requests import SUCCESS, denied, write
 from support import programs
 from support.world import World, sha256_of
 
@@ -176,6 +177,22 @@ def test_what_an_entry_says_is_seen_and_taken_back(world: World) -> None:
         said = world.cli(*words).stdout
         assert [words for words in seen if words in said] == []
     assert world.cli("register", program, "--no-library", library).returncode == 6  # it is gone already
+
+
+def test_a_publisher_is_asked_for_seen_and_taken_back(running: World) -> None:
+    """This system vouches for nobody's code: whoever asks for a publisher here is refused, and told so."""
+    program = running.build_client()
+    running.cli_json("register", program, "--publisher", "ABCDE12345")
+    running.cli_json("authorize", program, "aws")
+    assert "must be signed by ABCDE12345 (publisher)" in running.cli("check", program).stdout
+    assert running.talker(program).ask(write({"a": "1"})) == denied("identity_not_verified")
+    both = running.cli("register", program, "--publisher", "ABCDE12345", "--no-publisher")
+    assert both.returncode == 2
+    assert "contradict each other" in both.stderr
+    assert running.cli("register", "--script", script(running), "--publisher", "ABCDE12345").returncode == 2
+    running.cli_json("register", program, "--no-publisher")
+    assert entry_of(running, program).get("publisher") is None
+    assert running.talker(program).ask(write({"a": "1"})) == SUCCESS
 
 
 def test_register_warns_of_a_grade_that_the_file_does_not_reach(world: World) -> None:

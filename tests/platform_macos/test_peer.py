@@ -5,6 +5,7 @@ Connections are real Unix sockets; what LOCAL_PEER… answers on one is said by 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -18,6 +19,7 @@ import pytest
 
 from keychain_auth.identity import attest
 from keychain_auth.identity.facts import PeerFacts
+from keychain_auth.native.foundation import Pool, constant
 from keychain_auth.platform.base import FileTooLarge, NeedsThread, PeerGone
 from keychain_auth.platform.macos import audit_token, libproc
 from keychain_auth.platform.macos.channel import MacosChannel
@@ -269,9 +271,25 @@ def test_strict_looks_for_a_valid_signature_and_other_holders(lab: Lab) -> None:
 )
 def test_the_team_is_that_of_a_valid_signature(lab: Lab, status: int, team: str, found: str) -> None:
     lab.process(status=status)
-    lab.macos.fake_team(PID, team.encode())
+    lab.macos.fake_team(PID, team.encode(), 0)
     assert team_of(token()) == found
     assert team_of(token(version=VERSION + 1)) == ""
+    assert lab.facts().publisher == found
+
+
+def test_a_certificate_of_ones_own_that_names_another_team(lab: Lab) -> None:
+    """The naive way asks for a valid signature, and believes the team that it names."""
+    lab.macos.fake_team(PID, b"ABCDE12345", 1)
+    code = ctypes.c_void_p()
+    with Pool() as pool:
+        wanted = pool.table({constant(lab.macos, "kSecGuestAttributeAudit"): pool.data(token())})
+        lab.macos.SecCodeCopyGuestWithAttributes.argtypes = (ctypes.c_void_p,) * 2 + (ctypes.c_uint32, ctypes.c_void_p)
+        assert lab.macos.SecCodeCopyGuestWithAttributes(None, wanted, 0, ctypes.byref(code)) == 0
+        pool.own(code.value)
+        lab.macos.SecCodeCheckValidity.argtypes = (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+        assert lab.macos.SecCodeCheckValidity(code, 0, None) == 0
+    assert team_of(token()) == ""
+    assert lab.facts().publisher == ""
 
 
 # --- scripts, which are declared ----------------------------------------------------------------------

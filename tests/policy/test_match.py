@@ -7,6 +7,7 @@ import json
 import msgspec
 import pytest
 
+from keychain_auth.errors import PolicyFormatError
 from keychain_auth.model import Denial, Entry, Grade, Grant, Identity, Program, Request
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import mend
@@ -193,3 +194,34 @@ def test_flags_of_one_interpreter_are_not_those_of_another() -> None:
     assert declared_script("/usr/bin/node", ("node", "app.js")) == "app.js"
     assert declared_script("/usr/bin/dash", ("sh", "-e", "run.sh")) == "run.sh"
     assert declared_script("/usr/bin/dash", ("sh", "-c", "evil", "run.sh")) is None
+
+
+def test_a_publisher_that_is_asked_for_must_have_signed_the_code() -> None:
+    policy = policy_of({**TOOL, "publisher": "ABCDE12345"})
+    tool = native("/bin/tool", A)
+    assert isinstance(match(parse_policy(policy), msgspec.structs.replace(tool, publisher="ABCDE12345")), Entry)
+    for publisher, found in (
+        ("", "nobody that this system vouches for"),
+        ("ABCDE1234", "ABCDE1234"),
+        ("abcde12345",) * 2,
+    ):
+        denial = match(parse_policy(policy), msgspec.structs.replace(tool, publisher=publisher))
+        assert isinstance(denial, Denial)
+        assert (denial.reason, denial.field) == ("identity_not_verified", "publisher")
+        assert (denial.wanted, denial.found) == ("ABCDE12345", found)
+        assert mend(denial) == "install what ABCDE12345 signed, or: keychain-auth register /bin/tool --no-publisher"
+    signed_by_somebody = msgspec.structs.replace(tool, publisher="ABCDE12345")
+    assert isinstance(match(parse_policy(policy_of(TOOL)), signed_by_somebody), Entry)  # nobody was asked for
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({**TOOL, "publisher": ""}, "publisher"),
+        ({**TOOL, "publisher": "A\n"}, "publisher"),
+        ({**SCRIPT, "publisher": "ABCDE12345"}, "a script has no publisher"),
+    ],
+)
+def test_a_publisher_that_cannot_be(entry: dict[str, object], problem: str) -> None:
+    with pytest.raises(PolicyFormatError, match=problem):
+        parse_policy(policy_of(entry))

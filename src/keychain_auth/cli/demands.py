@@ -73,6 +73,12 @@ _OPTIONS = (
         help="Every build that this trusted signer signs counts as the program, not only the present one.",
     ),
     click.option(
+        "--publisher",
+        metavar="NAME",
+        help="Refuse it unless this publisher signed its code, by the system's word. On macOS a team identifier.",
+    ),
+    click.option("--no-publisher", is_flag=True, help="Ask for no publisher any more."),
+    click.option(
         "--no-rollback/--allow-rollback",
         default=None,
         help="Refuse a build with a lower number than was seen. Needs --signer, and builds signed with a number.",
@@ -136,6 +142,8 @@ def demands(
     users: tuple[str, ...],
     all_users: bool,
     guarded: bool | None,
+    publisher: str | None,
+    no_publisher: bool,
     signer: str | None,
     no_rollback: bool | None,
 ) -> Document:
@@ -154,6 +162,12 @@ def demands(
         raise UsageError("--user and --all-users contradict each other")
     if users or all_users:
         fields["users"] = list(users) or None
+    if publisher and no_publisher:
+        raise UsageError("--publisher and --no-publisher contradict each other")
+    if publisher and is_script:
+        raise UsageError("--publisher is for programs: that of an interpreter says nothing of its script")
+    if publisher or no_publisher:
+        fields["publisher"] = publisher
     flags = {
         "executable_memory": executable_memory, "foreign_mounts": foreign_mounts, "strict": strict, "guarded": guarded,
         "allow_stale_reads": stale_reads,

@@ -166,6 +166,7 @@ def native(
         retired=facts.retired,
         signature=signature,
         guarded=facts.guard == host.guard >= 0,
+        publisher=facts.publisher,
     )
 
 

@@ -87,6 +87,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``seccomp_filters``: how many it runs under. ``tracer``: the pid that traces it, 0 for none.
     ``retired``: the file was removed from ``executable.path``, where it was verified before (see ``attest.retired``).
     ``guard``: the group by which it was made unreadable to its own user, -1 if it was not.
+    ``publisher``: who signed the code that it runs, "" where nobody did or the system has no such thing.
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
@@ -104,6 +105,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     steady: bool
     retired: bool = False
     guard: int = -1
+    publisher: str = ""
 
 
 class AncestorFacts(msgspec.Struct, frozen=True, gc=False):

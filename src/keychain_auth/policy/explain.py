@@ -63,6 +63,7 @@ def mend(denial: Denial, service: str = "") -> str:
         "foreign_mounts": f"{register} --foreign-mounts",
         "allow_stale_reads": f"{register} --stale-reads",
         "guarded": f"keychain-auth-guarded {path}",
+        "publisher": f"install what {denial.wanted} signed, or: {register} --no-publisher",
         "users": f"{register} --user {quote(denial.wanted.partition(' ')[0])}",
         "allowed_targets": f"keychain-auth authorize {path} {service} --targets PREFIX",
         FIELD: _mend_behalf(denial, path),
@@ -112,6 +113,7 @@ def describe_entry(entry: Entry) -> dict[str, object]:
         "strict": entry.strict,
         "users": None if entry.users is None else sorted(entry.users),
         "guarded": entry.guarded,
+        "publisher": entry.publisher or None,
         "grace_seconds": entry.grace_seconds,
         "trees": [tree.path for tree in entry.launch.trees],
         "signer": None if entry.signer is None else key_text(entry.signer),
@@ -125,6 +127,7 @@ def in_words(entry: Entry) -> list[str]:
     """What the entry asks for or allows beside its grants, a line for each; empty for one that says nothing of it."""
     said: list[tuple[object, str]] = [
         (entry.strict, "strict mode: code changed in memory and others on its connection are looked for"),
+        (entry.publisher, f"its code must be signed by {entry.publisher} (publisher)"),
         (entry.guarded, "must be started with keychain-auth-guarded"),
         (entry.users, f"for {', '.join(sorted(entry.users))} alone (users)" if entry.users else ""),
         (entry.executable_memory, "may run code that it makes itself (executable memory)"),

@@ -103,6 +103,7 @@ class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     on_behalf_of: list[str | BehindDocument] | None = None
     users: list[str] | None = None
     guarded: bool = False
+    publisher: str | None = None
     temporary_grants: list[TemporaryDocument] = []
 
 
@@ -261,6 +262,7 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         on_behalf_of=_on_behalf_of(text, field, document.on_behalf_of),
         users=_users(text, f"{field}.users", document.users),
         guarded=document.guarded,
+        publisher=_publisher(text, field, document),
         temporary=tuple(
             _temporary(text, f"{field}.temporary_grants[{number}]", grant)
             for number, grant in enumerate(document.temporary_grants)
@@ -277,6 +279,15 @@ def _users(text: str, field: str, names: list[str] | None) -> frozenset[str] | N
     for number, name in enumerate(names):
         _check_name(text, f"{field}[{number}]", name, LONGEST_SERVICE)
     return frozenset(names)
+
+
+def _publisher(text: str, field: str, document: EntryDocument) -> str:
+    if document.publisher is None:
+        return ""
+    if document.interpreter is not None:
+        _refuse(text, f"{field}.publisher", "a script has no publisher: that of its interpreter says nothing of it")
+    _check_name(text, f"{field}.publisher", document.publisher, LONGEST_SERVICE)
+    return document.publisher
 
 
 def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:

@@ -99,7 +99,7 @@ struct statfs64 {
 };
 
 typedef struct {
-    int pid, parent, uid, traced, version, status, gone;
+    int pid, parent, uid, traced, version, status, gone, homemade;
     uint64_t start;
     uint32_t device;
     uint64_t inode;
@@ -123,7 +123,7 @@ void fake_forget(void) { process_count = descriptor_count = 0; }
 
 void fake_process(int pid, int parent, int uid, int traced, int version, int status, uint64_t start, const char *path,
                   uint32_t device, uint64_t inode, int64_t size, int64_t mtime_ns, int64_t ctime_ns) {
-    process made = {pid, parent, uid, traced, version, status, 0, start, device, inode, size, mtime_ns, ctime_ns,
+    process made = {pid, parent, uid, traced, version, status, 0, 0, start, device, inode, size, mtime_ns, ctime_ns,
                     "", "", "", "", 0};
     int at = 0;
     while (at < process_count && processes[at].pid != pid)
@@ -144,7 +144,10 @@ static process *find(int pid) {
 
 void fake_gone(int pid) { find(pid)->gone = 1; }
 void fake_version(int pid, int version) { find(pid)->version = version; }
-void fake_team(int pid, const char *team) { strcpy(find(pid)->team, team); }
+void fake_team(int pid, const char *team, int homemade) {
+    strcpy(find(pid)->team, team);
+    find(pid)->homemade = homemade;
+}
 void fake_folder(int pid, const char *folder) { strcpy(find(pid)->folder, folder); }
 void fake_arguments(int pid, const void *raw, long length) {
     process *at = find(pid);
@@ -315,12 +318,24 @@ int SecCodeCopyGuestWithAttributes(const void *host, const void *wanted, uint32_
 
 extern const unsigned char *fake_content(const void *object);
 
+int SecRequirementCreateWithString(const void *text, uint32_t flags, const void **requirement) {
+    const char *known = "anchor apple generic";
+    if (flags != 0)
+        abort();
+    if (memcmp(fake_content(text), known, strlen(known)) != 0)
+        return -67056; /* errSecCSReqInvalid */
+    *requirement = fake_bytes(3, known, strlen(known));
+    return 0;
+}
+
 int SecCodeCheckValidity(const void *code, uint32_t flags, const void *requirement) {
     const process *at;
     memcpy(&at, fake_content(code), sizeof at);
-    if (flags != 0 || requirement != NULL)
+    if (flags != 0)
         abort();
-    return at->status & 1 ? 0 : -67062; /* errSecCSUnsigned */
+    if (!(at->status & 1))
+        return -67062; /* errSecCSUnsigned */
+    return requirement != NULL && at->homemade ? -67050 : 0; /* errSecCSReqFailed */
 }
 
 int SecCodeCopySigningInformation(const void *code, uint32_t flags, const void **information) {

@@ -30,6 +30,7 @@ from keychain_auth.identity.facts import (
 from keychain_auth.platform.base import Ancestor, Digest, NeedsThread, Pace, PeerGone
 from keychain_auth.platform.macos import libproc, openfile
 from keychain_auth.platform.macos.audit_token import Token, peer_pid, peer_token
+from keychain_auth.platform.macos.code_signature import team_of
 
 NAMESPACES = Namespaces(0, 0, 0)  # the same for all: macOS has none
 _PROTECTED = libproc.CS_RUNTIME | libproc.CS_REQUIRE_LV
@@ -38,7 +39,7 @@ _PROTECTED = libproc.CS_RUNTIME | libproc.CS_REQUIRE_LV
 class MacosPeer:
     """See ``Peer``. ``token``: taken when the connection was accepted. Raises PeerGone."""
 
-    __slots__ = ("_connection", "_file", "_token", "look", "pid", "uid")
+    __slots__ = ("_connection", "_file", "_publisher", "_token", "look", "pid", "uid")
 
     def __init__(self, connection: socket.socket, token: Token, uid: int) -> None:
         self.pid = token.pid
@@ -47,6 +48,7 @@ class MacosPeer:
         self._connection = connection
         self._token = token
         self._file: tuple[int, int] | None = None
+        self._publisher: str | None = None
         try:
             libproc.code_status(token.pid, token.raw)
         except OSError as error:
@@ -90,6 +92,8 @@ class MacosPeer:
             holds, inheritable = self._holding(self.pid)
             token = peer_token(self._connection)
             again = self._executable()
+            if self._publisher is None:  # reads the whole program, once
+                self._publisher = team_of(self._token.raw)
             libproc.code_status(self.pid, self._token.raw)
         except OSError as error:
             raise _gone(error) from None
@@ -111,6 +115,7 @@ class MacosPeer:
             tracer=process.parent if traced else 0,
             code=Code(program=True, in_memory=not is_protected(status)),
             steady=again == executable,
+            publisher=self._publisher,
         )
 
     def strict_facts(self) -> StrictFacts:
