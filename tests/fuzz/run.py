@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests"))
 
 from fuzz.engine import Find, Fuzzer  # noqa: E402
 from fuzz.file_targets import FILE_TARGETS  # noqa: E402
+from fuzz.helper_targets import HELPER_TARGETS  # noqa: E402
 from fuzz.text_targets import TEXT_TARGETS  # noqa: E402
 
 _TURN = 10.0  # seconds
@@ -30,7 +31,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("targets", nargs="*")
     asked = parser.parse_args()
-    chosen = [each for each in (*TEXT_TARGETS, *FILE_TARGETS) if not asked.targets or each.name in asked.targets]
+    known = (*TEXT_TARGETS, *FILE_TARGETS, *HELPER_TARGETS)
+    chosen = [each for each in known if not asked.targets or each.name in asked.targets]
     print(f"seed {asked.seed}, {asked.minutes:g} minutes for {len(chosen)} targets", flush=True)
     fuzzers = [Fuzzer(target, asked.seed) for target in chosen]
     end = time.monotonic() + asked.minutes * 60

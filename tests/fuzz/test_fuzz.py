@@ -9,9 +9,10 @@ import pytest
 
 from fuzz.engine import Find, Fuzzer, Target
 from fuzz.file_targets import FILE_TARGETS
+from fuzz.helper_targets import HELPER_TARGETS
 from fuzz.text_targets import TEXT_TARGETS
 
-TARGETS = {target.name: target for target in (*TEXT_TARGETS, *FILE_TARGETS)}
+TARGETS = {target.name: target for target in (*TEXT_TARGETS, *FILE_TARGETS, *HELPER_TARGETS)}
 FINDS = Path(__file__).parent / "finds"
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "1.5"))
 KNOWN = sorted(path.relative_to(FINDS).as_posix() for path in FINDS.glob("*/*"))

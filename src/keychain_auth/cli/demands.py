@@ -16,6 +16,7 @@ from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade
+from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.grace import MOST_SECONDS
 
@@ -31,6 +32,8 @@ def tell_start(path: str, minimum: str) -> None:
     """How a script that was just registered is started, by the grade that its entry asks for."""
     if minimum == Grade.DECLARED:
         output.say(*DECLARED_MEANS)
+    elif is_helper(path):
+        output.say("Its tool starts it, and it launches itself.")
     else:
         output.say(
             f"Start it with: keychain-auth launch {shlex.quote(path)}",
