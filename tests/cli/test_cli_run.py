@@ -133,6 +133,38 @@ def test_terminal_and_job_control(stocked: World) -> None:
         shell.close()
 
 
+# --- masked -----------------------------------------------------------------------------------
+
+
+def test_masked_the_values_are_not_printed(stocked: World) -> None:
+    code = (
+        "import os, sys\nprint('url', os.environ['URL'], flush=True)\n"
+        "for char in os.environ['URL']:\n    sys.stderr.write(char)\n    sys.stderr.flush()\n"
+        "print('post', input(), os.get_terminal_size if os.isatty(1) else 'a pipe')\nsys.exit(9)\n"
+    )
+    done = stocked.cli("run", "--mask", stocked.python, "-c", code, input="typed", env={"URL": "keychain://app/url"})
+    assert (done.returncode, done.stdout, done.stderr) == (9, "url ********\npost typed a pipe\n", "********")
+
+
+def test_masked_it_ends_as_the_command_ends(stocked: World) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert stocked.cli("run", "--mask", stocked.python, "-c", code).returncode == -signal.SIGKILL
+    code = (
+        "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "print('ready', flush=True)\nsignal.pause()\n"
+    )
+    process = stocked.spawn([stocked.python, "-m", "keychain_auth", "run", "--mask", "--", stocked.python, "-c", code])
+    process.end_input()
+    process.out.find(lambda line: b"ready" in line)
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 7
+
+
+def test_masked_a_descriptor_is_handed_over_too(stocked: World) -> None:
+    done = stocked.cli("run", "--mask", "--fd", "keychain://app/url:5", "sh", "-c", "cat <&5; cat <&5 | base64")
+    assert (done.returncode, done.stdout) == (0, "********")  # what was read is read: base64 has nothing more
+
+
 # --- all or nothing ---------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from keychain_auth.client.run import Order, parse_descriptor, run
     help="Hand the value of the variable NAME over on the open descriptor NUMBER, not as a variable. NAME may also be "
     "a reference.",
 )  # fmt: skip
+@click.option("--mask", is_flag=True, help="Take the values out of what it prints. Then it is a child of this process.")
 @click.option("--reason", metavar="TEXT", default="", help="Goes into the audit log.")
 @passphrase_option
 @socket_option
@@ -25,6 +26,7 @@ def run_command(
     env_files: tuple[str, ...],
     only: tuple[str, ...],
     descriptors: tuple[str, ...],
+    mask: bool,
     reason: str,
     socket: str | None,
 ) -> None:
@@ -39,5 +41,5 @@ def run_command(
     order.env_files = list(env_files)
     order.only = [name for names in only for name in names.split(",") if name]
     order.descriptors = [parse_descriptor(word) for word in descriptors]
-    order.reason, order.socket = reason, socket
+    order.mask, order.reason, order.socket = mask, reason, socket
     run(order)

@@ -4,7 +4,7 @@ else.
 Contract:
 * All of the values are there, or nothing is started. What is missing is listed whole.
 * The command replaces this process (execve(2)): its pid, terminal, signals and exit code are its own. Nothing of this
-  one is left but the values.
+  one is left but the values. (With ``--mask`` it is a child: ``client.mask``.)
 * A value is in no file and in no argument.
 
 What it does not promise: a process of the same user can read another's environment (proc_pid_environ(5)), and so can
@@ -47,6 +47,7 @@ class Order:
         self.descriptors: list[tuple[str, int]] = []
         self.reason = ""
         self.socket: str | None = None
+        self.mask = False
         self.left_behind: tuple[str, ...] = ()
 
 
@@ -73,6 +74,8 @@ def run(order: Order, fetch: Fetch | None = None) -> NoReturn:
                 hint=f"keychain-auth run --fd {name}:{_FIRST_FD} …",
             )
     _hand_over(handed)
+    if order.mask:
+        _mask(program, order.command, variables, values.values())
     _become(program, order.command, variables)
 
 
@@ -82,6 +85,9 @@ def plain_order(words: Sequence[str]) -> Order | None:
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "--":
         option, equals, value = rest.pop(0).partition("=")
+        if option == "--mask" and not equals:
+            order.mask = True
+            continue
         if option not in _TAKE_VALUE:
             return None
         if not equals:
@@ -228,16 +234,25 @@ def _pipe(content: bytes) -> int:
     return reading
 
 
+def _mask(program: str, command: Sequence[str], variables: Mapping[str, str], values: Iterable[str]) -> NoReturn:
+    from keychain_auth.client.mask import run_masked  # noqa: PLC0415 - only --mask needs subprocess
+
+    raise SystemExit(run_masked(program, command, _encoded(variables), values))
+
+
+def _encoded(variables: Mapping[str, str]) -> dict[bytes, bytes]:
+    """In bytes: a value is UTF-8, whatever the locale's encoding is."""
+    return {os.fsencode(name): text.encode("utf-8", "surrogateescape") for name, text in variables.items()}
+
+
 def _become(program: str, command: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
     # Python ignores these from its start on; the command shall not (signal(7): an exec keeps what is ignored).
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     for stream in (0, 1, 2):  # what stands in the place of a stream that was closed is close-on-exec (cli.report)
         os.set_inheritable(stream, True)
-    # In bytes: a value is UTF-8, whatever the locale's encoding is.
-    encoded = {os.fsencode(name): text.encode("utf-8", "surrogateescape") for name, text in variables.items()}
     try:
-        os.execve(program, list(command), encoded)  # noqa: S606 - the point
+        os.execve(program, list(command), _encoded(variables))  # noqa: S606 - the point
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise KeychainAuthError(
