@@ -59,6 +59,7 @@ def _operations(reader: Reader) -> None:
     header = "folder,favorite,type,name,notes,fields,reprompt,login_uri,login_username,login_password,login_totp\n"
     reader.file("bitwarden.csv", f"{header},,login,site,,,0,https://example.org,ann,pw,\n")
     reader.file("report.py", "print('a report')\n")
+    reader.file("key.pem", "-----BEGIN PRIVATE KEY-----\n")
 
 
 _PLANS = {
@@ -74,6 +75,7 @@ _PLANS = {
     "docs/operations.md": Plan(_operations, (
         (r"keychain-auth (install|uninstall|restart).*|sudo .*|journalctl .*|systemd-socket-activate .*", _SERVICE),
         (r"\S*/pip install .*", _MADE),
+        (r"keychain-auth (set aws DATABASE_URL|get .* --clip|edit .*|rm .*)", f"{_TERMINAL}, test_cli_comfort"),
         (r"man .*|.*\| man .*", "tests/docs/test_manual"),
         (r"keychain-auth (backup|restore|protect add|protect remove|policy seal).*", _TERMINAL),
         (r"keychain-auth protect reseal .*", _TPM),
