@@ -142,7 +142,7 @@ def test_an_archive_with_the_name_of_cached_bytecode(world: World, keeper: Daemo
     zipped(world, name)
     said = output(launch(world, script))
     assert _who(said) == set()
-    assert "lies in a __pycache__ folder" in said
+    assert "No module named 'helper'" in said  # it is not in the listing, so it is opened as no archive
 
 
 def test_a_link_that_leads_through_one_outside(world: World, keeper: Daemon) -> None:
@@ -152,22 +152,6 @@ def test_a_link_that_leads_through_one_outside(world: World, keeper: Daemon) -> 
     done = world.cli("register", "--script", world.write("app.py", ASKING), "--tree", world.path("lib"))
     assert done.returncode == 1
     assert f"through the link {world.path('hop')}" in done.stderr
-
-
-def test_expected_open_a_folder_above_the_tree_is_exchanged_and_put_back(world: World, keeper: Daemon) -> None:
-    """The tree is looked at by its path, and is the same before and after."""
-    world.write("app/lib/helper.py", "")
-    path, aside, foreign = (world.path(name) for name in ("app", "aside", "foreign"))
-    put_back = f"import os\nos.rename({path!r}, {foreign!r})\nos.rename({aside!r}, {path!r})\n"
-    world.write("foreign/lib/helper.py", put_back + EVIL)
-    text = f"{STARTED}import sys\nsys.path.insert(0, {world.path('app/lib')!r})\nimport helper\n"
-    script = registered(world, world.write("main.py", text), "--tree", world.path("app/lib"))
-    process = launch(world, script)
-    process.out.find(lambda line: line == b"started")
-    os.rename(path, aside)
-    os.rename(foreign, path)
-    process.feed(b"\n")
-    assert _who(output(process)) == {"evil"}
 
 
 def _who(said: str) -> set[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import base64
+import zlib
 
 import pytest
 
@@ -12,6 +14,7 @@ from keychain_auth.policy.environment import allowed, forbidden_names, is_forbid
 from keychain_auth.policy.launching import Preludes, plan
 
 PRELUDES = Preludes("# python\n", "// node\n")
+LISTING = {"": "folder", "a.py": "file " + "d" * 64, "b\udc80": "link a.py", "pipe": "other"}
 
 
 def entry(interpreter: str, script: str = "/home/u/app.py", **launch: object) -> Entry:
@@ -24,7 +27,11 @@ def entry(interpreter: str, script: str = "/home/u/app.py", **launch: object) ->
 
 def test_python_is_isolated_and_reads_as_much_as_the_prelude_has() -> None:
     tree = Program("/home/u/lib", "c" * 64)
-    what = plan(entry("/usr/bin/python3.11", prefix="/home/u/v", imports=("/home/u/lib",), trees=(tree,)), PRELUDES)
+    what = plan(
+        entry("/usr/bin/python3.11", prefix="/home/u/v", imports=("/home/u/lib",), trees=(tree,)),
+        PRELUDES,
+        {tree.path: LISTING},
+    )
     program, isolated, bare, command, code, script = what.argv
     assert (program, isolated, bare, command, script) == ("/usr/bin/python3.11", "-I", "-S", "-c", "/home/u/app.py")
     assert f"f.read({len(what.prelude)})" in code
@@ -32,25 +39,28 @@ def test_python_is_isolated_and_reads_as_much_as_the_prelude_has() -> None:
     assert isinstance(call, ast.Expr)
     assert isinstance(call.value, ast.Call)
     words = [ast.literal_eval(word) for word in call.value.args[1:]]
-    assert words == ["/home/u/app.py", "/home/u/v", ("/home/u/lib",), ("/home/u/lib",)]
+    packed = words.pop().pop("/home/u/lib")
+    assert words == ["/home/u/app.py", "/home/u/v", ("/home/u/lib",)]
+    told = zlib.decompress(base64.b64decode(packed)).decode("utf-8", "surrogateescape").split("\0")
+    assert told == ["a.py", LISTING["a.py"], "b\udc80", "link a.py"]
     assert what.variables == {"KEYCHAIN_AUTH_SCRIPT": "/home/u/app.py"}
 
 
 def test_names_cannot_end_the_prelude() -> None:
     script = "/home/u/\"'); import evil\n#\\é\udc80.py"
-    what = plan(entry("/usr/bin/python3", script), PRELUDES)
+    what = plan(entry("/usr/bin/python3", script), PRELUDES, {})
     call = ast.parse(what.prelude.decode("ascii")).body[-1]
     assert isinstance(call, ast.Expr)
     assert isinstance(call.value, ast.Call)
     assert ast.literal_eval(call.value.args[1]) == script
     script = '/home/u/");evil("`${x}\u2028.js'
-    last = plan(entry("/usr/bin/node", script), PRELUDES).prelude.decode("ascii").splitlines()[-1]
-    assert last == r'launch("/home/u/\");evil(\"`${x}\u2028.js", []);'
+    last = plan(entry("/usr/bin/node", script), PRELUDES, {}).prelude.decode("ascii").splitlines()[-1]
+    assert last == r'launch("/home/u/\");evil(\"`${x}\u2028.js", {});'
 
 
 def test_bytecode_of_a_library_that_is_a_tree_is_not_read() -> None:
     tree = Program("/home/u/python/lib/python3.11", "c" * 64)
-    what = plan(entry("/home/u/python/bin/python3.11", trees=(tree,)), PRELUDES)
+    what = plan(entry("/home/u/python/bin/python3.11", trees=(tree,)), PRELUDES, {tree.path: LISTING})
     assert what.argv[3:5] == ("-X", "pycache_prefix=/dev/null")
 
 
@@ -64,15 +74,15 @@ def test_bytecode_of_a_library_that_is_a_tree_is_not_read() -> None:
     ],
 )
 def test_other_interpreters_read_the_memory_file(interpreter: str, argv: tuple[str, ...]) -> None:
-    what = plan(entry(interpreter, "/home/u/app"), PRELUDES)
+    what = plan(entry(interpreter, "/home/u/app"), PRELUDES, {})
     assert (what.argv, what.prelude) == (argv, b"")
 
 
 def test_what_cannot_be_launched() -> None:
     with pytest.raises(UsageError, match="a program of its own"):
-        plan(entry(""), PRELUDES)
+        plan(entry(""), PRELUDES, {})
     with pytest.raises(UsageError, match="ES module"):
-        plan(entry("/usr/bin/node", "/home/u/app.mjs"), PRELUDES)
+        plan(entry("/usr/bin/node", "/home/u/app.mjs"), PRELUDES, {})
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,28 @@
 //
 // Variables (require, process) and the script's bytes (b) come from the line on Node's command line. A module is loaded
 // from Node itself or from below one of the `trees`, which were verified; from nowhere else, whatever `node_modules`
-// stands on the way. import() is not offered: Node's loader of ES modules asks nobody whom we could ask.
+// stands on the way. Its bytes must be those that were registered, as the daemon says in what it has us run: a folder
+// above a tree can be exchanged, and put back. import() is not offered: Node's loader of ES modules asks nobody whom we
+// could ask.
 //
 // It keeps an honest script from loading what somebody put in its way. It is no sandbox for the script itself.
 "use strict";
 
-function launch(file, trees) {
+function launch(file, packed) {
+  const crypto = require("crypto");
   const fs = require("fs");
   const path = require("path");
   const vm = require("vm");
   const Module = require("module");
+  const zlib = require("zlib");
+  const trees = Object.keys(packed);
+  const registered = new Map();
+  for (const tree of trees) {
+    const words = zlib.inflateSync(Buffer.from(packed[tree], "base64")).toString("utf8").split("\0");
+    for (let at = 0; at + 1 < words.length; at += 2) {
+      registered.set(words[at] === "" ? tree : `${tree}/${words[at]}`, words[at + 1]);
+    }
+  }
   const own = (name) => name === file || trees.some((tree) => name === tree || name.startsWith(tree + "/"));
 
   const resolve = Module._resolveFilename;
@@ -23,6 +35,20 @@ function launch(file, trees) {
         `keychain-auth register --script ${file} --tree ${path.dirname(found)}`,
     );
   };
+
+  // The very bytes that are compiled are looked at. (Node has resolved all links in the name by then.)
+  Module._extensions[".js"] = function (module, name) {
+    if (name.endsWith(".mjs")) throw new Error(`${name} is an ES module, and a launched script cannot load it`);
+    const content = fs.readFileSync(name);
+    const hash = crypto.createHash("sha256").update(content).digest("hex");
+    if (name !== file && registered.get(name) !== `file ${hash}`) {
+      throw new Error(
+        `${name} is not what was registered with ${file}; if you changed it: keychain-auth upgrade ${file}`,
+      );
+    }
+    module._compile(content.toString("utf8").replace(/^\uFEFF/, ""), name);
+  };
+  Module._extensions[".mjs"] = Module._extensions[".js"];
 
   // As Node's own, but compiled without a way to import().
   Module.prototype._compile = function (content, name) {

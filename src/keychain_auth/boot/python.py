@@ -3,7 +3,9 @@
 The interpreter was started with -I and -S, so ``sys.path`` has the standard library only, and no ``.pth`` file, no
 ``sitecustomize`` and no cached bytecode of the user's has been read yet.
 
-* Source below ``trees`` was verified, but bytecode that lies beside it was not: none is read, and none is written.
+* Code below ``trees`` is compiled only if its bytes are those that were registered: the daemon says which these are,
+  in what it has us run. To look at files alone would not do: a folder above them can be exchanged, and put back.
+* Bytecode that lies beside it was not registered: none is read, and none is written.
 * Nothing in a ``__pycache__`` below ``trees`` is imported as a module: what comes and goes there leaves no trace.
 * What lies neither there, nor in the standard library, nor below a folder of ``imports`` (where only root writes), nor
   anywhere else that only root can write, is not imported at all.
@@ -12,9 +14,12 @@ It keeps an honest script from loading what somebody put in its way. It is no sa
 """
 
 import _frozen_importlib_external as external
+import binascii
+import io
 import os
 import sys
 import zipimport
+import zlib
 
 _shown = sys.excepthook
 
@@ -23,7 +28,9 @@ def _launch(stream, path, prefix, imports, trees):
     source = stream.read()
     stream.close()
     os.close(3)
+    trees = {tree: _unpacked(packed) for tree, packed in trees.items()}
     _restrict(path, (*sys.path, *imports), trees)
+    _let_only_registered_code_be_read(path, trees)
     _prepare_site(prefix, imports)
     main = sys.modules["__main__"].__dict__
     del main["f"]
@@ -91,6 +98,61 @@ def _restrict(path, of_root, trees):
     for name in ("get_code", "load_module"):
         if hasattr(zipimport.zipimporter, name):
             setattr(zipimport.zipimporter, name, of_archive(getattr(zipimport.zipimporter, name)))
+
+
+def _let_only_registered_code_be_read(path, trees):
+    """Importlib, zipimport, site and runpy open code by ``io.open_code`` (PEP 578), and compile what it gives them."""
+    if not trees:
+        return
+    from hashlib import sha256  # from here on this could not be imported without itself
+
+    plain = io.open_code
+
+    def open_code(file):
+        name = os.path.normpath(file)
+        if not _inside(name, trees):
+            return plain(file)
+        said = _registered(trees, name)
+        if said.startswith("/") and _is_of_root(said):  # a link led there
+            return plain(said)
+        with plain(file) as stream:
+            content = stream.read()
+        if said != f"file {sha256(content).hexdigest()}":
+            raise ImportError(
+                f"{name} is not what was registered with {path}; if you changed it: keychain-auth upgrade {path}"
+            )
+        return io.BytesIO(content)
+
+    def get_data(self, file):
+        with open_code(file) as stream:
+            return stream.read()
+
+    sys.modules["_io"].open_code = io.open_code = open_code
+    external.SourcelessFileLoader.get_data = get_data  # which opens by another name (Python before 3.11.3)
+
+
+def _unpacked(packed):
+    """What is in a tree, by relative name: ``file SHA256`` or ``link TARGET``."""
+    words = zlib.decompress(binascii.a2b_base64(packed)).decode("utf-8", "surrogateescape").split("\0")
+    return dict(zip(words[::2], words[1::2]))  # noqa: B905 - Python before 3.10 knows no strict
+
+
+def _registered(trees, file):
+    """What is to be at ``file``, by the listings alone; for a link out of the trees, the path to which it leads."""
+    for _ in range(40):
+        tree = next((tree for tree in trees if _inside(file, (tree,))), None)
+        if tree is None:
+            return file
+        listing, parts = trees[tree], file[len(tree) :].split("/")[1:]
+        for at in range(1, len(parts) + 1):
+            said = listing.get("/".join(parts[:at]), "")
+            if said.startswith("link "):
+                folder = os.path.join(tree, *parts[: at - 1])
+                file = os.path.normpath(os.path.join(folder, said[5:], *parts[at:]))
+                break
+        else:
+            return listing.get("/".join(parts), "")
+    return ""
 
 
 def _inside(file, folders):

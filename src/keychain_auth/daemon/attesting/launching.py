@@ -88,7 +88,11 @@ class LaunchCommands:
         """What the front has to do."""
         if forbidden := self._platform.launch_forbidden():
             raise LaunchRefused(forbidden, hint="sudo sysctl kernel.yama.ptrace_scope=1")
-        what = plan(self._entry(request.target), self._preludes)
+        entry = self._entry(request.target)
+        try:
+            _, what = await self._looks.run(partial(self._planned, entry), self._seconds)
+        except (LaunchRefused, Overdue) as error:
+            raise self._refused(peer, entry, error) from None
         return {
             "program": what.interpreter.path,
             "argv": list(what.argv),
@@ -100,32 +104,40 @@ class LaunchCommands:
     async def _ready(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         """The front waits for "go"."""
         entry = self._entry(request.target)
-        what = plan(entry, self._preludes)
         try:
-            await self._launch(entry, what, peer)
+            await self._launch(entry, peer)
         except (KeychainAuthError, PeerGone, Overdue, FileTooLarge, OSError) as error:
-            why = _why(error)
-            self._report(peer.pid, entry, why)
-            raise LaunchRefused(why, hint=getattr(error, "hint", "")) from None
+            raise self._refused(peer, entry, error) from None
         return {"go": True}
 
-    async def _launch(self, entry: Entry, what: Plan, peer: Peer) -> None:
+    async def _launch(self, entry: Entry, peer: Peer) -> None:
         """Return when the front is traced; the rest goes on in a thread."""
         if self._under_way >= _MOST_AT_ONCE:
             raise LaunchRefused(f"{_MOST_AT_ONCE} scripts are being launched already", hint="try again")
         until = time.monotonic() + self._seconds
+        watch, what = await self._looks.run(partial(self._planned, entry), self._seconds)
         attempt = _Attempt(entry, what, self._platform.front(peer.pid), self._platform.host(), self._launches)
         self._under_way += 1
         try:
             await self._looks.run(partial(attempt.look_at_front, peer), until - time.monotonic())
             digest = await self._interpreter(attempt.front, entry, what.interpreter, until)
-            left = until - time.monotonic()
-            attempt.watch = await self._looks.run(partial(self._trees.verify, entry), left)
+            attempt.watch = watch
             await self._start(attempt, digest)
         finally:
             if not attempt.attended:
                 self._under_way -= 1
                 attempt.close()
+
+    def _planned(self, entry: Entry) -> tuple[Watch | None, Plan]:
+        """What it imports, verified, and how it is started; for a worker thread. Raises LaunchRefused, UsageError."""
+        verified = self._trees.verify(entry)
+        return verified.watch, plan(entry, self._preludes, verified.listings)
+
+    def _refused(self, peer: Peer, entry: Entry, error: Exception) -> LaunchRefused:
+        """What the front is told, once it is on record."""
+        why = _why(error)
+        self._report(peer.pid, entry, why)
+        return LaunchRefused(why, hint=getattr(error, "hint", ""))
 
     def _entry(self, path: str) -> Entry:
         self._policy_file.refresh()

@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+from typing import NamedTuple
 
 from keychain_auth.errors import LaunchRefused
 from keychain_auth.identity.facts import FileKey
-from keychain_auth.identity.tree import differences, digest
+from keychain_auth.identity.tree import Listing, differences, digest
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux import filehash, tree
@@ -52,6 +53,13 @@ class TreeWatch:
         return self._files.get(path) == key
 
 
+class Verified(NamedTuple):
+    """``watch``: None if there is nothing but root's. ``listings``: what is in each tree, by its path."""
+
+    watch: TreeWatch | None
+    listings: dict[str, Listing]
+
+
 class Trees:
     """Verifies; remembers hashes. For worker threads."""
 
@@ -64,11 +72,11 @@ class Trees:
         self._hashes: dict[FileKey, str] = {}
         self._lock = threading.Lock()
 
-    def verify(self, entry: Entry) -> TreeWatch | None:
-        """None if there is nothing but root's. Raises LaunchRefused."""
-        launch = entry.launch
+    def verify(self, entry: Entry) -> Verified:
+        """Raises LaunchRefused."""
+        launch, listings = entry.launch, dict[str, Listing]()
         try:
-            surveys = {wanted.path: self._verify_tree(entry, wanted) for wanted in launch.trees}
+            surveys = {wanted.path: self._verify_tree(entry, wanted, listings) for wanted in launch.trees}
             folders = _parents(surveys)
             _check_imports(launch, entry)
         except tree.TreeRefused as refused:
@@ -77,9 +85,9 @@ class Trees:
             raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
         except OSError as error:
             raise LaunchRefused(f"{error.filename}: {error.strerror}", hint=_upgrade(entry)) from None
-        return TreeWatch(surveys, folders, python=_is_python(entry)) if surveys else None
+        return Verified(TreeWatch(surveys, folders, python=_is_python(entry)) if surveys else None, listings)
 
-    def _verify_tree(self, entry: Entry, wanted: Program) -> tree.Survey:
+    def _verify_tree(self, entry: Entry, wanted: Program, listings: dict[str, Listing]) -> tree.Survey:
         try:
             found = tree.survey(wanted.path, python=_is_python(entry))
             listing = tree.listing(found, self._hash)
@@ -91,6 +99,7 @@ class Trees:
             raise LaunchRefused(
                 f"what {entry.program.path} imports has changed since it was registered: {named}", hint=_upgrade(entry)
             )
+        listings[wanted.path] = listing
         return found
 
     def _hash(self, item: tree.Found) -> str:
