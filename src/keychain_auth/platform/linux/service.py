@@ -44,10 +44,7 @@ def plan(request: Request) -> Plan:
             Step((*control, "restart", service), "start the daemon", needed=True),
         ),
         stop=(Step((*control, "disable", "--now", socket, service), "stop the daemon"),),
-        forget=(
-            Step((*control, "daemon-reload"), "forget the units"),
-            Step((*control, "reset-failed", socket, service), "forget how they ended"),
-        ),
+        forget=(Step((*control, "daemon-reload"), "forget the units"),),
         folders=(folder, f"{_config_home(request)}/systemd"),
     )
 
