@@ -128,3 +128,25 @@ def test_timers_and_threads_of_the_loop_go_on_while_connections_are_served_all_t
 
     with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
         assert runner.run(main()) == "DONE"
+
+
+def test_what_a_turn_asks_of_the_loop_is_done_while_connections_are_served_all_the_time() -> None:
+    """The selector goes on serving and returns to the loop only for a reason: this is one."""
+    readiness = Readiness()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        soon, later = asyncio.Event(), asyncio.Event()
+        ask = [lambda: loop.call_soon(soon.set), lambda: loop.call_later(0.01, later.set)]
+        ours, theirs = socket.socketpair()
+        theirs.send(b"x")
+        readiness.add(ours.fileno(), lambda: ask.pop()() if ask else None)  # never read: always ready
+        async with asyncio.timeout(10):
+            await soon.wait()
+            await later.wait()
+        readiness.remove(ours.fileno())
+        ours.close()
+        theirs.close()
+
+    with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
+        runner.run(main())
