@@ -61,6 +61,18 @@ def test_uses_are_counted_and_then_it_is_over(world: World, program: str) -> Non
     assert {(line["binary_path"], line["service"], *line["targets"]) for line in lines} == {(program, "aws", "token")}
 
 
+def test_explain_names_the_line_of_the_grant(world: World, program: str) -> None:
+    grant(world, program, "--uses", "1", "--target", "token")
+    said = world.cli_json("explain", program, "aws", "token", "--action", "read")["actions"]["read"]
+    assert said["granted"]
+    assert [line["field"] for line in said["lines"]] == ["$.registered_binaries[0].temporary_grants[0]"]
+    world.talker(program).ask(read("token"))
+    done = world.cli("explain", program, "aws", "token", "--action", "read")
+    assert done.returncode == 3
+    assert "refused, grant_ended" in done.stdout
+    assert "temporary_grants" in done.stdout
+
+
 def test_the_command_that_mends_it_does(world: World, daemon: Daemon, program: str) -> None:
     grant(world, program, "--uses", "1", "--for", "10m")
     talker = world.talker(program)

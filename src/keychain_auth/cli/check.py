@@ -7,7 +7,6 @@ A process that was started from an older version of it is judged by that version
 from __future__ import annotations
 
 import shlex
-import time
 from typing import Any
 
 import click
@@ -21,10 +20,9 @@ from keychain_auth.cli.signers import seen_builds
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Action, Decision, Denial, Entry, Program, Request, Requester, Temporary
+from keychain_auth.model import Action, Denial, Entry, Request
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import describe_entry, explain, in_words, mend
-from keychain_auth.policy.temporary import decide_temporary
 
 _ASKED: tuple[Action, ...] = ("read", "write", "search")
 
@@ -98,14 +96,8 @@ def _warnings(places: Places, name: str) -> list[str]:
 
 
 def _judged(entry: Entry, action: Action, service: str, used: dict[str, int] | None) -> dict[str, Any]:
-    decision: Decision | Temporary = decide(entry, Request(action, service))
-    if isinstance(decision, Denial) and entry.temporary:
-        # Of any target, and of anybody who may stand behind it: what the grant is limited to is shown beside.
-        anybody = Requester(Program(entry.temporary[-1].behind, ""))
-        decision = decide_temporary(
-            entry, Request(action, service), decision, now=time.time(), used=used or {}, requester=anybody
-        )
-    if isinstance(decision, Denial):
+    decision = temporary.standing_in_the_way(entry, Request(action, service), used)
+    if decision is not None:
         return {
             "allowed": False,
             "reason": decision.reason,

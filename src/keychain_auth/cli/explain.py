@@ -16,13 +16,13 @@ from keychain_auth.cli.judging import known_name, present
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option
 from keychain_auth.cli.programs import spellings
 from keychain_auth.cli.signers import seen_builds
+from keychain_auth.cli.temporary import standing_in_the_way, uses_now
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, NotFound
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.model import Action, Denial, Entry, Request
 from keychain_auth.policy import deciding
-from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import explain as in_words
 from keychain_auth.policy.explain import mend
 from keychain_auth.reasons import PENDING_APPROVAL
@@ -85,17 +85,19 @@ def _judge(places: Places, program: str, requests: list[Request], answer: dict[s
     content = b"" if entry is None else files.read_private(places.policy)
     answer["grade"] = grade
     answer["actions"] = {
-        request.action: _verdict(content, entry, request, problem or _decided(entry, request)) for request in requests
+        request.action: _verdict(content, entry, request, problem or _decided(places, entry, request))
+        for request in requests
     }
     if entry is None:
         return EXIT_NOT_FOUND
     return EXIT_DONE if all(one["granted"] for one in answer["actions"].values()) else EXIT_DENIED
 
 
-def _decided(entry: Entry | None, request: Request) -> Denial | None:
+def _decided(places: Places, entry: Entry | None, request: Request) -> Denial | None:
     """What stands in the way of the request; None if nothing does."""
-    decision = None if entry is None else decide(entry, request)
-    return decision if isinstance(decision, Denial) else None
+    if entry is None:
+        return None
+    return standing_in_the_way(entry, request, uses_now(places) if entry.temporary else None)
 
 
 def _verdict(content: bytes, entry: Entry | None, request: Request, denial: Denial | None) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from keychain_auth.cli.programs import spellings
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, UsageError
-from keychain_auth.model import Entry
+from keychain_auth.model import Denial, Entry, Program, Request, Requester
 from keychain_auth.moments import seconds_in, stamp
+from keychain_auth.policy.decide import decide
 from keychain_auth.policy.edit import Document
-from keychain_auth.policy.temporary import MOST_SECONDS, describe, left
+from keychain_auth.policy.temporary import MOST_SECONDS, decide_temporary, describe, left
 
 _SECONDS = 5.0
 
@@ -50,6 +51,21 @@ def uses_now(places: Places) -> dict[str, int] | None:
     except KeychainAuthError:
         return None
     return used
+
+
+def standing_in_the_way(entry: Entry, request: Request, used: dict[str, int] | None) -> Denial | None:
+    """What the entry, or its grants that end, would say no with; None if the request would be granted now.
+
+    Whoever a grant asks for is taken to stand behind it: that is shown beside.
+    """
+    decision = decide(entry, request)
+    if not isinstance(decision, Denial):
+        return None
+    if not entry.temporary:
+        return decision
+    anybody = Requester(Program(entry.temporary[-1].behind, ""))
+    found = decide_temporary(entry, request, decision, now=time.time(), used=used or {}, requester=anybody)
+    return found if isinstance(found, Denial) else None
 
 
 def told(entry: Entry, used: dict[str, int] | None) -> list[str]:

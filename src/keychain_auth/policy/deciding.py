@@ -64,6 +64,13 @@ def why(content: bytes, entry: Entry, request: Request) -> list[Line]:
         return [_line(text, where)]
     stands = document["registered_binaries"][_number(where)]
     services = _LIST_OF[request.action]
+    if request.service not in stands.get(services, []):  # not for good: by a grant that ends
+        allows = "read" if request.action == "read" else "write"
+        return [
+            _line(text, f"{where}.temporary_grants[{number}]")
+            for number, grant in enumerate(stands.get("temporary_grants", []))
+            if grant["service"] == request.service and grant.get(allows)
+        ]
     fields = [f"{services}[{stands[services].index(request.service)}]"]
     if request.action == "search" or request.match == "prefix":
         fields.append("can_search")
