@@ -11,7 +11,7 @@ import pytest
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.policy.environment import allowed, forbidden_names, is_forbidden
-from keychain_auth.policy.launching import Preludes, plan
+from keychain_auth.policy.launching import Preludes, pack, plan
 
 PRELUDES = Preludes("# python\n", "// node\n")
 LISTING = {"": "folder", "a.py": "file " + "d" * 64, "b\udc80": "link a.py", "pipe": "other"}
@@ -30,7 +30,7 @@ def test_python_is_isolated_and_reads_as_much_as_the_prelude_has() -> None:
     what = plan(
         entry("/usr/bin/python3.11", prefix="/home/u/v", imports=("/home/u/lib",), trees=(tree,)),
         PRELUDES,
-        {tree.path: LISTING},
+        {tree.path: pack(LISTING)},
     )
     program, isolated, bare, command, code, script = what.argv
     assert (program, isolated, bare, command, script) == ("/usr/bin/python3.11", "-I", "-S", "-c", "/home/u/app.py")
@@ -60,7 +60,7 @@ def test_names_cannot_end_the_prelude() -> None:
 
 def test_bytecode_of_a_library_that_is_a_tree_is_not_read() -> None:
     tree = Program("/home/u/python/lib/python3.11", "c" * 64)
-    what = plan(entry("/home/u/python/bin/python3.11", trees=(tree,)), PRELUDES, {tree.path: LISTING})
+    what = plan(entry("/home/u/python/bin/python3.11", trees=(tree,)), PRELUDES, {tree.path: pack(LISTING)})
     assert what.argv[3:5] == ("-X", "pycache_prefix=/dev/null")
 
 

@@ -65,8 +65,8 @@ def loads_its_library(interpreter: Program) -> bool:
     return is_python(interpreter.path)
 
 
-def plan(entry: Entry, preludes: Preludes, listings: Mapping[str, Listing]) -> Plan:
-    """How the script of ``entry`` is started. ``listings``: what is in each of its trees, by the path of the tree.
+def plan(entry: Entry, preludes: Preludes, packed: Mapping[str, str]) -> Plan:
+    """How the script of ``entry`` is started. ``packed``: what is in each of its trees (``pack``), by the tree's path.
 
     Raises UsageError if it cannot be.
     """
@@ -76,13 +76,13 @@ def plan(entry: Entry, preludes: Preludes, listings: Mapping[str, Listing]) -> P
     name = program.rpartition("/")[2]
     variables = {SCRIPT_VARIABLE: script}
     if loads_its_library(entry.interpreter):
-        prelude = preludes.python.encode() + f"\n_launch(f, {_python_words(entry, listings)})\n".encode()
+        prelude = preludes.python.encode() + f"\n_launch(f, {_python_words(entry, packed)})\n".encode()
         code = f"f=open('{_SCRIPT}','rb');exec(f.read({len(prelude)}),{{'f':f}})"
         return Plan(entry.interpreter, (program, *_python_flags(entry), "-c", code, script), prelude, variables)
     if _NODE.match(name):
         if script.endswith(".mjs"):
             raise UsageError(f"{script} is an ES module, and of Node only CommonJS scripts can be launched")
-        prelude = preludes.node.encode() + f"\nlaunch({_node_words(entry, listings)});\n".encode()
+        prelude = preludes.node.encode() + f"\nlaunch({_node_words(entry, packed)});\n".encode()
         code = (
             f"const b=require('fs').readFileSync('{_SCRIPT}');"
             f"const f=new Function('require','process','b',b.toString('utf8',0,{len(prelude)}));"
@@ -104,21 +104,21 @@ def _below(path: str, folders: tuple[str, ...]) -> bool:
     return any(path == folder or path.startswith(folder + "/") for folder in folders)
 
 
-def _python_words(entry: Entry, listings: Mapping[str, Listing]) -> str:
+def _python_words(entry: Entry, packed: Mapping[str, str]) -> str:
     """The arguments of the prelude's function, as Python writes them, ASCII only."""
     launch = entry.launch
-    trees = {tree.path: _packed(listings[tree.path]) for tree in launch.trees}
+    trees = {tree.path: packed[tree.path] for tree in launch.trees}
     return ", ".join(ascii(word) for word in (entry.program.path, launch.prefix, launch.imports, trees))
 
 
-def _packed(listing: Listing) -> str:
-    """The files and links of a tree: names and what is there, in turn, with NUL between them; a thousand in 50 KB."""
+def pack(listing: Listing) -> str:
+    """The files and links of a tree, for the prelude: each name and what is there, NUL between; 50 KB a thousand."""
     words = [
         word for name in sorted(listing) if listing[name][:5] in ("file ", "link ") for word in (name, listing[name])
     ]
     return base64.b64encode(zlib.compress("\0".join(words).encode("utf-8", "surrogateescape"))).decode()
 
 
-def _node_words(entry: Entry, listings: Mapping[str, Listing]) -> str:
-    trees = {tree.path: _packed(listings[tree.path]) for tree in entry.launch.trees}
+def _node_words(entry: Entry, packed: Mapping[str, str]) -> str:
+    trees = {tree.path: packed[tree.path] for tree in entry.launch.trees}
     return ", ".join(json.dumps(word) for word in (entry.program.path, trees))

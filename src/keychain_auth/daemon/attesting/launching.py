@@ -90,9 +90,10 @@ class LaunchCommands:
             raise LaunchRefused(forbidden, hint="sudo sysctl kernel.yama.ptrace_scope=1")
         entry = self._entry(request.target)
         try:
-            _, what = await self._looks.run(partial(self._planned, entry), self._seconds)
+            packed = await self._looks.run(partial(self._trees.packed, entry), self._seconds)
         except (LaunchRefused, Overdue) as error:
             raise self._refused(peer, entry, error) from None
+        what = plan(entry, self._preludes, packed)
         return {
             "program": what.interpreter.path,
             "argv": list(what.argv),
@@ -115,23 +116,19 @@ class LaunchCommands:
         if self._under_way >= _MOST_AT_ONCE:
             raise LaunchRefused(f"{_MOST_AT_ONCE} scripts are being launched already", hint="try again")
         until = time.monotonic() + self._seconds
-        watch, what = await self._looks.run(partial(self._planned, entry), self._seconds)
+        verified = await self._looks.run(partial(self._trees.verify, entry), self._seconds)
+        what = plan(entry, self._preludes, verified.packed)
         attempt = _Attempt(entry, what, self._platform.front(peer.pid), self._platform.host(), self._launches)
         self._under_way += 1
         try:
             await self._looks.run(partial(attempt.look_at_front, peer), until - time.monotonic())
             digest = await self._interpreter(attempt.front, entry, what.interpreter, until)
-            attempt.watch = watch
+            attempt.watch = verified.watch
             await self._start(attempt, digest)
         finally:
             if not attempt.attended:
                 self._under_way -= 1
                 attempt.close()
-
-    def _planned(self, entry: Entry) -> tuple[Watch | None, Plan]:
-        """What it imports, verified, and how it is started; for a worker thread. Raises LaunchRefused, UsageError."""
-        verified = self._trees.verify(entry)
-        return verified.watch, plan(entry, self._preludes, verified.listings)
 
     def _refused(self, peer: Peer, entry: Entry, error: Exception) -> LaunchRefused:
         """What the front is told, once it is on record."""

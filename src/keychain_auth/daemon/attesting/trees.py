@@ -18,16 +18,17 @@ from typing import NamedTuple
 
 from keychain_auth.errors import LaunchRefused
 from keychain_auth.identity.facts import FileKey
-from keychain_auth.identity.tree import Listing, differences, digest
+from keychain_auth.identity.tree import differences, digest
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux import filehash, tree
 from keychain_auth.platform.linux.filesystem import MountTable
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.syscalls import statx_descriptor
-from keychain_auth.policy.launching import is_python
+from keychain_auth.policy.launching import is_python, pack
 
 _REMEMBERED = 200_000
+_PACKED = 32  # trees
 _NAMED = 8
 
 
@@ -54,10 +55,10 @@ class TreeWatch:
 
 
 class Verified(NamedTuple):
-    """``watch``: None if there is nothing but root's. ``listings``: what is in each tree, by its path."""
+    """``watch``: None if there is nothing but root's. ``packed``: what is in each tree (``launching.pack``)."""
 
     watch: TreeWatch | None
-    listings: dict[str, Listing]
+    packed: dict[str, str]
 
 
 class Trees:
@@ -70,13 +71,14 @@ class Trees:
         self._limit = limit
         self._mounts = MountTable()
         self._hashes: dict[FileKey, str] = {}
+        self._packed: dict[str, str] = {}  # by digest: it is the same as long as the tree is
         self._lock = threading.Lock()
 
     def verify(self, entry: Entry) -> Verified:
         """Raises LaunchRefused."""
-        launch, listings = entry.launch, dict[str, Listing]()
+        launch, packed = entry.launch, dict[str, str]()
         try:
-            surveys = {wanted.path: self._verify_tree(entry, wanted, listings) for wanted in launch.trees}
+            surveys = {wanted.path: self._verify_tree(entry, wanted, packed) for wanted in launch.trees}
             folders = _parents(surveys)
             _check_imports(launch, entry)
         except tree.TreeRefused as refused:
@@ -85,9 +87,14 @@ class Trees:
             raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
         except OSError as error:
             raise LaunchRefused(f"{error.filename}: {error.strerror}", hint=_upgrade(entry)) from None
-        return Verified(TreeWatch(surveys, folders, python=_is_python(entry)) if surveys else None, listings)
+        return Verified(TreeWatch(surveys, folders, python=_is_python(entry)) if surveys else None, packed)
 
-    def _verify_tree(self, entry: Entry, wanted: Program, listings: dict[str, Listing]) -> tree.Survey:
+    def packed(self, entry: Entry) -> dict[str, str]:
+        """As in Verified: what each tree must hold, whatever is there now; if that is not known yet, by ``verify``."""
+        found = {wanted.path: self._packed.get(wanted.sha256, "") for wanted in entry.launch.trees}
+        return found if all(found.values()) else self.verify(entry).packed
+
+    def _verify_tree(self, entry: Entry, wanted: Program, packed: dict[str, str]) -> tree.Survey:
         try:
             found = tree.survey(wanted.path, python=_is_python(entry))
             listing = tree.listing(found, self._hash)
@@ -99,7 +106,11 @@ class Trees:
             raise LaunchRefused(
                 f"what {entry.program.path} imports has changed since it was registered: {named}", hint=_upgrade(entry)
             )
-        listings[wanted.path] = listing
+        known = self._packed.get(wanted.sha256) or pack(listing)
+        with self._lock:
+            if len(self._packed) >= _PACKED:
+                self._packed.clear()
+            packed[wanted.path] = self._packed[wanted.sha256] = known
         return found
 
     def _hash(self, item: tree.Found) -> str:
