@@ -27,6 +27,7 @@ _COMMANDS = {
     "list-pending": ("pending", "list_pending"),
     "approve": ("pending", "approve"),
     "deny": ("pending", "deny"),
+    "watch": ("watch", "watch"),
     "register": ("registry", "register"),
     "upgrade": ("registry", "upgrade"),
     "unregister": ("registry", "unregister"),

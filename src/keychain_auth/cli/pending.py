@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 import msgspec
 
-from keychain_auth.cli import imports, output, policy
+from keychain_auth.cli import output, policy
+from keychain_auth.cli.admitting import admit, load, take_out, unchanged, unsettled
+from keychain_auth.cli.approving.lines import decide
 from keychain_auth.cli.behalf import approve_pair, tell_pair
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
-from keychain_auth.cli.programs import look_at
-from keychain_auth.daemon.places import Places, find_places
-from keychain_auth.daemon.state import pending_file
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
-from keychain_auth.model import Grade, Launch, Program, Requester
-from keychain_auth.moments import stamp
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.daemon.places import find_places
+from keychain_auth.errors import EXIT_DONE, NotFound, UsageError
+from keychain_auth.model import Grade
 from keychain_auth.policy import edit
-from keychain_auth.policy.behalf import judge
-from keychain_auth.policy.explain import NEVER_APPROVED
-from keychain_auth.policy.interpreters import is_interpreter, runs_no_script
 from keychain_auth.policy.pending import PendingEntry, find
 
 _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
@@ -44,7 +38,7 @@ helper_option = click.option("--helper", metavar="PATH", help="As who stands beh
 def list_pending(as_json: bool) -> None:
     """Show the programs that wait for approval, oldest first. They are forgotten after 24 hours."""
     places = find_places()
-    queue = _unsettled(places, _load(places))
+    queue = unsettled(places, load(places))
     if as_json:
         output.print_json([_described(entry) for entry in queue])
     elif not queue:
@@ -69,7 +63,8 @@ def list_pending(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("hash_", metavar="HASH")
+@click.argument("hash_", metavar="HASH", required=False)
+@click.option("-i", "--interactive", is_flag=True, help="Ask about each program that asks and waits right now.")
 @click.option("--read", metavar="SERVICE", multiple=True, help="It may read SERVICE.")
 @click.option("--write", metavar="SERVICE", multiple=True, help="It may write SERVICE.")
 @click.option("--search", is_flag=True, help="It may search and use prefixes.")
@@ -80,7 +75,8 @@ def list_pending(as_json: bool) -> None:
 @passphrase_option
 @json_option
 def approve(
-    hash_: str,
+    hash_: str | None,
+    interactive: bool,
     read: tuple[str, ...],
     write: tuple[str, ...],
     search: bool,
@@ -89,62 +85,55 @@ def approve(
     helper: str | None,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Register a program that waits, with no permission but what the options say.
 
     HASH is the whole hash of `list-pending`, or at least 8 digits of its beginning. A path that is registered already
     keeps its grants and gets the new hash. What waits behind a helper is not registered: from now on that helper, with
     its own permissions, answers on its behalf.
+
+    With --interactive there is no HASH: every program that waits with its connection open is shown, with all that is
+    known of it, and you say what it may.
     """
+    if interactive == (hash_ is not None):
+        raise click.UsageError("Give a HASH, or --interactive.")
+    if hash_ is None:
+        return decide(find_places())
     for service in (*read, *write):
         checked_service(service)
     for prefix in targets:
         checked_prefix(prefix)
     places = find_places()
-    entry = _choose(_load(places), hash_, path, helper)
-    program, interpreter = _unchanged(entry)
+    entry = _choose(load(places), hash_, path, helper)
     if entry.helper is not None:
         if read or write or search or targets:
             raise UsageError("the permissions are the helper's own", hint="keychain-auth authorize HELPER SERVICE")
+        unchanged(entry)
         policy.change(places, lambda document: (approve_pair(document, entry), None))
-        _take_out(places, entry)
+        take_out(places, entry)
         tell_pair(entry, as_json)
-        return
-    without = forgotten(options.pop("no_libraries"))
-    wanted = demands(is_script=interpreter is not None, **options)
-    if interpreter is not None:
-        known = policy.read(places).by_path.get(program.path)
-        launch = imports.renewed(places, interpreter.path, known[0].launch if known else Launch())
-        wanted = {**wanted, "launch": launch} if launch else wanted
+        return EXIT_DONE
 
-    def admit(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
-        _same_interpreter(document, program, interpreter)
-        changed, outcome = edit.register(
-            document,
-            program,
-            stamp(datetime.now(UTC)),
-            interpreter=interpreter,
-            demands=wanted,
-            without=without,
-        )
+    def grant(document: edit.Document, program: str) -> edit.Document:
         for service in dict.fromkeys((*read, *write)):
-            changed = edit.authorize(
-                changed, program.path, service, read=service in read, write=service in write, search=False
+            document = edit.authorize(
+                document, program, service, read=service in read, write=service in write, search=False
             )
-        changed = edit.authorize(changed, program.path, "", read=False, write=False, search=search, targets=targets)
-        return changed, (outcome, policy.entry_of(changed, program.path))
+        return edit.authorize(document, program, "", read=False, write=False, search=search, targets=targets)
 
-    outcome, registered = policy.change(places, admit)
-    _take_out(places, entry)
+    without = forgotten(options.pop("no_libraries"))
+    wanted = demands(is_script=entry.interpreter is not None, **options)
+    outcome, program, interpreter, registered = admit(places, entry, grant, demands=wanted, without=without)
     if as_json:
         output.print_json({"outcome": outcome, "hash": entry.hash, **grants_of(program.path, registered)})
-        return
+        return EXIT_DONE
     output.say(f"{outcome} {program.path}", f"  {entry.hash}")
     if interpreter is not None:
         output.say(f"  run by {interpreter.path}")
     tell_grants(registered)
     if interpreter is not None:
         tell_start(program.path, registered.get("minimum_grade", Grade.LAUNCHED))
+    return EXIT_DONE
 
 
 @click.command()
@@ -155,40 +144,12 @@ def approve(
 def deny(hash_: str, path: str | None, helper: str | None, as_json: bool) -> None:
     """Take a program out of the queue, without registering it. When it asks again, it is queued again."""
     places = find_places()
-    entry = _choose(_load(places), hash_, path, helper)
-    _take_out(places, entry)
+    entry = _choose(load(places), hash_, path, helper)
+    take_out(places, entry)
     if as_json:
         output.print_json({"outcome": "denied", "path": entry.path, "hash": entry.hash})
     else:
         output.say(f"denied {entry.path}")
-
-
-def _load(places: Places) -> list[PendingEntry]:
-    try:
-        return pending_file.load(places.pending)
-    except ValueError as error:
-        raise _damaged(places, error) from None
-
-
-def _unsettled(places: Places, queue: list[PendingEntry]) -> list[PendingEntry]:
-    """The queue without what has been registered since, by another command than ``approve``."""
-    try:
-        known = policy.read(places).by_program
-    except KeychainAuthError:  # then nobody knows; the commands that change it say why
-        return queue
-
-    def settled(waiting: PendingEntry) -> bool:
-        program, interpreter = waiting.programs()
-        if waiting.request is not None:
-            return False
-        if waiting.helper is not None:
-            helper = known.get((waiting.helper.path, waiting.helper.hash.removeprefix("sha256:")))
-            requester = Requester(program, interpreter, of_root=only_root_writes(program.path))
-            return helper is None or judge(helper, requester) is None
-        entry = known.get((program.path, program.sha256))
-        return entry is not None and entry.interpreter == interpreter
-
-    return [waiting for waiting in queue if not settled(waiting)]
 
 
 def _choose(queue: list[PendingEntry], wanted: str, path: str | None, helper: str | None) -> PendingEntry:
@@ -221,51 +182,6 @@ def _choose(queue: list[PendingEntry], wanted: str, path: str | None, helper: st
             hint=f"keychain-auth register --script {shlex.quote(found[0].path)} --interpreter PATH",
         )
     return found[0]
-
-
-def _unchanged(entry: PendingEntry) -> tuple[Program, Program | None]:
-    """The program of ``entry`` and its interpreter, hashed anew. Raises UsageError for an interpreter,
-    KeychainAuthError if it changed."""
-    if entry.interpreter is None and is_interpreter(entry.path):
-        raise UsageError(
-            f"{entry.path} runs other programs, or speaks for them: to approve it would approve them all",
-            hint=NEVER_APPROVED if runs_no_script(entry.path) else "keychain-auth register --script SCRIPT",
-        )
-    programs = entry.programs()
-    for expected in programs:
-        if expected is not None and look_at(expected.path).program != expected:
-            raise KeychainAuthError(
-                f"{expected.path} is not the file any more that asked; nothing was approved",
-                hint=f"keychain-auth deny {entry.hash.removeprefix('sha256:')[:_SHOWN_DIGITS]}",
-            )
-    return programs
-
-
-def _same_interpreter(document: edit.Document, program: Program, interpreter: Program | None) -> None:
-    """Another interpreter for a registered script is a person's decision, not a request's. Raises UsageError."""
-    for entry in document.get("registered_binaries", []):
-        known = entry.get("interpreter")
-        if entry["path"] == program.path and known and interpreter and known["path"] != interpreter.path:
-            raise UsageError(
-                f"{program.path} is registered as run by {known['path']}, and asked as run by {interpreter.path}",
-                hint=f"keychain-auth register --script {shlex.quote(program.path)} --interpreter PATH",
-            )
-
-
-def _take_out(places: Places, done: PendingEntry) -> None:
-    """Remove the entry from the queue of this moment: the daemon may have added to it."""
-
-    def without(queue: list[PendingEntry]) -> tuple[list[PendingEntry], None]:
-        return [entry for entry in _unsettled(places, queue) if entry.key != done.key], None
-
-    try:
-        pending_file.change(places.pending, without)
-    except ValueError as error:
-        raise _damaged(places, error) from None
-
-
-def _damaged(places: Places, error: ValueError) -> KeychainAuthError:
-    return KeychainAuthError(f"{places.pending}: {error}", hint=f"rm {shlex.quote(places.pending)}")
 
 
 def _described(entry: PendingEntry) -> dict[str, Any]:

@@ -28,6 +28,19 @@ def use_descriptor(fd: int | None) -> None:
     _descriptor, _given = fd, None
 
 
+def use(words: str) -> None:
+    """Take ``words``, which a person typed elsewhere (on a screen of ours), for the passphrase."""
+    global _given  # noqa: PLW0603
+    _given = words
+
+
+def forget() -> None:
+    """Ask again the next time. A descriptor has its line only once: what came from it stays."""
+    global _given  # noqa: PLW0603
+    if _descriptor is None:
+        _given = None
+
+
 def present(prompt: str = PROMPT) -> str:
     """The passphrase that is set. Raises PassphraseNeeded if there is no terminal and no descriptor."""
     global _given  # noqa: PLW0603

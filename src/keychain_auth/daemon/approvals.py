@@ -104,7 +104,7 @@ class Approvals:
         self._by_process: Counter[int] = Counter()
         self._refused: dict[Key, float] = {}
         self._told: deque[float] = deque()
-        self._changed = asyncio.Event()
+        self._listeners: set[asyncio.Future[None]] = set()
         self._stopping = False
         self.version = 0
 
@@ -174,6 +174,7 @@ class Approvals:
     def stop(self) -> None:
         """The daemon ends: whoever waits is answered within a moment."""
         self._stopping = True
+        self._note()
 
     def not_now(self, identifier: str) -> str | None:
         """Refuse all that waits of one program, and whatever comes in the next minutes; its path, None if it is gone.
@@ -210,17 +211,22 @@ class Approvals:
 
     async def news(self, version: int, seconds: float) -> None:
         """Return once something is different from ``version``, or after ``seconds``."""
-        if self.version == version:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._changed.wait()
-            except TimeoutError:
-                return
+        if self.version != version or self._stopping:
+            return
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()  # not asyncio.timeout: the first step of an answer is made outside of any task
+        timer = loop.call_later(seconds, _settle, told)
+        self._listeners.add(told)
+        try:
+            await told
+        finally:
+            timer.cancel()
+            self._listeners.discard(told)
 
     def _note(self) -> None:
         self.version += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for told in self._listeners:
+            _settle(told)
 
     def _announce(self, entry: PendingEntry, request: Request, now: float) -> None:
         """On the desktop, and no more often than a person can read."""
@@ -230,3 +236,8 @@ class Approvals:
             self._told.append(now)
             what = f"{entry.path} asks to {request.action} {request.service}. Answer it with: keychain-auth watch"
             self._tell("keychain-auth: a program waits for you", what)
+
+
+def _settle(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)

@@ -1,0 +1,81 @@
+"""``approve --interactive``: the same decisions as ``watch``, in plain lines, for any terminal.
+
+Contract: one program at a time, the longest waiting first. What is typed is read from the person's terminal, and at its
+end the command ends; a program that is not answered goes on waiting.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from keychain_auth.cli import output
+from keychain_auth.cli.approving.answering import answer, look_into, who_waits
+from keychain_auth.cli.approving.asking import Asked, Choice, Looked, choices, facts, why_not
+from keychain_auth.cli.report import complain, failure
+from keychain_auth.client import passphrase
+from keychain_auth.daemon.places import Places
+from keychain_auth.errors import EXIT_DONE, DaemonNotRunning, KeychainAuthError
+
+_LATER = "l"
+
+
+def decide(places: Places) -> int:
+    """Ask about everybody who waits, and about who comes, until the input ends. Raises KeychainAuthError."""
+    version, put_off = -1, set[str]()
+    output.say("Waiting for programs that ask. Ctrl-C ends this; who is not answered goes on waiting.")
+    while True:
+        version, waiting = who_waits(places, version)
+        put_off &= {asked.id for asked in waiting}
+        for asked in waiting:
+            if asked.id in put_off:
+                continue
+            looked = look_into(places, asked)
+            _show(asked, looked)
+            try:
+                choice = _ask(asked, looked)
+            except EOFError:
+                return EXIT_DONE
+            if choice is None:
+                put_off.add(asked.id)
+            else:
+                _carry_out(places, asked, looked, choice)
+            version = -1  # the list is another by now
+            break
+
+
+def _show(asked: Asked, looked: Looked) -> None:
+    output.say("")
+    found = facts(asked, looked)
+    width = max(len(fact.name) for fact in found)
+    output.say(*(f"{fact.standing:<8}  {fact.name:<{width}}  {fact.text}" for fact in found))
+
+
+def _ask(asked: Asked, looked: Looked) -> Choice | None:
+    """The choice; None for later. Raises EOFError."""
+    possible = choices(asked, looked)
+    words = [f"[{choice.key}] {choice.label}" for choice in possible]
+    while True:
+        output.say("", f"Allow {', '.join(words)}, [{_LATER}] later?")
+        sys.stdout.flush()
+        typed = sys.stdin.readline()
+        if not typed:
+            raise EOFError
+        key = typed.strip().lower()
+        if key == _LATER:
+            return None
+        chosen = next((choice for choice in Choice if choice.key == key), None)
+        if chosen in possible:
+            return chosen
+        if chosen is not None:
+            complain(f"not possible here: {why_not(chosen, asked, looked)}")
+
+
+def _carry_out(places: Places, asked: Asked, looked: Looked, choice: Choice) -> None:
+    try:
+        output.say(answer(places, asked, looked, choice))
+    except DaemonNotRunning:
+        raise
+    except (KeychainAuthError, OSError) as error:
+        failure(error)
+    finally:
+        passphrase.forget()  # asked for each time, as everywhere
