@@ -84,6 +84,7 @@ _PLANS = {
         (r"keychain-auth (list-pending|approve 2f0a9b3c4d5e6f70)", "README.md is run, and has both"),
         (r"keychain-auth register .*(venv/|\bPATH\b).*|keychain-auth (authorize|check) PATH .*", _THEIRS),
         (r".*\bBASE64\b.*|openssl .*|cat mytool.sig .*|keychain-auth (keygen|sign) .*", "tests/cli/test_cli_signing"),
+        (r"keychain-auth (watch|approve --interactive)", "it asks a person: tests/cli/test_cli_watch"),
         (r"keychain-auth doctor.*", "what it finds is this machine's: tests/cli/test_cli_doctor"),
     )),
 }  # fmt: skip
