@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from keychain_auth.crypto.envelope import Params
-from keychain_auth.errors import VaultKeyMissing
+from keychain_auth.crypto.envelope import Params, Protector
+from keychain_auth.errors import VaultError, VaultKeyMissing
+from keychain_auth.files import make_private_dir
+from keychain_auth.keychain.vault import Keys, Vault, open_vault, peek_slots
+from keychain_auth.model import Item
 from keychain_auth.native import dpapi
 from keychain_auth.protectors.dpapi import Dpapi
+from keychain_auth.protectors.keyfile import KeyFile
+
+T = TypeVar("T")
 
 on_windows = pytest.mark.skipif(sys.platform != "win32", reason="DPAPI is a part of Windows")
 
@@ -70,3 +80,28 @@ def test_another_system_says_what_it_is_not() -> None:
         Dpapi().create()
     with pytest.raises(VaultKeyMissing, match="DPAPI is a part of Windows"):
         Dpapi().unwrap_key({"blob": "AAAA", "entropy": "AAAA"})
+
+
+@on_windows
+def test_a_vault_that_only_the_account_opens(tmp_path: Path) -> None:
+    folder, key_file = str(tmp_path / "vault"), KeyFile(str(tmp_path / "vault" / "vault.key"))
+    make_private_dir(folder)
+
+    async def with_vault(protectors: list[Protector], work: Callable[[Vault], Coroutine[Any, Any, T]]) -> T:
+        vault = open_vault(folder, protectors)
+        try:
+            return await work(vault)
+        finally:
+            await vault.close()
+
+    async def lock_to_account(vault: Vault) -> None:
+        await vault.write("svc", [("a", "hunter2")], {})
+        await Keys(vault).add(Dpapi())
+        await Keys(vault).remove(1)
+
+    asyncio.run(with_vault([key_file], lock_to_account))
+    assert [slot.kind for slot in peek_slots(folder)] == ["dpapi"]
+    found = asyncio.run(with_vault([Dpapi()], lambda vault: vault.read("svc", ["a"], {})))
+    assert found == [Item("a", "hunter2")]
+    with pytest.raises(VaultError):
+        open_vault(folder, [key_file])
