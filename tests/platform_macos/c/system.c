@@ -295,6 +295,20 @@ int sysctl(const int *name, unsigned count, void *buffer, size_t *size, const vo
     return 0;
 }
 
+int ptrace(int request, int pid, void *address, int data) {
+    if (pid != 0 || address != NULL || data != 0)
+        abort();
+    fake_note("ptrace %d\n", request);
+    return 0;
+}
+
+int mlock(const void *address, size_t size) {
+    if ((uintptr_t)address % 4096 != 0 || size % 4096 != 0)
+        abort();
+    fake_note("mlock\n");
+    return 0;
+}
+
 /* --- code signatures ---------------------------------------------------------------------------- */
 
 extern const void *kSecGuestAttributeAudit, *kSecCodeInfoTeamIdentifier, *kSecCodeInfoIdentifier;
