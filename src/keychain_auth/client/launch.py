@@ -15,6 +15,7 @@ import errno
 import os
 import resource
 import signal
+import sys
 
 from keychain_auth.client import admin
 from keychain_auth.errors import KeychainAuthError, NotFound
@@ -33,6 +34,11 @@ _PR_SET_PTRACER = 0x59616D61
 
 def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> NoReturn:
     """Become the registered ``script``. Returns only by an error: KeychainAuthError, OSError."""
+    if sys.platform != "linux":
+        raise KeychainAuthError(
+            "scripts are launched on Linux only: no other system lets the daemon look before the first instruction",
+            hint=f"keychain-auth register --script --allow-declared {script}",
+        )
     path = os.path.realpath(script)
     content = _read(path, script)
     _occupy()

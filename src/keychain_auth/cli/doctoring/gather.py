@@ -27,8 +27,9 @@ from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
 from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.keychain.vault.opening import vault_path
 from keychain_auth.model import Denial, Entry
+from keychain_auth.platform import condition
 from keychain_auth.platform import paths as system_paths
-from keychain_auth.platform.linux import condition, sysctl
+from keychain_auth.platform.linux import sysctl
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.reasons import SOCKET_NOT_CLOEXEC

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+# F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE (fcntl(2)): by number, for this file is loaded on macOS too.
+_SEALS = 0x1 | 0x2 | 0x4 | 0x8
 
 
 def sealed(name: str, content: bytes) -> int:
