@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Denial, Entry, Request
+from keychain_auth.policy.fields import parse_hash
 from keychain_auth.policy.locate import line_of
-from keychain_auth.policy.parse import parse_document, parse_hash
+from keychain_auth.policy.parse import parse_document
 
 _OWN_FIELDS = frozenset((
     "hash", "interpreter", "allowed_read_services", "allowed_write_services", "can_search", "allowed_targets",

@@ -14,8 +14,9 @@ from typing import Any
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.model import Program
+from keychain_auth.policy.documents import PROTOCOL_VERSION
+from keychain_auth.policy.fields import parse_hash
 from keychain_auth.policy.grace import retire
-from keychain_auth.policy.parse import PROTOCOL_VERSION, parse_hash
 
 Document = dict[str, Any]
 

@@ -9,126 +9,36 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from keychain_auth.errors import PolicyFormatError
-from keychain_auth.identity.signature import parse_public_key
 from keychain_auth.limits import LONGEST_SERVICE, LONGEST_TARGET
-from keychain_auth.model import Behind, Entry, Grade, Launch, Program, Temporary
+from keychain_auth.model import Behind, Entry, Grade, Launch, Temporary
 from keychain_auth.moments import moment_of
+from keychain_auth.policy.documents import (
+    PROTOCOL_VERSION,
+    BehindDocument,
+    ConfigDocument,
+    EntryDocument,
+    LaunchDocument,
+    ServiceDocument,
+    SignerDocument,
+    TemporaryDocument,
+)
+from keychain_auth.policy.fields import check_name, grade_of, moment, parse_hash, program_of, public_key, refuse
 from keychain_auth.policy.grace import MOST_SECONDS
-from keychain_auth.policy.locate import line_of, repeated_key
+from keychain_auth.policy.locate import repeated_key
 
-PROTOCOL_VERSION = "1"
 MOST_SIGNERS = 64
 """Different keys in ``trusted_signers``: a file that is signed by nobody of them is hashed once for each."""
 
 _MOST_USES = 1_000_000
 _ID = re.compile(r"[0-9a-f]{8,64}")
 
-_HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _FIELD_IN_MESSAGE = re.compile(r" - at `([^`]*)`$")
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `([^`.\[]*)`")
-
-
-class ProgramDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A file named in config.json."""
-
-    path: str
-    hash: str
-
-
-class LaunchDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """What a launched script may import, as it stands in the file."""
-
-    prefix: str = ""
-    imports: list[str] = []
-    trees: list[ProgramDocument] = []
-
-
-class BehindDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """Who may stand behind a helper; ``interpreter`` is the path of what runs a script."""
-
-    path: str
-    hash: str = ""
-    interpreter: str = ""
-
-
-class TemporaryDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A grant that ends; ``targets`` are exact names, ``on_behalf_of`` is a path."""
-
-    id: str
-    service: str
-    read: bool = False
-    write: bool = False
-    targets: list[str] | None = None
-    granted_at: str = ""
-    expires_at: str = ""
-    uses: int | None = None
-    on_behalf_of: str = ""
-
-
-class PreviousDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """A hash that an entry had before, and until when it counts."""
-
-    hash: str
-    until: str
-
-
-class EntryDocument(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One element of ``registered_binaries`` as it stands in the file."""
-
-    path: str
-    hash: str
-    registered_at: str = ""
-    allowed_read_services: list[str] = []
-    allowed_write_services: list[str] = []
-    can_search: bool = False
-    allowed_targets: list[str] | None = None
-    interpreter: ProgramDocument | None = None
-    minimum_grade: str | None = None
-    libraries: list[ProgramDocument] = []
-    executable_memory: bool = False
-    foreign_mounts: bool = False
-    strict: bool = False
-    signer: str | None = None
-    no_rollback: bool = False
-    grace_seconds: int = 0
-    allow_stale_reads: bool = False
-    previous: list[PreviousDocument] = []
-    launch: LaunchDocument | None = None
-    on_behalf_of: list[str | BehindDocument] | None = None
-    users: list[str] | None = None
-    guarded: bool = False
-    publisher: str | None = None
-    temporary_grants: list[TemporaryDocument] = []
-
-
-class SignerDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """One element of ``trusted_signers`` as it stands in the file."""
-
-    service: str
-    public_key: str
-
-
-class ServiceDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """One element of ``services`` as it stands in the file: what a service asks of whoever uses it."""
-
-    service: str
-    minimum_grade: str | None = None
-    shared: bool = False
-
-
-class ConfigDocument(msgspec.Struct, forbid_unknown_fields=True):
-    """The whole of config.json."""
-
-    protocol_version: str = PROTOCOL_VERSION
-    registered_binaries: list[EntryDocument] = []
-    trusted_signers: list[SignerDocument] = []
-    services: list[ServiceDocument] = []
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -158,7 +68,7 @@ def parse_policy(content: bytes) -> Policy:
     text, document = parse_document(content)
     config = _convert(text, document)
     if config.protocol_version != PROTOCOL_VERSION:
-        _refuse(text, "$.protocol_version", f'"{PROTOCOL_VERSION}" is the only version known here')
+        refuse(text, "$.protocol_version", f'"{PROTOCOL_VERSION}" is the only version known here')
     by_program: dict[tuple[str, str], Entry] = {}
     by_path: dict[str, tuple[Entry, ...]] = {}
     by_previous: dict[tuple[str, str], Entry] = {}
@@ -166,9 +76,9 @@ def parse_policy(content: bytes) -> Policy:
         entry = _compile(text, f"$.registered_binaries[{number}]", entry_document)
         key = (entry.program.path, entry.program.sha256)
         if key in by_program:
-            _refuse(text, f"$.registered_binaries[{number}]", "a second entry for the same path and hash")
+            refuse(text, f"$.registered_binaries[{number}]", "a second entry for the same path and hash")
         if entry.signer is not None and any(other.signer == entry.signer for other in by_path.get(key[0], ())):
-            _refuse(text, f"$.registered_binaries[{number}].signer", "a second entry for the same path and signer")
+            refuse(text, f"$.registered_binaries[{number}].signer", "a second entry for the same path and signer")
         by_program[key] = entry
         by_path[key[0]] = (*by_path.get(key[0], ()), entry)
         by_previous.update(_previous(text, f"$.registered_binaries[{number}]", entry_document, entry))
@@ -191,7 +101,7 @@ def _refuse_repeated_ids(text: str, documents: list[EntryDocument]) -> None:
     for number, document in enumerate(documents):
         for index, grant in enumerate(document.temporary_grants):
             if grant.id in seen:
-                _refuse(text, f"$.registered_binaries[{number}].temporary_grants[{index}].id", "this id stands twice")
+                refuse(text, f"$.registered_binaries[{number}].temporary_grants[{index}].id", "this id stands twice")
             seen.add(grant.id)
 
 
@@ -221,26 +131,20 @@ def parse_document(content: bytes) -> tuple[str, Any]:
         raise PolicyFormatError("this key stands twice", line=line, field=field) from None
 
 
-def parse_hash(text: str) -> str | None:
-    """The 64 lower-case hex digits of ``sha256:<hex>`` or bare hex, or None if it is neither."""
-    match = _HASH.fullmatch(text)
-    return match.group(1).lower() if match else None
-
-
 def _compile(text: str, field: str, document: EntryDocument) -> Entry:
     interpreter = None
     if document.interpreter is not None:
-        interpreter = _program(text, f"{field}.interpreter", document.interpreter)
+        interpreter = program_of(text, f"{field}.interpreter", document.interpreter)
     for name in ("allowed_read_services", "allowed_write_services", "allowed_targets"):
         longest = LONGEST_TARGET if name == "allowed_targets" else LONGEST_SERVICE
         for number, word in enumerate(getattr(document, name) or ()):
-            _check_name(text, f"{field}.{name}[{number}]", word, longest)
+            check_name(text, f"{field}.{name}[{number}]", word, longest)
     targets = document.allowed_targets
     minimum = Grade.USER if interpreter is None else Grade.LAUNCHED
     if document.minimum_grade is not None:
-        minimum = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
+        minimum = grade_of(text, f"{field}.minimum_grade", document.minimum_grade)
     return Entry(
-        program=_program(text, field, document),
+        program=program_of(text, field, document),
         read_services=frozenset(document.allowed_read_services),
         write_services=frozenset(document.allowed_write_services),
         can_search=document.can_search,
@@ -249,7 +153,8 @@ def _compile(text: str, field: str, document: EntryDocument) -> Entry:
         minimum_grade=minimum,
         allowed_targets=None if targets is None else tuple(targets),
         libraries=frozenset(
-            _program(text, f"{field}.libraries[{number}]", library) for number, library in enumerate(document.libraries)
+            program_of(text, f"{field}.libraries[{number}]", library)
+            for number, library in enumerate(document.libraries)
         ),
         executable_memory=document.executable_memory,
         foreign_mounts=document.foreign_mounts,
@@ -275,9 +180,9 @@ def _users(text: str, field: str, names: list[str] | None) -> frozenset[str] | N
     if names is None:
         return None
     if not names:
-        _refuse(text, field, "name at least one user, or leave the field out")
+        refuse(text, field, "name at least one user, or leave the field out")
     for number, name in enumerate(names):
-        _check_name(text, f"{field}[{number}]", name, LONGEST_SERVICE)
+        check_name(text, f"{field}[{number}]", name, LONGEST_SERVICE)
     return frozenset(names)
 
 
@@ -285,19 +190,19 @@ def _publisher(text: str, field: str, document: EntryDocument) -> str:
     if document.publisher is None:
         return ""
     if document.interpreter is not None:
-        _refuse(text, f"{field}.publisher", "a script has no publisher: that of its interpreter says nothing of it")
-    _check_name(text, f"{field}.publisher", document.publisher, LONGEST_SERVICE)
+        refuse(text, f"{field}.publisher", "a script has no publisher: that of its interpreter says nothing of it")
+    check_name(text, f"{field}.publisher", document.publisher, LONGEST_SERVICE)
     return document.publisher
 
 
 def _signer(text: str, field: str, document: EntryDocument) -> bytes | None:
     if document.signer is None:
         if document.no_rollback:
-            _refuse(text, f"{field}.no_rollback", "a build number counts only if it is signed: name the signer")
+            refuse(text, f"{field}.no_rollback", "a build number counts only if it is signed: name the signer")
         return None
     if document.interpreter is not None:
-        _refuse(text, f"{field}.signer", "a script cannot be signed")
-    return _public_key(text, f"{field}.signer", document.signer)
+        refuse(text, f"{field}.signer", "a script cannot be signed")
+    return public_key(text, f"{field}.signer", document.signer)
 
 
 def _on_behalf_of(
@@ -311,28 +216,28 @@ def _on_behalf_of(
         behind = BehindDocument(document) if isinstance(document, str) else document
         sha256 = "" if isinstance(document, str) or not document.hash else parse_hash(document.hash)
         if sha256 is None:
-            _refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
+            refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
         for path in (behind.path, behind.interpreter or "/"):
             if not path.startswith("/") or "\0" in path:
-                _refuse(text, field, "a path is absolute")
+                refuse(text, field, "a path is absolute")
         found.append(Behind(behind.path, sha256, behind.interpreter))
     return tuple(found)
 
 
 def _temporary(text: str, field: str, document: TemporaryDocument) -> Temporary:
-    _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
+    check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
     for number, target in enumerate(document.targets or ()):
-        _check_name(text, f"{field}.targets[{number}]", target, LONGEST_TARGET)
+        check_name(text, f"{field}.targets[{number}]", target, LONGEST_TARGET)
     if not _ID.fullmatch(document.id):
-        _refuse(text, f"{field}.id", "8 to 64 hex digits, another one for each grant")
+        refuse(text, f"{field}.id", "8 to 64 hex digits, another one for each grant")
     if not (document.read or document.write):
-        _refuse(text, field, "read, write or both")
+        refuse(text, field, "read, write or both")
     if not document.expires_at and document.uses is None:
-        _refuse(text, field, "a grant that ends has expires_at, uses or both")
+        refuse(text, field, "a grant that ends has expires_at, uses or both")
     if document.uses is not None and not 1 <= document.uses <= _MOST_USES:
-        _refuse(text, f"{field}.uses", f"1 to {_MOST_USES}")
+        refuse(text, f"{field}.uses", f"1 to {_MOST_USES}")
     expires, granted = (
-        _moment(text, f"{field}.{name}", getattr(document, name)) for name in ("expires_at", "granted_at")
+        moment(text, f"{field}.{name}", getattr(document, name)) for name in ("expires_at", "granted_at")
     )
     return Temporary(
         document.id,
@@ -348,15 +253,6 @@ def _temporary(text: str, field: str, document: TemporaryDocument) -> Temporary:
     )
 
 
-def _moment(text: str, field: str, word: str) -> float | None:
-    if not word:
-        return None
-    try:
-        return moment_of(word)
-    except ValueError:
-        _refuse(text, field, "a moment is written 2026-05-21T12:00:00Z")
-
-
 def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Launch:
     if document is None:
         return Launch()
@@ -365,31 +261,26 @@ def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Lau
         value = getattr(document, name)
         for path in value if isinstance(value, list) else (value or "/",):
             if not path.startswith("/") or "\0" in path:
-                _refuse(text, f"{field}.{name}", "a path is absolute")
-    trees = (_program(text, f"{field}.trees[{number}]", tree) for number, tree in enumerate(document.trees))
+                refuse(text, f"{field}.{name}", "a path is absolute")
+    trees = (program_of(text, f"{field}.trees[{number}]", tree) for number, tree in enumerate(document.trees))
     return Launch(document.prefix, tuple(document.imports), tuple(trees))
 
 
 def _previous(text: str, field: str, document: EntryDocument, entry: Entry) -> dict[tuple[str, str], Entry]:
     """The entry as it counts for each version before, by path and hash."""
     if not 0 <= document.grace_seconds <= MOST_SECONDS:
-        _refuse(text, f"{field}.grace_seconds", f"0 to {MOST_SECONDS} seconds (7 days)")
+        refuse(text, f"{field}.grace_seconds", f"0 to {MOST_SECONDS} seconds (7 days)")
     found = {}
     for number, version in enumerate(document.previous):
         sha256 = parse_hash(version.hash)
         if sha256 is None:
-            _refuse(text, f"{field}.previous[{number}].hash", "a hash is sha256:<64 hex digits>, or the digits alone")
+            refuse(text, f"{field}.previous[{number}].hash", "a hash is sha256:<64 hex digits>, or the digits alone")
         try:
             until = moment_of(version.until)
         except ValueError:
-            _refuse(text, f"{field}.previous[{number}].until", "a moment is written 2026-05-21T12:00:00Z")
+            refuse(text, f"{field}.previous[{number}].until", "a moment is written 2026-05-21T12:00:00Z")
         found[entry.program.path, sha256] = msgspec.structs.replace(entry, until=until)
     return found
-
-
-def _check_name(text: str, field: str, word: str, longest: int) -> None:
-    if not 1 <= len(word) <= longest or any(unicodedata.category(char) == "Cc" for char in word):
-        _refuse(text, field, f"1 to {longest} characters, no control characters")
 
 
 def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozenset[str]]:
@@ -397,31 +288,15 @@ def _signers(text: str, documents: list[SignerDocument]) -> dict[bytes, frozense
     signers: dict[bytes, frozenset[str]] = {}
     for number, document in enumerate(documents):
         field = f"$.trusted_signers[{number}]"
-        _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
-        key = _public_key(text, f"{field}.public_key", document.public_key)
+        check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
+        key = public_key(text, f"{field}.public_key", document.public_key)
         services = signers.get(key, frozenset())
         if document.service in services:  # who removes one of the two would think that the key is gone
-            _refuse(text, field, "a second time the same key for the same service")
+            refuse(text, field, "a second time the same key for the same service")
         signers[key] = services | {document.service}
         if len(signers) > MOST_SIGNERS:
-            _refuse(text, field, f"more than {MOST_SIGNERS} different keys")
+            refuse(text, field, f"more than {MOST_SIGNERS} different keys")
     return signers
-
-
-def _public_key(text: str, field: str, word: str) -> bytes:
-    try:
-        return parse_public_key(word)
-    except ValueError as problem:
-        _refuse(text, field, str(problem))
-
-
-def _program(text: str, field: str, document: EntryDocument | ProgramDocument) -> Program:
-    sha256 = parse_hash(document.hash)
-    if sha256 is None:
-        _refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
-    if not document.path.startswith("/") or "\0" in document.path:
-        _refuse(text, f"{field}.path", "a path is absolute")
-    return Program(path=document.path, sha256=sha256)
 
 
 def _service_grades(text: str, documents: list[ServiceDocument]) -> dict[str, Grade]:
@@ -429,22 +304,15 @@ def _service_grades(text: str, documents: list[ServiceDocument]) -> dict[str, Gr
     seen: set[str] = set()
     for number, document in enumerate(documents):
         field = f"$.services[{number}]"
-        _check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
+        check_name(text, f"{field}.service", document.service, LONGEST_SERVICE)
         if document.service in seen:
-            _refuse(text, f"{field}.service", "this service stands twice")
+            refuse(text, f"{field}.service", "this service stands twice")
         seen.add(document.service)
         if document.shared and document.service.startswith("@"):
-            _refuse(text, f"{field}.service", "the name of a shared service does not begin with @")
+            refuse(text, f"{field}.service", "the name of a shared service does not begin with @")
         if document.minimum_grade is not None:
-            grades[document.service] = _grade(text, f"{field}.minimum_grade", document.minimum_grade)
+            grades[document.service] = grade_of(text, f"{field}.minimum_grade", document.minimum_grade)
     return grades
-
-
-def _grade(text: str, field: str, word: str) -> Grade:
-    try:
-        return Grade(word)
-    except ValueError:
-        _refuse(text, field, f"one of: {', '.join(Grade)}")
 
 
 def _convert(text: str, document: Any) -> ConfigDocument:
@@ -455,12 +323,8 @@ def _convert(text: str, document: Any) -> ConfigDocument:
         match = _FIELD_IN_MESSAGE.search(message)
         field = match.group(1) if match else "$"
         if unknown := _UNKNOWN_FIELD.match(message):
-            _refuse(text, f"{field}.{unknown.group(1)}", "a field that this version does not know")
-        _refuse(text, field, _FIELD_IN_MESSAGE.sub("", message))
-
-
-def _refuse(text: str, field: str, problem: str) -> NoReturn:
-    raise PolicyFormatError(problem, line=line_of(text, field), field=field)
+            refuse(text, f"{field}.{unknown.group(1)}", "a field that this version does not know")
+        refuse(text, field, _FIELD_IN_MESSAGE.sub("", message))
 
 
 class _DuplicateKey(Exception):
