@@ -7,7 +7,8 @@
 //   - The socket is opened close-on-exec (package net does so), by this process, at the first request.
 //   - A Client may be used by several goroutines; they take turns.
 //   - What the daemon refuses is an *Error with its reason. No error holds a value.
-//   - The daemon closes idle connections. The next request opens a new one; what changes nothing is repeated once.
+//   - The daemon closes idle connections. The next request opens a new one; what changes nothing, or was not sent
+//     whole, is repeated once.
 //   - Before anything is sent: who listens must be this user or root (SO_PEERCRED, on Linux), in a folder of the same
 //     owner that nobody else can write.
 //
@@ -157,9 +158,11 @@ func (c *Client) Do(request Request) ([]Secret, error) {
 	defer c.mutex.Unlock()
 	deadline := time.Now().Add(c.Timeout)
 	reused := c.connection != nil
-	answer, err := c.exchange(line, deadline)
-	if err != nil && reused && request.Action != "write" && request.Action != "delete" && time.Now().Before(deadline) {
-		answer, err = c.exchange(line, deadline)
+	answer, sent, err := c.exchange(line, deadline)
+	// A line that was not sent whole is never executed.
+	repeatable := !sent || (request.Action != "write" && request.Action != "delete")
+	if err != nil && reused && repeatable && time.Now().Before(deadline) {
+		answer, _, err = c.exchange(line, deadline)
 	}
 	if err != nil {
 		return nil, err
@@ -175,22 +178,23 @@ func (c *Client) Close() error {
 	return nil
 }
 
-func (c *Client) exchange(line []byte, deadline time.Time) ([]byte, error) {
+// exchange sends the line and reads its answer; sent says whether all of the line went out.
+func (c *Client) exchange(line []byte, deadline time.Time) (answer []byte, sent bool, err error) {
 	if err := c.connect(deadline); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	c.connection.SetDeadline(deadline)
 	// The daemon may refuse before it has read everything: then writing fails, and its answer can be read all the same.
-	_, sent := c.connection.Write(line)
-	answer, err := c.reader.ReadBytes('\n')
+	_, unsent := c.connection.Write(line)
+	answer, err = c.reader.ReadBytes('\n')
 	if err != nil {
 		c.drop()
-		if sent != nil {
-			err = sent
+		if unsent != nil {
+			err = unsent
 		}
-		return nil, fmt.Errorf("the daemon closed the connection before it had answered: %w", err)
+		return nil, unsent == nil, fmt.Errorf("the daemon closed the connection before it had answered: %w", err)
 	}
-	return answer, nil
+	return answer, true, nil
 }
 
 func (c *Client) connect(deadline time.Time) error {

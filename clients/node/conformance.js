@@ -65,7 +65,8 @@ async function again () {
   console.log('restart the daemon')
   fs.readSync(0, Buffer.alloc(1))
   await new Promise(resolve => setImmediate(resolve))
-  assert.strictEqual(await client.get(SERVICE, 'b/ключ'), '')
+  await client.write(SERVICE, { 'b/ключ': 'anew' })
+  assert.strictEqual(await client.get(SERVICE, 'b/ключ'), 'anew')
   ok('again')
   client.close()
 }

@@ -11,7 +11,8 @@
  * - The socket is opened close-on-exec (libuv does so), by this process, at the first request.
  * - Requests may be made side by side: they are sent at once, and answered in order.
  * - Errors are KeychainAuthError; `reason` is the daemon's. None holds a value.
- * - The daemon closes idle connections. The next request opens a new one; what changes nothing is repeated once.
+ * - The daemon closes idle connections. The next request opens a new one; what changes nothing, or was not sent whole,
+ *   is repeated once.
  * - Before anything is sent: socket and folder must be this user's or root's, and nobody else's to write. (Node
  *   cannot ask the kernel who listens; who can bind in such a folder is this user, or root.)
  *
@@ -126,14 +127,14 @@ class KeychainAuthClient {
     try {
       const fresh = !this.connection
       if (fresh) this._connect()
-      const timer = setTimeout(() => this._fail(this.connection, `no complete answer within ${this.timeout} ms`), this.timeout)
-      const repeat = mayRepeat && !fresh && REPEATABLE.has(request.action)
-        ? () => this._send(request, resolve, reject, false)
-        : null
-      entry = { timer, resolve, reject, repeat }
+      const late = () => this._fail(this.connection, `no complete answer within ${this.timeout} ms`, false)
+      const timer = setTimeout(late, this.timeout)
+      const repeat = mayRepeat && !fresh ? () => this._send(request, resolve, reject, false) : null
+      entry = { timer, resolve, reject, repeat, mayHaveRun: false }
       this.waiting.push(entry)
       this.connection.ref()
-      this.connection.write(encode(request) + '\n')
+      // A line that was not sent whole is never executed.
+      this.connection.write(encode(request) + '\n', error => { entry.mayHaveRun = !error && !REPEATABLE.has(request.action) })
     } catch (error) {
       reject(error)
     }
@@ -174,14 +175,14 @@ class KeychainAuthClient {
     entry.reject(new KeychainAuthError(`Daemon rejected request: ${answer.reason}`, answer.reason, answer.status))
   }
 
-  _fail (connection, why) {
+  _fail (connection, why, mayRepeat = true) {
     if (connection !== this.connection) return
     this.connection = null
     const waiting = this.waiting.splice(0)
     if (connection) connection.destroy()
-    for (const { timer, reject, repeat } of waiting) {
+    for (const { timer, reject, repeat, mayHaveRun } of waiting) {
       clearTimeout(timer)
-      if (repeat) repeat()
+      if (mayRepeat && repeat && !mayHaveRun) repeat()
       else reject(new KeychainAuthError(why))
     }
   }

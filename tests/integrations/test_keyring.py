@@ -163,17 +163,11 @@ def test_pip_asks_the_helper_that_is_called_keyring(world: World) -> None:
     env = {"PATH": f"{world.path('bin')}:/usr/bin:/bin"}
     plug.register()
     with server(index) as address:
-        where = f"http://{address}/simple/"
-        plug.authorize(where, "--read")
-        # The address as pip names it: with the user that the person put into it.
         named = f"http://alice@{address}/simple/"
+        for where in (named, f"http://{address}/simple/"):  # as pip names the index, before 23.1 and since
+            plug.authorize(where, "--read")
+            plug.keep(where, "alice", "p w")
         words = (f"{other}/bin/python", "-m", "pip", *PIP, "--index-url", named, "-d", world.path("got"), "thing")
-        assert plug.run(*words, env=env).returncode != 0
-        asked = {line["service"] for line in world.audit() if line["action"] == "read"}
-        assert asked
-        for service in asked:
-            plug.authorize(service, "--read")
-            plug.keep(service, "alice", "p w")
         done = plug.run(*words, env=env)
         assert done.returncode == 0, done.stderr
     assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]

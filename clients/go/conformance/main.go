@@ -26,8 +26,9 @@ func main() {
 		client := talk()
 		fmt.Println("restart the daemon")
 		bufio.NewReader(os.Stdin).ReadByte()
+		must(client.Write(service, map[string]string{"b/ключ": "anew"}, nil))
 		value, found, err := client.Get(service, "b/ключ")
-		check("again", err, found && value == "")
+		check("again", err, found && value == "anew")
 	}
 }
 

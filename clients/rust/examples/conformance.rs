@@ -14,7 +14,8 @@ fn main() -> Result<(), Error> {
             let mut client = talk()?;
             println!("restart the daemon");
             std::io::stdin().read_exact(&mut [0])?;
-            check("again", client.get(SERVICE, "b/ключ")?.as_deref() == Some(""));
+            client.write(SERVICE, &[("b/ключ", "anew")], None)?;
+            check("again", client.get(SERVICE, "b/ключ")?.as_deref() == Some("anew"));
         }
     }
     Ok(())

@@ -9,7 +9,8 @@
 //! What it keeps (docs/protocol.md):
 //! - The socket is opened close-on-exec (the standard library does so), by this process, at the first request.
 //! - What the daemon refuses is [`Error::Rejected`] with its reason. No error holds a value.
-//! - The daemon closes idle connections. The next request opens a new one; what changes nothing is repeated once.
+//! - The daemon closes idle connections. The next request opens a new one; what changes nothing, or was not sent
+//!   whole, is repeated once.
 //! - Before anything is sent: who listens must be this user or root (SO_PEERCRED, on Linux), in a folder of the same
 //!   owner that nobody else can write.
 //!
@@ -196,28 +197,37 @@ impl Client {
     pub fn send(&mut self, request: &Request<'_>) -> Result<Vec<Secret>> {
         let line = request.encode();
         let reused = self.connection.is_some();
-        let repeatable = reused && !matches!(request.action, "write" | "delete");
-        match self.exchange(&line) {
-            Err(Error::Io(error)) if repeatable && !timed_out(&error) => results(&self.exchange(&line)?),
+        let (answer, sent) = self.exchange(&line);
+        // A line that was not sent whole is never executed.
+        let repeatable = reused && (!sent || !matches!(request.action, "write" | "delete"));
+        match answer {
+            Err(Error::Io(error)) if repeatable && !timed_out(&error) => results(&self.exchange(&line).0?),
             answer => results(&answer?),
         }
     }
 
-    fn exchange(&mut self, line: &str) -> Result<Vec<u8>> {
+    /// Send the line and read its answer; and whether all of the line went out.
+    fn exchange(&mut self, line: &str) -> (Result<Vec<u8>>, bool) {
         let mut connection = match self.connection.take() {
             Some(open) => open,
-            None => BufReader::new(connect(&self.path, self.timeout)?),
+            None => match connect(&self.path, self.timeout) {
+                Ok(fresh) => BufReader::new(fresh),
+                Err(error) => return (Err(error), false),
+            },
         };
         // The daemon may refuse before it has read everything: its answer can be read all the same.
-        let sent = connection.get_mut().write_all(line.as_bytes());
+        let unsent = connection.get_mut().write_all(line.as_bytes()).err();
+        let sent = unsent.is_none();
         let mut answer = Vec::new();
-        connection.read_until(b'\n', &mut answer).map_err(Error::Io)?;
-        if answer.last() != Some(&b'\n') {
-            sent.map_err(Error::Io)?;
-            return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.connection = Some(connection); // only now: the rest of an answer must never meet the next request
-        Ok(answer)
+        let problem = match connection.read_until(b'\n', &mut answer) {
+            Ok(_) if answer.last() == Some(&b'\n') => {
+                self.connection = Some(connection); // only now: the rest of an answer must never meet the next request
+                return (Ok(answer), sent);
+            }
+            Ok(_) => io::ErrorKind::UnexpectedEof.into(),
+            Err(error) => error,
+        };
+        (Err(Error::Io(unsent.unwrap_or(problem))), sent)
     }
 }
 
