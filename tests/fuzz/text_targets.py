@@ -18,6 +18,7 @@ from keychain_auth.cli import interchange
 from keychain_auth.daemon.admin.socket import AdminRequest
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError
+from keychain_auth.limits import LONGEST_WAIT
 from keychain_auth.policy.parse import Policy, parse_policy
 from keychain_auth.policy.pending import NotAQueue, decode_queue, encode_queue, find, merge
 from keychain_auth.wire import client as answers
@@ -32,7 +33,18 @@ SMALL = Limits(line_bytes=4096, value_bytes=64, targets=4, service_chars=16, tar
 JSON = [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"null", b"true", b"1e999", b"-0", b"\\u0000", b"\\ud800"]
 JSON += [b"\\udc00", b"\\ud83d\\ude00", b"\xef\xbb\xbf", b"\xf0\x9f\x94\x91", b"\xc0\x80", b"\xed\xa0\x80", b"\x7f"]
 JSON += [b"\xc2\x85", b"\n", b" ", b"NaN", b"[" * 2000, b'{"":' * 2000, b"9" * 5000, b'""', b"{}", b"[]"]
-WIRE = [b"REQUEST", b"RESPONSE", b"type", b"action", b"service", b"match", b"targets", b"values", b"attributes"]
+WIRE = [
+    b"REQUEST",
+    b"RESPONSE",
+    b"type",
+    b"action",
+    b"service",
+    b"match",
+    b"targets",
+    b"values",
+    b"attributes",
+    b"wait",
+]
 WIRE += [b"read", b"write", b"delete", b"search", b"check", b"exact", b"prefix", b"status", b"success", b"denied"]
 WIRE += [b"error", b"reason", b"results", b"target", b"value", b'"targets":["a"]', b'"values":["v"]', b'"service":"s"']
 
@@ -72,7 +84,10 @@ def _is_name(name: object, longest: int) -> bool:
 
 
 def _is_request(found: dict[str, Any]) -> bool:
-    if set(found) - {"type", "action", "service", "match", "targets", "values", "attributes"}:
+    if set(found) - {"type", "action", "service", "match", "targets", "values", "attributes", "wait"}:
+        return False
+    wait = found.get("wait", 1)
+    if type(wait) is not int or not 1 <= wait <= LONGEST_WAIT:
         return False
     if found.get("type") != "REQUEST" or not _is_name(found.get("service"), SMALL.service_chars):
         return False
