@@ -15,6 +15,7 @@ import pytest
 from daemon.requests import SUCCESS, failed, read, request, results, write
 from keychain_auth.errors import KeychainError, KeychainGone
 from keychain_auth.keychain.etcd.keychain import EtcdKeychain
+from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.model import Item
 from support.etcd import Cluster, run
 from support.talker import Talker
@@ -197,6 +198,26 @@ def test_who_waits_behind_those_who_ask_a_cluster_that_is_gone_is_told_that_it_i
                 assert process is not None
                 process.signal(signal.SIGCONT)
             await asyncio.to_thread(etcd.wait)
+
+    run(work, etcd.machine(prefix, **_HASTY, stale_seconds=60.0))
+
+
+def test_a_user_is_told_nothing_of_what_anothers_services_held(etcd: Cluster, prefix: str) -> None:
+    async def work(keychain: EtcdKeychain) -> None:
+        ann, bob = (OwnedKeychain(keychain, uid, lambda: {"team"}) for uid in (1, 2))
+        await ann.write("s", [("a", "of ann")], {})
+        await ann.write("team", [("a", "of all")], {})
+        told = ann.recall("read", "s", ["a"], {})
+        assert told is not None
+        assert told.items == [Item("a", "of ann")]
+        for name in ("s", "@1:s"):
+            assert bob.recall("read", name, ["a"], {}) is None
+            assert bob.recall("search", name, [], {}) is None
+        shared = bob.recall("read", "team", ["a"], {})
+        assert shared is not None
+        assert shared.items == [Item("a", "of all")]
+        bob.forget()
+        assert ann.recall("read", "s", ["a"], {}) is None
 
     run(work, etcd.machine(prefix, **_HASTY, stale_seconds=60.0))
 

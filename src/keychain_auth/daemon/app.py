@@ -62,7 +62,7 @@ from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
-from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
@@ -252,7 +252,7 @@ class App:
         """The pipeline of each user: of a daemon for all one each, so that users do not meet in one service."""
         limits = self._settings.limits
 
-        def pipeline(keychain: Keychain, remembering: Router | None = None) -> Pipeline:
+        def pipeline(keychain: Keychain, remembering: Remembering) -> Pipeline:
             require_open = self._safe.require_open
             return Pipeline(
                 keychain, turn, self._refusals, self._journal, limits, require_open, self._bait, remembering, self._uses
@@ -262,9 +262,12 @@ class App:
             only = pipeline(self._keychain, self._router)
             return lambda uid: only
         policy_file = self._policy_file
-        return functools.lru_cache(maxsize=_USERS)(
-            lambda uid: pipeline(OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared))
-        )
+
+        def of_user(uid: int) -> Pipeline:
+            owned = OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared)
+            return pipeline(owned, owned)
+
+        return functools.lru_cache(maxsize=_USERS)(of_user)
 
     def _launching(self, turn: Turn, launches: Launches) -> LaunchCommands:
         settings = self._settings

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
-from keychain_auth.keychain.base import Keychain
+from keychain_auth.keychain.base import Keychain, Look, Recalled, Remembering
 from keychain_auth.model import Item
 from keychain_auth.policy.users import stored_name
 
@@ -56,6 +56,16 @@ class OwnedKeychain:
     def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> Coroutine[Any, Any, None]:
         """See Keychain."""
         return self._keychain.delete(self._name(service), targets, attributes)
+
+    def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
+        """See Remembering; None too where the keychain behind it does not."""
+        kept = self._keychain
+        return kept.recall(look, self._name(service), names, attributes) if isinstance(kept, Remembering) else None
+
+    def forget(self) -> None:
+        """See Remembering: everybody's."""
+        if isinstance(self._keychain, Remembering):
+            self._keychain.forget()
 
     async def services(self) -> list[str]:
         """See Keychain."""
