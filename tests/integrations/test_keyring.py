@@ -173,12 +173,13 @@ def test_pip_asks_the_helper_that_is_called_keyring(world: World) -> None:
     assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
 
 
-def test_uv_and_the_newest_pip_ask_it_too(world: World) -> None:
+def test_uv_and_the_newest_pip_ask_it_too_once_they_are_approved(world: World) -> None:
     plug = Plug(world, "keychain-auth-keyring")
     os.symlink(plug.path, world.path("bin/keyring"))
-    env = {"PATH": f"{world.path('bin')}:/usr/bin:/bin", "PYTHONPATH": packaged("pip", world.user)}
+    pip = packaged("pip", world.user)
+    env = {"PATH": f"{world.path('bin')}:/usr/bin:/bin", "PYTHONPATH": pip}
     uv = os.path.join(packaged("uv", world.user), "bin", "uv")
-    plug.register()
+    plug.register(anyone=False)
     with server(index) as address:
         where = f"http://{address}/simple/"
         plug.authorize(where, "--read")
@@ -186,10 +187,20 @@ def test_uv_and_the_newest_pip_ask_it_too(world: World) -> None:
         named = ("--index-url", f"http://alice@{address}/simple/", "--keyring-provider", "subprocess")
         python = world.installation.interpreter
         target = ("--target", world.path("uv"), "--python", python, "--no-cache", "--no-config")
-        done = plug.run(uv, "pip", "install", *target, "--no-deps", *named, "thing", env=env)
-        assert done.returncode == 0, done.stderr
-        done = plug.run(python, "-m", "pip", *PIP, *named, "-d", world.path("got"), "thing", env=env)
-        assert done.returncode == 0, done.stderr
+        by_uv = (uv, "pip", "install", *target, "--no-deps", *named, "thing")
+        # As an installer writes the command: a script of the environment. (`python -m pip` names none.)
+        start = world.write("scripts/pip", "import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n")
+        by_pip = (python, start, *PIP, *named, "-d", world.path("got"), "thing")
+        for words, name in ((by_uv, "uv"), (by_pip, "pip")):
+            assert plug.run(*words, env=env).returncode != 0
+            [waiting] = world.cli_json("list-pending")
+            assert os.path.basename(waiting["path"]) == name
+            world.cli_json("approve", waiting["hash"])
+            done = plug.run(*words, env=env)
+            assert done.returncode == 0, done.stderr
+        module = (python, "-m", "pip", *PIP, *named, "-d", world.path("other"), "thing")
+        assert plug.run(*module, env=env).returncode != 0
+        assert world.cli_json("list-pending") == []
     assert os.path.exists(world.path("uv/thing.py"))
     assert os.listdir(world.path("got")) == ["thing-1.0-py3-none-any.whl"]
 
