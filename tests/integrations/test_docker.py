@@ -60,21 +60,21 @@ def test_the_words_of_the_protocol(plug: Plug) -> None:
         assert done.stderr == ""
         return done.returncode, done.stdout
 
-    entry = {"ServerURL": "https://index.docker.io/v1/", "Username": "alice", "Secret": "p w\n"}
-    assert said("get", "https://index.docker.io/v1/") == (1, "credentials not found in native keychain\n")
+    entry = {"ServerURL": "https://registry.example/v1/", "Username": "alice", "Secret": "p w\n"}
+    assert said("get", "https://registry.example/v1/") == (1, "credentials not found in native keychain\n")
     assert said("list") == (0, "{}\n")
     assert said("store", json.dumps(entry)) == (0, "")
-    code, text = said("get", "https://index.docker.io/v1/\n")
+    code, text = said("get", "https://registry.example/v1/\n")
     assert (code, json.loads(text)) == (0, entry)
-    assert said("get", "https://index.docker.io/v1") == (1, "credentials not found in native keychain\n")
+    assert said("get", "https://registry.example/v1") == (1, "credentials not found in native keychain\n")
     code, text = said("list")
-    assert (code, json.loads(text)) == (0, {"https://index.docker.io/v1/": "alice"})
+    assert (code, json.loads(text)) == (0, {"https://registry.example/v1/": "alice"})
     for operation in ("get", "erase"):
         assert said(operation, " \n") == (1, "no credentials server URL\n")
     assert said("store", json.dumps({**entry, "ServerURL": ""})) == (1, "no credentials server URL\n")
     assert said("store", json.dumps({**entry, "Username": ""})) == (1, "no credentials username\n")
-    assert said("erase", "https://index.docker.io/v1/") == (0, "")
-    assert said("get", "https://index.docker.io/v1/") == (1, "credentials not found in native keychain\n")
+    assert said("erase", "https://registry.example/v1/") == (0, "")
+    assert said("get", "https://registry.example/v1/") == (1, "credentials not found in native keychain\n")
     assert said("version")[1].startswith(f"{NAME} (keychain-auth) v")
     assert said("unheard-of") == (1, f"Usage: {NAME} <store|get|erase|list|version>\n")
 
