@@ -13,7 +13,7 @@ _ROLE = re.compile(r"``([^`]+)``")
 def markdown() -> str:
     """One page: the clients, what they return, and the errors."""
     classes = {name: getattr(keychain_auth, name) for name in sorted(keychain_auth.__all__)}
-    clients = {name: each for name, each in classes.items() if name.endswith("Client")}
+    clients = {name: each for name, each in sorted(classes.items(), reverse=True) if name.endswith("Client")}
     errors = {name: each for name, each in classes.items() if inspect.isclass(each) and issubclass(each, Exception)}
     others = {name: each for name, each in classes.items() if name not in clients and name not in errors}
     parts = ["# Python API", "`from keychain_auth import …`. All errors are `RuntimeError`s. Times are in seconds."]

@@ -43,7 +43,7 @@ nav { border-right: 1px solid var(--line); padding: 1rem; font-size: 0.9rem; }
 nav h2 { font-size: 0.8rem; margin: 1rem 0 0.2rem; text-transform: uppercase; letter-spacing: 0.05em; opacity: 0.7; }
 nav ul { list-style: none; margin: 0; padding: 0; }
 main { padding: 1rem 2rem 4rem; overflow-wrap: break-word; }
-pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; border-radius: 4px; }
+pre { background: var(--soft); padding: 0.8rem; white-space: pre-wrap; border-radius: 4px; }
 code { font-size: 0.92em; background: var(--soft); padding: 0 0.2em; border-radius: 3px; }
 pre code { background: none; padding: 0; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }

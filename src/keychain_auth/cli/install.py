@@ -33,6 +33,7 @@ from keychain_auth.cli.installing import (
     state,
     system_request,
     there_is,
+    write_papers,
 )
 from keychain_auth.cli.options import json_option, socket_option
 from keychain_auth.daemon.places import find_places
@@ -98,9 +99,10 @@ def _carry_out(
         )
     if not any(state(file) != "missing" for file in plan.files):
         require_no_daemon(socket)
-    for file in (*plan.files, *(paper for paper in papers if state(paper) != "foreign")):
+    for file in plan.files:
         os.makedirs(os.path.dirname(file.path), exist_ok=True)
         files.replace(file.path, file.content.encode(file.encoding), file.mode)
+    write_papers(paper for paper in papers if state(paper) != "foreign")
     if not no_start:
         run(plan.prepare)
     started = not no_start and there_is(plan)

@@ -67,6 +67,17 @@ def documents(*, system: bool) -> tuple[ServiceFile, ...]:
     )
 
 
+def write_papers(papers: Iterable[ServiceFile]) -> None:
+    """Each in one step, so that nobody reads half a page. Not one by one onto the disk: they can be made anew."""
+    for paper in papers:
+        os.makedirs(os.path.dirname(paper.path), exist_ok=True)
+        fresh = f"{paper.path}.new"
+        with open(fresh, "w", encoding=paper.encoding) as file:
+            file.write(paper.content)
+        os.chmod(fresh, paper.mode)
+        os.replace(fresh, paper.path)
+
+
 def installed_documents(*, system: bool) -> list[str]:
     """Those that are there, pages of commands that this version no longer has among them."""
     known = [file.path for file in documents(system=system) if state(file) in ("installed", "differs")]
