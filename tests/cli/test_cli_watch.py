@@ -36,7 +36,7 @@ def asked(*wants: dict[str, Any], **more: Any) -> Asked:
     document = {
         **ENTRY, "id": "1", "grade": "user", "since": "2026-05-21T12:00:00Z", "seconds_left": 60, "connections": 1,
         "wants": [{"service": "aws", "match": "exact", "targets": ["a"], **want} for want in wants],
-        "parents": [{"pid": 6, "executable": "/bin/sh", "words": "sh"}], **more,
+        "parents": [{"pid": 6, "executable": "/bin/sh", "name": "sh"}], **more,
     }  # fmt: skip
     return asked_from(document)
 

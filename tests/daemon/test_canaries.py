@@ -132,7 +132,12 @@ def test_status_and_doctor_name_who_is_held_until_a_person_releases_it(trapped: 
     assert done.returncode == 1
     assert f"Next: keychain-auth canary release {program}" in done.stdout
     assert [held["program"] for held in trapped.cli_json("canary", "list")["held"]] == [program]
+    explained = trapped.cli("explain", program, "aws", "dev:a", "--action", "read")
+    assert explained.returncode == 3
+    assert "held: wanted no canary touched" in explained.stdout
+    assert f"Next: keychain-auth canary release {program}" in explained.stdout
     assert trapped.cli("canary", "release", program).returncode == 0
+    assert trapped.cli("explain", program, "aws", "dev:a", "--action", "read").returncode == 0
     assert talker(trapped).ask(read("dev:a"))["status"] == "success"
     assert trapped.cli_json("status")["held"] == []
     assert trapped.cli("canary", "release", program).returncode == 6

@@ -17,9 +17,10 @@ from keychain_auth.cli.options import checked_prefix, checked_service, json_opti
 from keychain_auth.cli.programs import spellings
 from keychain_auth.cli.signers import seen_builds
 from keychain_auth.cli.temporary import standing_in_the_way, uses_now
+from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, NotFound
+from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.model import Action, Denial, Entry, Request
 from keychain_auth.policy import deciding
@@ -27,6 +28,7 @@ from keychain_auth.policy.explain import explain as in_words
 from keychain_auth.policy.explain import mend
 from keychain_auth.reasons import PENDING_APPROVAL
 
+_STATUS_SECONDS = 5.0
 _ACTIONS: tuple[Action, ...] = tuple(action for action in get_args(Action) if action != "check")
 
 
@@ -82,6 +84,7 @@ def _judge(places: Places, program: str, requests: list[Request], answer: dict[s
         answer["mend"] = missing.hint
     else:
         answer["program"] = name
+        problem = (_held(places, name, entry) if entry is not None else None) or problem
     content = b"" if entry is None else files.read_private(places.policy)
     answer["grade"] = grade
     answer["actions"] = {
@@ -91,6 +94,16 @@ def _judge(places: Places, program: str, requests: list[Request], answer: dict[s
     if entry is None:
         return EXIT_NOT_FOUND
     return EXIT_DONE if all(one["granted"] for one in answer["actions"].values()) else EXIT_DENIED
+
+
+def _held(places: Places, name: str, entry: Entry) -> Denial | None:
+    """Why a running daemon holds the program, whatever the policy says; None if it does not, or none can be asked."""
+    try:
+        status = admin.ask("status", socket=places.agent_socket, timeout=_STATUS_SECONDS)
+        when = next(held["when"] for held in status["held"] if held["program"] == name)
+    except (KeychainAuthError, KeyError, TypeError, StopIteration):
+        return None
+    return Denial(PENDING_APPROVAL, "held", "no canary touched", f"one touched at {when}", entry)
 
 
 def _decided(places: Places, entry: Entry | None, request: Request) -> Denial | None:

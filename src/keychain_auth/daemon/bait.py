@@ -86,7 +86,7 @@ class Bait:
         """
         touched = self.among_names(service, names)
         if touched:
-            chain = (f"{one.executable or one.words[:80] or '?'} ({one.pid})" for one in ancestors(peer.pid))
+            chain = (f"{one.executable or one.name or '?'} ({one.pid})" for one in ancestors(peer.pid))
             started = " < ".join(chain)
             detail = f"keychain-auth {command} reached for a canary; started by {started or 'nobody we can see'}"
             record = AuditRecord(

@@ -50,6 +50,7 @@ def mend(denial: Denial, service: str = "") -> str:
         less = f"keychain-auth require {service} {denial.found.removeprefix('grade ')}"
         return _mend_grade(denial.entry, denial.wanted.removeprefix("grade "), path, less)
     return {
+        "held": f"keychain-auth canary release {path}",
         "hash": f"keychain-auth upgrade {path}",
         "interpreter": f"keychain-auth upgrade {path}",
         "allowed_read_services": f"keychain-auth authorize {path} {service} --read",

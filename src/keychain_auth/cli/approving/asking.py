@@ -17,7 +17,6 @@ import msgspec
 
 from keychain_auth.policy.pending import PendingEntry
 
-_SHOWN_WORDS = 60  # characters of a parent that can only be told by its command line
 _SEARCHING = frozenset(("search", "check"))
 
 
@@ -127,8 +126,8 @@ def facts(asked: Asked, looked: Looked) -> list[Fact]:
     found.append(Fact("signer", looked.signer or "not signed", "claimed" if untrusted else "verified"))
     found.append(Fact("user", f"{entry.user}, pid {entry.pid}", "verified"))
     found.append(Fact("arguments", entry.command_line, "claimed"))
-    named = ((one.get("executable") or one.get("words") or "?", one.get("pid")) for one in asked.parents)
-    chain = " < ".join(f"{str(name)[:_SHOWN_WORDS]} ({pid})" for name, pid in named)
+    named = ((one.get("executable") or one.get("name") or "?", one.get("pid")) for one in asked.parents)
+    chain = " < ".join(f"{name} ({pid})" for name, pid in named)
     found.append(Fact("started by", chain or "nobody who is still there", "claimed"))
     more = f", with {asked.connections} connections" if asked.connections > 1 else ""
     found.append(Fact("waits", f"since {asked.since}{more}, {asked.seconds_left} s more", "verified"))
