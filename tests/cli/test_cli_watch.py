@@ -109,7 +109,7 @@ async def main():
 BODY
 asyncio.run(main())
 """
-WAIT_FOR_ONE = "await until(pilot, lambda: len(app._waiting) == 1, 'one waits')\n"
+WAIT_FOR_ONE = "await until(pilot, lambda: app._shown and 'waits: ' in text('#facts'), 'one waits, and is shown')\n"
 
 
 @pytest.fixture
@@ -189,9 +189,10 @@ def test_not_now_and_a_list_of_several(running: World, look: Onlooker) -> None:
     second.send(read("a", wait=60))
     look.until(2)
     body = (
-        "await until(pilot, lambda: len(app._waiting) == 2, 'two wait')\n"
+        "await until(pilot, lambda: app._shown and len(app.query('ListItem')) == 2, 'two wait, and are shown')\n"
         "await pilot.press('down')\nawait press(pilot, 'd')\n"
-        "await until(pilot, lambda: len(app._waiting) == 1, 'one is left')\n"
+        "await until(pilot, lambda: len(app.query('ListItem')) == 1 and not app._filling, 'one is left')\n"
+        "await pilot.pause()\n"
         "print(app._chosen(), text('#facts'))"
     )
     shown = done(pilot(running, body))
