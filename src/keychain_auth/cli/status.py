@@ -89,6 +89,8 @@ def _others(keychains: dict[str, Any]) -> dict[str, str]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{number} {name}" for name, number in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

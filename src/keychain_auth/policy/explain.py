@@ -10,7 +10,7 @@ from keychain_auth.policy import temporary
 from keychain_auth.policy.behalf import FIELD
 from keychain_auth.policy.interpreters import runs_no_script
 from keychain_auth.policy.parse import Policy
-from keychain_auth.reasons import PENDING_APPROVAL
+from keychain_auth.reasons import GRANT_ENDED, PENDING_APPROVAL
 
 NEVER_APPROVED = "a relay or a wrapper is never approved: keychain-auth register PATH, of the program behind it"
 
@@ -76,7 +76,7 @@ def _mend_temporary(denial: Denial, path: str, service: str) -> str:
     """The grant once more; for another target, one that has it."""
     grants = () if denial.entry is None else denial.entry.temporary
     mine = [grant for grant in grants if quote(grant.service) == service]
-    if denial.reason == temporary.GRANT_ENDED and mine:
+    if denial.reason == GRANT_ENDED and mine:
         return temporary.again(mine[-1], denial.entry.program.path) if denial.entry else ""
     return f"keychain-auth authorize {path} {service} --target {quote(denial.wanted)} --for 10m --uses 3"
 

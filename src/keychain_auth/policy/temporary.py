@@ -21,7 +21,6 @@ from keychain_auth.model import Denial, Entry, Request, Requester, Temporary
 from keychain_auth.moments import span
 from keychain_auth.policy.decide import within_targets
 
-GRANT_ENDED = reasons.GRANT_ENDED
 FIELD = "temporary_grants"
 MOST_SECONDS = 366 * 24 * 3600
 
@@ -52,7 +51,7 @@ def decide_temporary(
         lacking = next(target for target in request.targets if target not in (alive[0].targets or ()))
         return Denial(reasons.TARGET_NOT_ALLOWED, FIELD, lacking, ", ".join(sorted(alive[0].targets or ())), entry)
     last = named[-1]
-    return Denial(GRANT_ENDED, FIELD, request.service, ended(last, now=now, used=used.get(last.id, 0)), entry)
+    return Denial(reasons.GRANT_ENDED, FIELD, request.service, ended(last, now=now, used=used.get(last.id, 0)), entry)
 
 
 def ended(grant: Temporary, *, now: float, used: int) -> str:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from keychain_auth import reasons
 from keychain_auth.model import Denial, Entry
-
-USER_NOT_ALLOWED = reasons.USER_NOT_ALLOWED
+from keychain_auth.reasons import USER_NOT_ALLOWED
 
 
 def of_user(entry: Entry, uid: int, name: str) -> Entry | Denial:
