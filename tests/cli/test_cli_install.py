@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from keychain_auth.platform.linux import service
-from keychain_auth.platform.service import MARK, Request
+from keychain_auth.platform.plan import MARK, Request
 from support.world import World
 
 ANALYZE = shutil.which("systemd-analyze") or ""

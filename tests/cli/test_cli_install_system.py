@@ -12,7 +12,7 @@ import pytest
 
 from cli.test_cli_install import ANALYZE, REQUEST, forbidden, needs_systemd
 from keychain_auth.platform.linux import become, system_service
-from keychain_auth.platform.service import MARK, Plan
+from keychain_auth.platform.plan import MARK, Plan
 from support.programs import ROOT
 from support.world import World
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from keychain_auth.platform.macos.service import plan
-from keychain_auth.platform.service import MARK, Request
+from keychain_auth.platform.plan import MARK, Request
 
 BASE = "/Users/ann/Library/Application Support/keychain-auth"
 REQUEST = Request(

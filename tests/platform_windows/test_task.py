@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from keychain_auth.native.account import account_name
-from keychain_auth.platform.service import MARK, Request
+from keychain_auth.platform.plan import MARK, Request
 from keychain_auth.platform.windows.service import plan, task, task_name
 
 ROAMING, LOCAL = r"C:\Users\ann\AppData\Roaming\keychain-auth", r"C:\Users\ann\AppData\Local\keychain-auth"

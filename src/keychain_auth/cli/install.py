@@ -39,7 +39,7 @@ from keychain_auth.cli.options import json_option, socket_option
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.platform import paths, service
-from keychain_auth.platform.service import Plan, ServiceFile
+from keychain_auth.platform.plan import Plan, ServiceFile
 
 
 @click.command()

@@ -20,15 +20,15 @@ from keychain_auth.client import admin
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, UsageError
 from keychain_auth.platform import paths, service
-from keychain_auth.platform.service import MARK, Plan, ServiceFile, Step
+from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 _STEP_SECONDS = 60.0
 _VARIABLES = ("XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
 
-def request(socket: str | None) -> service.Request:
+def request(socket: str | None) -> Request:
     config, data = paths.config_dir(), paths.data_dir()
-    return service.Request(
+    return Request(
         command=command(),
         home=os.path.expanduser("~"),
         config_dir=config,
@@ -40,9 +40,9 @@ def request(socket: str | None) -> service.Request:
     )
 
 
-def system_request(group: str) -> service.Request:
+def system_request(group: str) -> Request:
     """For the daemon of the machine: the interpreter by its real name, and no variables of who calls."""
-    return service.Request(
+    return Request(
         command=(sys.executable, "-I", "-m", "keychain_auth.cli.main", "--system", "start"),
         home="/", config_dir=paths.config_dir(), data_dir=paths.data_dir(), runtime_dir=paths.runtime_dir(),
         group=group,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 
-from keychain_auth.platform.service import MARK, Plan, Request, ServiceFile, Step
+from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 NAME = "keychain-auth"
 _HEAD = f"# {MARK}; keychain-auth uninstall removes it. Your own settings: systemctl --user edit {NAME}"

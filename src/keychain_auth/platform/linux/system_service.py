@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from keychain_auth.platform.linux.become import NAMES, SERVES_ALL
 from keychain_auth.platform.linux.service import NAME, hardening, quoted
-from keychain_auth.platform.service import MARK, Plan, Request, ServiceFile, Step
+from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 GUARDED_GROUP = "keychain-auth-clients"
 GUARDED = "/usr/local/bin/keychain-auth-guarded"

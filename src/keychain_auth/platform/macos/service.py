@@ -12,7 +12,7 @@ from __future__ import annotations
 import plistlib
 import shlex
 
-from keychain_auth.platform.service import MARK, Plan, Request, ServiceFile, Step
+from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 LABEL = "keychain-auth"
 _UMASK = 0o077

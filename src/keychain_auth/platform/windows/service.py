@@ -18,7 +18,7 @@ from __future__ import annotations
 import subprocess
 from xml.sax.saxutils import escape
 
-from keychain_auth.platform.service import MARK, Plan, Request, ServiceFile, Step
+from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 _NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 _FILE = "task.xml"
