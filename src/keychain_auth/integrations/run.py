@@ -10,12 +10,11 @@ and open files other than the standard streams, are left behind.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from keychain_auth.client import references, run
 from keychain_auth.errors import EXIT_NOT_FOUND, EXIT_USAGE, KeychainAuthError
 from keychain_auth.integrations.base import Refusal, quoted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
