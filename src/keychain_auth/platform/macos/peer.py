@@ -139,9 +139,6 @@ class MacosPeer:
         except OSError as error:
             raise _gone(error) from None
 
-    def parent(self) -> None:
-        """See ``Peer.parent``: nobody looks for it here yet, so a helper whose entry asks who stands behind is refused."""
-
     def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
         """See ``Peer.hash_program``: the file at its path, if that is the very one that runs."""
         try:
