@@ -34,6 +34,8 @@ import (
 // ErrNotRunning says that nothing listens.
 var ErrNotRunning = errors.New("keychain-auth daemon is not running. Start it with: keychain-auth start")
 
+var errBadAnswer = errors.New("the answer is not one of the keychain-auth protocol")
+
 // Error is what the daemon refused.
 type Error struct {
 	Reason string // as in the protocol, "service_not_allowed"
@@ -167,7 +169,11 @@ func (c *Client) Do(request Request) ([]Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return results(answer)
+	found, err := results(answer)
+	if errors.Is(err, errBadAnswer) {
+		c.drop() // whatever comes next on this connection is nobody's answer
+	}
+	return found, err
 }
 
 // Close ends the connection. A later request opens a new one.
@@ -253,7 +259,7 @@ func results(line []byte) ([]Secret, error) {
 	}
 	// The error of the JSON package is dropped: it can show a part of the line.
 	if json.Unmarshal(line, &answer) != nil || answer.Type != "RESPONSE" {
-		return nil, errors.New("the answer is not one of the keychain-auth protocol")
+		return nil, errBadAnswer
 	}
 	if answer.Status != "success" {
 		return nil, &Error{Reason: answer.Reason, Status: answer.Status}

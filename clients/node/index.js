@@ -170,7 +170,8 @@ class KeychainAuthClient {
     } catch {} // its message would show a part of the line
     if (answer && answer.type === 'RESPONSE' && answer.status === 'success') return entry.resolve(answer)
     if (!answer || answer.type !== 'RESPONSE') {
-      return entry.reject(new KeychainAuthError('the answer is not one of the keychain-auth protocol'))
+      entry.reject(new KeychainAuthError('the answer is not one of the keychain-auth protocol'))
+      return this._fail(this.connection, 'an answer before it was not one of the keychain-auth protocol', false)
     }
     entry.reject(new KeychainAuthError(`Daemon rejected request: ${answer.reason}`, answer.reason, answer.status))
   }

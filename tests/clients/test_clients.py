@@ -186,3 +186,24 @@ def test_the_compilers_own_checks_find_nothing() -> None:
         go = os.path.join(CLIENTS, "go")
         done = subprocess.run(["go", "vet", "./..."], cwd=go, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_line_that_is_no_answer_ends_the_connection(world: World, language: str) -> None:
+    """Somebody who listens in the user's name and says something else: an error, and never a value."""
+    words = conformance(world, language)
+    world.start().stop()
+    code = (
+        "import socket, sys\nlistening = socket.socket(socket.AF_UNIX)\nlistening.bind(sys.argv[1])\n"
+        "listening.listen()\nprint('listening', flush=True)\nconnection = listening.accept()[0]\n"
+        "connection.recv(4096)\nconnection.sendall(b'{\"type\":\"RESPONSE\"' + bytes([10]) * 3)\n"
+        "print('closed' if not connection.recv(1) else 'used again', flush=True)\n"
+    )
+    path = os.path.join(os.path.dirname(world.socket), "other.sock")
+    other = world.spawn([world.python, "-c", code, path])
+    other.out.find(lambda line: line == b"listening")
+    running = world.spawn([*words, "talk"], env={"KEYCHAIN_AUTH_SOCKET": path})
+    assert running.wait() != 0
+    said = running.out.text() + running.err.text()
+    assert "not one of the keychain-auth protocol" in said or "BadAnswer" in said
+    other.out.find(lambda line: line == b"closed")

@@ -200,10 +200,15 @@ impl Client {
         let (answer, sent) = self.exchange(&line);
         // A line that was not sent whole is never executed.
         let repeatable = reused && (!sent || !matches!(request.action, "write" | "delete"));
-        match answer {
-            Err(Error::Io(error)) if repeatable && !timed_out(&error) => results(&self.exchange(&line).0?),
-            answer => results(&answer?),
+        let answer = match answer {
+            Err(Error::Io(error)) if repeatable && !timed_out(&error) => self.exchange(&line).0?,
+            answer => answer?,
+        };
+        let found = results(&answer);
+        if let Err(Error::BadAnswer) = found {
+            self.connection = None; // whatever comes next on it is nobody's answer
         }
+        found
     }
 
     /// Send the line and read its answer; and whether all of the line went out.
