@@ -196,7 +196,7 @@ def test_a_line_that_is_no_answer_ends_the_connection(world: World, language: st
     code = (
         "import socket, sys\nlistening = socket.socket(socket.AF_UNIX)\nlistening.bind(sys.argv[1])\n"
         "listening.listen()\nprint('listening', flush=True)\nconnection = listening.accept()[0]\n"
-        "connection.recv(4096)\nconnection.sendall(b'{\"type\":\"RESPONSE\"' + bytes([10]) * 3)\n"
+        'connection.recv(4096)\nconnection.sendall(b\'{"type":"RESPONSE"\' + bytes([10]) * 3)\n'
         "print('closed' if not connection.recv(1) else 'used again', flush=True)\n"
     )
     path = os.path.join(os.path.dirname(world.socket), "other.sock")
