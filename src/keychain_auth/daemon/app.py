@@ -13,7 +13,6 @@ import gc
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,6 @@ from msgspec import structs
 
 from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
-from keychain_auth.audit.record import administrative
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon.admin.canaries import CanaryCommands, alarms_of
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
@@ -40,6 +38,7 @@ from keychain_auth.daemon.attesting.launching import LaunchCommands, load_prelud
 from keychain_auth.daemon.attesting.trees import Trees
 from keychain_auth.daemon.attesting.workers import Workers
 from keychain_auth.daemon.bait import Bait
+from keychain_auth.daemon.events import Events
 from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
@@ -58,10 +57,10 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.pending_file import PendingFile
-from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
+from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.daemon.state.uses import Uses
-from keychain_auth.errors import AuditError, KeychainAuthError, PolicyFormatError
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.keychain.router import VAULT, Router
@@ -71,7 +70,6 @@ from keychain_auth.platform import paths
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.linux.hardening import harden_process, key_memory
 from keychain_auth.platform.linux.linux import LinuxPlatform
-from keychain_auth.policy.difference import summary
 from keychain_auth.policy.parse import Policy
 from keychain_auth.protectors.strength import what_they_stop
 
@@ -111,6 +109,7 @@ class App:
             undo.callback(self._admin_listener.close)
             buffer, self._key_locked = key_memory()
             self._audit = LateAudit(self._open_audit)
+            self._events = Events(self._audit, journal)
             self._protection = Protection(places, self._settings.lock)
             self._safe = Safe(
                 places.vault,
@@ -142,7 +141,7 @@ class App:
 
     async def _serve(self, readiness: Readiness) -> list[tuple[int, bool]]:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._report_fault)
+        loop.set_exception_handler(self._events.fault)
         limits = self._settings.limits
         host = self._platform.host()
         turn = Turn(self._audit, self._journal, self._policy_file.refresh)
@@ -175,7 +174,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, told.put_nowait, signal.Signals(number).name)
 
-        self._record("daemon_start", f"version {__version__}, pid {os.getpid()}")
+        self._events.record("daemon_start", f"version {__version__}, pid {os.getpid()}")
         self._tell_what_is_wrong()
         self._server.start()
         admin.start()
@@ -209,7 +208,7 @@ class App:
         self._looks.close()
         self._refusals.summarise(all_of_them=True)
         self._builds.close()
-        self._record("daemon_stop", f"pid {os.getpid()}")
+        self._events.record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
         await self._router.close()
         await self._safe.close()
@@ -331,7 +330,7 @@ class App:
         self._router.forget()
         self._journal.info("locked", why=why)
         self._canaries.locked()
-        self._record("lock", why)
+        self._events.record("lock", why)
 
     def _close_safe(self) -> None:
         asyncio.run(self._safe.close())
@@ -342,29 +341,7 @@ class App:
         except (KeychainAuthError, ValueError, OSError):
             return None
 
-    def _report_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A fault of the daemon's own. Its kind and place, not its text: that could hold what it tripped over."""
-        fault = context.get("exception")
-        frames = traceback.extract_tb(fault.__traceback__) if fault is not None else []
-        place = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in reversed(frames))
-        self._journal.error(
-            "fault", what=context.get("message", ""), kind=type(fault).__name__ if fault else "", place=place
-        )
-
     def _policy_changed(self, policy_file: PolicyFile, before: Policy) -> None:
         if policy_file.policy is not before or not policy_file.problem:
             self._uses.forget_others(policy_file.policy)
-            entries = len(policy_file.policy.by_program)
-            self._journal.info("policy in force", path=policy_file.path, entries=entries)
-            self._record("policy_change", summary(before, policy_file.policy) or "the file is obeyed again")
-        if policy_file.problem:
-            why = policy_file.problem
-            self._journal.error("config.json is not obeyed, the last good policy stays", path=policy_file.path, why=why)
-            self._record("policy_unsealed" if why in (MISSING, UNSEALED) else "policy_malformed", why, failed=True)
-
-    def _record(self, action: str, detail: str, *, failed: bool = False) -> None:
-        try:
-            result: Any = "ERROR" if failed else "GRANTED"
-            self._audit.append((administrative(action, result=result, detail=detail),), sync=True)
-        except AuditError as error:
-            self._journal.error("the audit log cannot be written", why=error)
+        self._events.policy_changed(policy_file, before)
