@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import mmap
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from keychain_auth.platform.linux.linux import LinuxPlatform
 from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
-from keychain_auth.platform.linux.syscalls import open_cached, statx_descriptor
+from keychain_auth.platform.linux.syscalls import open_cached, open_regular, statx_descriptor
 from support.world import World
 
 
@@ -53,6 +55,36 @@ def test_statx_agrees_with_stat() -> None:
     assert about[:7] == (
         known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_uid, known.st_mode
     )  # fmt: skip
+
+
+def test_what_is_no_regular_file_is_not_even_opened(tmp_path: pathlib.Path) -> None:
+    """Whoever names a script chooses the path: to open a device can be an act, and the daemon of a machine may open any.
+
+    inotify(7) tells of every open but those that only look (O_PATH).
+    """
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("a script")
+    os.symlink("file", tmp_path / "link")
+    libc = ctypes.CDLL(None)
+    watch = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    libc.inotify_add_watch(watch, os.fsencode(tmp_path), 0x20)  # IN_OPEN
+    try:
+        with pytest.raises(OSError, match="Invalid"):
+            open_regular(os.fsencode(tmp_path / "pipe"))
+        with pytest.raises(OSError, match="Invalid"):
+            open_regular(b"/dev/null")
+        with pytest.raises(OSError, match="Invalid"):
+            open_regular(os.fsencode(tmp_path / "link"), follow=False)
+        with pytest.raises(BlockingIOError):
+            os.read(watch, 4096)
+        os.close(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK))  # as others do it
+        assert b"pipe" in os.read(watch, 4096)
+        fd = open_regular(os.fsencode(tmp_path / "link"))
+        assert os.read(fd, 100) == b"a script"
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+    finally:
+        os.close(watch)
 
 
 def test_the_diagnosis_names_the_other_end(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -117,7 +117,14 @@ def require_root_owned() -> None:
     from keychain_auth.platform.linux.ownership import only_root_writes  # noqa: PLC0415 - Linux, and root only
 
     require_root("install --system")
-    for path in (sys.executable, os.path.dirname(keychain_auth.__file__), *filter(os.path.isabs, sys.path)):
+    package = os.path.dirname(keychain_auth.__file__)
+    for path in (
+        sys.executable,
+        os.path.dirname(sys.executable),
+        sys.prefix,
+        package,
+        *filter(os.path.isabs, sys.path),
+    ):
         if os.path.exists(path) and not only_root_writes(os.path.realpath(path)):
             raise KeychainAuthError(
                 f"{path} is not root's alone: whoever can change it could take over the daemon of the machine",

@@ -17,6 +17,7 @@ is nearly as precious as root.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -50,7 +51,9 @@ def become(uid: int, gid: int, capabilities: tuple[int, ...], *, ambient: bool =
     try:
         for number in range(_MOST_CAPABILITIES):
             if number not in capabilities and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-                break  # EINVAL: the kernel knows no more of them
+                if ctypes.get_errno() != errno.EINVAL:  # that it says of numbers beyond the last that it knows
+                    _call("prctl", -1)
+                break
         _call("prctl", _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
         os.setgroups([])
         os.setresgid(gid, gid, gid)

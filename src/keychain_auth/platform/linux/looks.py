@@ -16,7 +16,7 @@ from keychain_auth.platform.linux.mappings import Mappings
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.procfs import Process, path_of
-from keychain_auth.platform.linux.syscalls import Statx, open_path, statx_descriptor
+from keychain_auth.platform.linux.syscalls import Statx, open_path, open_regular, statx_descriptor
 
 
 class Host:
@@ -107,9 +107,7 @@ class LinuxProcess:
         except OSError as error:
             raise gone(error) from None
         try:
-            # O_NONBLOCK: a FIFO of that name must not hold the thread.
-            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-            fd = os.open(os.fsencode(word), flags, dir_fd=folder)
+            fd = open_regular(os.fsencode(word), folder=folder)
         except (OSError, ValueError):
             return None
         finally:

@@ -21,7 +21,7 @@ from keychain_auth.platform.base import NeedsThread
 from keychain_auth.platform.linux.filesystem import Mount, MountTable
 from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import path_of
-from keychain_auth.platform.linux.syscalls import open_path, statx_descriptor
+from keychain_auth.platform.linux.syscalls import open_path, open_regular, statx_descriptor
 
 _KNOWN_FILES = 4096
 _LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once
@@ -115,7 +115,7 @@ def open_mapped(file: MappedFile) -> int:
 
     Raises OSError; whether it is that file is for the caller to see.
     """
-    return os.open(os.fsencode(file.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
+    return open_regular(os.fsencode(file.path), follow=False)
 
 
 def _is_copied(process_folder: int, start: int, end: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 import struct
 from typing import NamedTuple
 
@@ -96,6 +97,21 @@ def open_path(path: bytes, *, cached: bool) -> int:
         if error.errno not in _CACHE_ONLY_ERRORS or (cached and error.errno == errno.EAGAIN):
             raise
     return os.open(path, os.O_PATH | os.O_CLOEXEC)
+
+
+def open_regular(path: bytes, *, folder: int | None = None, follow: bool = True) -> int:
+    """A readable descriptor of the regular file ``path``, below the opened ``folder`` if it is relative.
+
+    What is no regular file is never opened, not even for a moment: to open a device can be an act (a watchdog starts, a
+    tape winds), and whose program is looked at chooses the path. Raises OSError, EINVAL for what is none.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def has_cached_lookup() -> bool:
