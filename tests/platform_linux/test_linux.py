@@ -58,7 +58,7 @@ def test_statx_agrees_with_stat() -> None:
 
 
 def test_what_is_no_regular_file_is_not_even_opened(tmp_path: pathlib.Path) -> None:
-    """Whoever names a script chooses the path: to open a device can be an act, and the daemon of a machine may open any.
+    """Whoever names a script chooses the path, and to open a device can be an act that the daemon may do.
 
     inotify(7) tells of every open but those that only look (O_PATH).
     """
