@@ -220,6 +220,28 @@ def test_an_open_connection_obeys_the_policy_of_the_moment(world: World, helper:
     assert talker.ask(ASK) == denied(PENDING)
 
 
+def test_nothing_of_the_parents_is_kept(
+    world: World, keeper: Daemon, helper: str, requester: str, stranger: str
+) -> None:
+    """Each link of a chain is a descriptor of the daemon's, refused or not."""
+    guard(world, helper, requester)
+
+    def held() -> int:
+        return len(os.listdir(f"/proc/{keeper.pid}/fd"))
+
+    def talk(times: int) -> None:
+        for starter in (requester, stranger) * times:
+            talker = started(world, starter, "/bin/sh", "-c", '"$@"; exit $?', "sh", helper)
+            talker.ask(ASK)
+            talker.end_input()
+            talker.wait()
+
+    talk(1)
+    before = held()
+    talk(4)
+    until(lambda: held() <= before, "the descriptors are closed")
+
+
 def test_shells_and_interpreters_stand_behind_nothing(world: World, helper: str) -> None:
     for program in ("/bin/sh", os.path.realpath(world.python)):
         done = world.cli("behalf", helper, "--allow", program)
