@@ -7,6 +7,7 @@ are those that were registered.
 
 from __future__ import annotations
 
+import colorsys
 import os
 import py_compile
 import zipfile
@@ -152,10 +153,11 @@ def test_data_below_a_tree_is_read_as_ever(world: World, keeper: Daemon) -> None
     world.write("app/lib/helper/__init__.py", "")
     world.write("app/lib/helper/words.txt", "as it was")
     os.symlink("/usr/share", world.path("app/lib/helper/shared"))
+    os.symlink(colorsys.__file__, world.path("app/lib/helper/colours.py"))  # root's
     text = (
         f"import pkgutil, sys\nsys.path.insert(0, {world.path('app/lib')!r})\n"
         "print(pkgutil.get_data('helper', 'words.txt').decode())\n"
-        "import os, json\nprint(len(os.listdir(sys.path[0] + '/helper/shared')) > 3)\n" + ASKING
+        "import helper.colours\nimport os, json\nprint(len(os.listdir(sys.path[0] + '/helper/shared')) > 3)\n" + ASKING
     )
     script = registered(world, world.write("main.py", text), "--tree", world.path("app/lib"))
     said = output(launch(world, script))

@@ -101,12 +101,15 @@ def _restrict(path, of_root, trees):
 
 
 def _let_only_registered_code_be_read(path, trees):
-    """Importlib, zipimport, site and runpy open code by ``io.open_code`` (PEP 578), and compile what it gives them."""
+    """Importlib, zipimport, site and runpy open code by ``io.open_code`` (PEP 578), and compile what it gives them.
+
+    Python 3.7 and older have no such function: there only importlib's own loaders of files are held to it.
+    """
     if not trees:
         return
     from hashlib import sha256  # from here on this could not be imported without itself
 
-    plain = io.open_code
+    plain = getattr(io, "open_code", io.FileIO)
 
     def open_code(file):
         name = os.path.normpath(file)
@@ -128,7 +131,7 @@ def _let_only_registered_code_be_read(path, trees):
             return stream.read()
 
     sys.modules["_io"].open_code = io.open_code = open_code
-    external.SourcelessFileLoader.get_data = get_data  # which opens by another name (Python before 3.11.3)
+    external.FileLoader.get_data = get_data  # bytecode is opened by another name in many versions
 
 
 def _unpacked(packed):
