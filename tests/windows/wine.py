@@ -16,6 +16,7 @@ start.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import fcntl
 import functools
@@ -205,13 +206,15 @@ def _mirror(source: str, target: str, own: Sequence[str]) -> None:
 
 def _copy_checkout(folder: str) -> None:
     os.mkdir(folder)
-    ignore = shutil.ignore_patterns("*.pyc", "finds", "node_modules", ".hypothesis")
+    ignore = shutil.ignore_patterns("finds", "node_modules", ".hypothesis")
     for name in _COPIED:
         source = os.path.join(ROOT, name)
         if os.path.isdir(source):
             shutil.copytree(source, os.path.join(folder, name), ignore=ignore)
         else:
             shutil.copy(source, folder)
+    # What is compiled here need not be compiled at the start of each program there: it is the same Python.
+    compileall.compile_dir(os.path.join(folder, "src"), quiet=2)
 
 
 def _own_all(folder: str, account: users.Account) -> None:

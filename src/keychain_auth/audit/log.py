@@ -31,6 +31,7 @@ from keychain_auth.audit.record import AuditRecord, Result, administrative, enco
 from keychain_auth.audit.resume import LOG_ALTERED, LOG_TRUNCATED, Finding, resume
 from keychain_auth.audit.survey import survey
 from keychain_auth.errors import AuditError, UnsafeFile
+from keychain_auth.oslayer import system
 
 LOG_START = "log_start"
 LOG_ROTATE = "log_rotate"
@@ -265,7 +266,7 @@ class AuditLog:
             there = os.stat(self.path, follow_symlinks=False)
         except FileNotFoundError:
             return Finding(LOG_REMOVED, f"somebody removed {self.path} while the daemon ran")
-        if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+        if not system.is_same_file(there, mine):
             return Finding(LOG_REPLACED, f"somebody replaced {self.path} while the daemon ran")
         if self._cut_to is not None or mine.st_size == self._size:
             return None

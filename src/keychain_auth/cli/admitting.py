@@ -18,7 +18,7 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.model import Launch, Program, Requester
 from keychain_auth.moments import stamp
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import judge
 from keychain_auth.policy.explain import NEVER_APPROVED

@@ -32,8 +32,8 @@ from keychain_auth.model import Entry, Program, Requester
 from keychain_auth.moments import span, stamp
 from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.looks import Host
-from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import Process, own_surroundings
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.behalf import carries, judge, problem_of
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, merge

@@ -19,7 +19,7 @@ from keychain_auth.cli.temporary import grant_document
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import KeychainAuthError, UsageError
 from keychain_auth.model import Program
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import adopts, carries
 from keychain_auth.policy.interpreters import is_interpreter

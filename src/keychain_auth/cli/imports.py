@@ -22,8 +22,7 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.tree import digest
 from keychain_auth.model import Entry, Launch
-from keychain_auth.platform.linux import filehash, tree
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.launching import is_python
 from keychain_auth.policy.parse import Policy
@@ -150,8 +149,17 @@ def _trees(places: Places, roots: list[str], *, python: bool) -> list[Document]:
 
 def _recorded(places: Places, root: str, python: bool) -> str:
     """The digest of the tree; its listing is in a side file of that name then."""
+    from keychain_auth.platform.linux import filehash, tree  # noqa: PLC0415 - only where scripts can be launched
+
+    def hashed(item: tree.Found) -> str:
+        fd = tree.open_found(item)
+        try:
+            return filehash.digest(fd, _LARGEST, nosuid=True).sha256
+        finally:
+            os.close(fd)
+
     try:
-        listing = tree.listing(tree.survey(root, python=python), _hash)
+        listing = tree.listing(tree.survey(root, python=python), hashed)
     except tree.TreeRefused as refused:
         raise KeychainAuthError(
             f"{refused}: what is imported through it could not be verified", hint=f"ls -l {shlex.quote(root)}"
@@ -168,14 +176,6 @@ def forget_unused(places: Places, present: Policy) -> None:
     with contextlib.suppress(OSError):  # they only name files: what stays is no harm
         for name in set(os.listdir(places.trees)) - used:
             os.unlink(os.path.join(places.trees, name))
-
-
-def _hash(item: tree.Found) -> str:
-    fd = tree.open_found(item)
-    try:
-        return filehash.digest(fd, _LARGEST, nosuid=True).sha256
-    finally:
-        os.close(fd)
 
 
 def _inside(path: str, folder: str) -> bool:

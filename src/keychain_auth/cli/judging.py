@@ -14,6 +14,7 @@ from keychain_auth.cli import location, policy
 from keychain_auth.cli.programs import look_at
 from keychain_auth.errors import KeychainAuthError, NotFound
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
+from keychain_auth.oslayer import system
 from keychain_auth.policy.builds import Builds
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import Policy
@@ -59,7 +60,7 @@ def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
     program = Program(name, file.program.sha256)
     if nearest is None or nearest.interpreter is None:
         grade, signature = location.grade_of(name), file.signature
-        return Identity(program, grade, pid=0, uid=os.geteuid(), signature=signature, guarded=True)
+        return Identity(program, grade, pid=0, uid=system.user_id(), signature=signature, guarded=True)
     interpreter = look_at(nearest.interpreter.path).program
     # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
-    return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=os.geteuid(), script=program)
+    return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=system.user_id(), script=program)

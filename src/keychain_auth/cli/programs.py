@@ -21,7 +21,6 @@ from keychain_auth.platform.signed_file import Examined, examine
 from keychain_auth.policy.interpreters import is_interpreter
 
 _HEAD_BYTES = 256  # the kernel itself reads no more of a script's first line (BINPRM_BUF_SIZE)
-_ELF = b"\x7fELF"
 _SCRIPT_SUFFIXES = (".py", ".js", ".mjs", ".cjs", ".sh")
 
 
@@ -57,8 +56,8 @@ class File(NamedTuple):
 
     @property
     def is_program(self) -> bool:
-        """Is it what Linux runs directly?"""
-        return self.head.startswith(_ELF)
+        """Is it what the kernel runs directly?"""
+        return self.head.startswith(system.PROGRAM_MAGIC)
 
 
 def look_at(path: str, keys: Collection[bytes] = ()) -> File:

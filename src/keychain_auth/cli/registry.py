@@ -28,6 +28,7 @@ from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.moments import stamp
+from keychain_auth.oslayer import system
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.explain import describe_entry, describe_signers, in_words, mend
@@ -259,7 +260,7 @@ def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
     known = policy.read(places)
     entry = known.by_program[(program.path, program.sha256)]
     signature = look_at(program.path, known.signers).signature if entry.interpreter is None else None
-    if reaches(known, Identity(program, grade, pid=0, uid=os.geteuid(), signature=signature), entry.minimum_grade):
+    if reaches(known, Identity(program, grade, pid=0, uid=system.user_id(), signature=signature), entry.minimum_grade):
         return []
     denial = Denial(reasons.IDENTITY_NOT_VERIFIED, "minimum_grade", entry.minimum_grade, grade, entry)
     wanted = f"at least {entry.minimum_grade} is asked for: it will be refused"

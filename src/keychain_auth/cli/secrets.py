@@ -175,7 +175,7 @@ def value_from_stdin(*, exactly: bool = False) -> str:
     """All of stdin; unless ``exactly``, without one newline at its end. Raises UsageError."""
     if sys.stdin is None:
         raise UsageError("there is no stdin to read the value from")
-    if os.fstat(sys.stdin.fileno()).st_rdev == os.stat(os.devnull).st_rdev:
+    if getattr(os.fstat(sys.stdin.fileno()), "st_rdev", 0) == getattr(os.stat(os.devnull), "st_rdev", -1):
         raise UsageError("stdin is closed or /dev/null: there is no value to read", hint="give the value on stdin")
     content = sys.stdin.buffer.read(_LONGEST_INPUT + 1)
     if len(content) > _LONGEST_INPUT:

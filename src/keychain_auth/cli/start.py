@@ -14,7 +14,6 @@ from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.logfile import log_stream
 from keychain_auth.daemon.places import find_places
 from keychain_auth.platform import paths
-from keychain_auth.platform.linux import activation
 
 
 @click.command()
@@ -35,6 +34,8 @@ def start(socket: str | None, log_json: bool) -> None:
     finally:
         journal.close()
     if kept:
+        from keychain_auth.platform.linux import activation  # noqa: PLC0415 - only where listeners are handed on
+
         activation.hand_over(kept, [sys.executable, *sys.orig_argv[1:]])
     # Everything is saved. A thread may still look at a file that never answers (a stranger's, on FUSE), or write to a
     # stderr that nobody reads, and Python would wait for it at exit.

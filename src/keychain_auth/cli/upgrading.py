@@ -17,7 +17,7 @@ from keychain_auth.cli.programs import open_file
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.model import Entry
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy import edit
 from keychain_auth.policy.vouching import Plan, Seen, parts, plan
 

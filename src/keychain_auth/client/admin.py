@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
     from typing import Any
 
+_NO_SIGNAL = getattr(sockets, "MSG_NOSIGNAL", 0)  # Windows knows no SIGPIPE
 DEFAULT_TIMEOUT = 30.0  # seconds
 _PAUSE = 0.005  # seconds, while the daemon's queue of new connections is full
 _CHUNK = 256 * 1024
@@ -135,7 +136,7 @@ def _exchange(connection: Connection, line: bytes, deadline: float, timeout: flo
 
 def _send(stream: sockets.socket, unsent: memoryview) -> memoryview:
     try:
-        return unsent[stream.send(unsent, sockets.MSG_NOSIGNAL) :]
+        return unsent[stream.send(unsent, _NO_SIGNAL) :]
     except BlockingIOError:
         return unsent
     except OSError:  # it closed: what it said before that can still be read

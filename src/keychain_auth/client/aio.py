@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 30.0  # seconds
 _SHORTEST_PAUSE = 0.001  # seconds, while the daemon's queue of new connections is full
 _LONGEST_PAUSE = 0.1
+_THREAD_SECONDS = 0.1  # how long a thread waits on for what nobody wants any more (Windows)
 
 
 class AsyncKeychainAuthClient:
@@ -217,6 +219,10 @@ class AsyncKeychainAuthClient:
 async def _wait(connection: Connection, events: int) -> None:
     """Wait until one of ``events`` is there, however long that takes."""
     loop = asyncio.get_running_loop()
+    if sys.platform == "win32":  # no loop of asyncio's waits for a pipe that it did not open: a thread does, in turns
+        while not await loop.run_in_executor(None, connection.wait, events, _THREAD_SECONDS):
+            pass
+        return
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_reader(connection.socket, _wake, ready)
     if events & WANT_WRITE:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import _socket as socket  # its part in C: the module around it costs a short program 2 ms, and gives nothing used here
 import os
 import select
+import sys
 
 from keychain_auth.client.trust import check_listener
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
@@ -33,8 +34,8 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
             """Let go of what belongs to the parent."""
 
 
-WANT_READ = select.POLLIN
-WANT_WRITE = select.POLLOUT
+WANT_READ = getattr(select, "POLLIN", 1)  # Windows has neither poll(2) nor its numbers
+WANT_WRITE = getattr(select, "POLLOUT", 4)
 _LONGEST_WAIT = 3600.0  # seconds; poll(2) counts milliseconds in an int
 
 
@@ -78,7 +79,7 @@ class Connection:
             return False
 
 
-def connect(path: str) -> Connection:
+def _connect_socket(path: str) -> Connection:
     """A connection to the daemon at ``path``, checked by ``trust``.
 
     Raises DaemonNotRunning, UntrustedDaemon, KeychainAuthError; BlockingIOError when the daemon's queue of new
@@ -105,6 +106,12 @@ def connect(path: str) -> Connection:
     return Connection(fresh)
 
 
+if sys.platform == "win32":
+    from keychain_auth.client.pipe import connect
+else:
+    connect = _connect_socket
+
+
 # --- fork(2) ----------------------------------------------------------------------------------
 
 _clients: weakref.WeakSet[OwnedByProcess] | None = None
@@ -117,7 +124,8 @@ def forget_in_children(client: OwnedByProcess) -> None:
         import weakref  # noqa: PLC0415
 
         _clients = weakref.WeakSet()
-        os.register_at_fork(after_in_child=_forget)
+        if sys.platform != "win32":  # which has no fork(2)
+            os.register_at_fork(after_in_child=_forget)
     _clients.add(client)
 
 

@@ -32,8 +32,7 @@ def find_socket_path(explicit: str | os.PathLike[str] | None = None) -> str:
     chosen = chosen_socket_path(explicit)
     if chosen is not None:
         return chosen
-    own = default_socket_path()
-    if os.path.exists(own):
+    own, system = default_socket_path(), system_socket_path()
+    if system == own or os.path.exists(own):
         return own
-    system = system_socket_path()
     return system if os.path.exists(system) else own

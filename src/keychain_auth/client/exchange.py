@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
 
     Timeout = float | EllipsisType | None  # seconds; None: no limit; ...: what the client was created with
 
+_NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # Windows knows no SIGPIPE
 _FIRST_CHUNK = 64 * 1024
 _NEXT_CHUNK = 256 * 1024  # more than a Unix socket holds by default (net.core.wmem_default)
 WAIT_VARIABLE = "KEYCHAIN_AUTH_WAIT"
@@ -85,7 +86,7 @@ class Exchange:
     def _send(self) -> None:
         try:
             # MSG_NOSIGNAL: a program that set SIGPIPE back to its default must not die of a daemon's restart.
-            sent = self.connection.socket.send(self._unsent, socket.MSG_NOSIGNAL)
+            sent = self.connection.socket.send(self._unsent, _NO_SIGNAL)
         except BlockingIOError:
             return
         except (BrokenPipeError, ConnectionResetError):

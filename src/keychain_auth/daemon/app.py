@@ -11,9 +11,8 @@ import contextlib
 import functools
 import gc
 import os
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -34,8 +33,6 @@ from keychain_auth.daemon.approvals import Approvals
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launches
-from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes
-from keychain_auth.daemon.attesting.trees import Trees
 from keychain_auth.daemon.attesting.workers import Workers
 from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.events import Events
@@ -68,8 +65,7 @@ from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
 from keychain_auth.platform import paths
 from keychain_auth.platform.base import Readiness
-from keychain_auth.platform.linux.hardening import harden_process, key_memory
-from keychain_auth.platform.linux.linux import LinuxPlatform
+from keychain_auth.platform.local import LocalPlatform, harden_process, key_memory, watch_stop
 from keychain_auth.policy.parse import Policy
 from keychain_auth.protectors.strength import what_they_stop
 
@@ -91,7 +87,7 @@ class App:
         self._started = time.time()
         self._settings = load_settings(places.settings)
         files.make_private_dir(os.path.dirname(places.policy))
-        self._platform = LinuxPlatform(
+        self._platform = LocalPlatform(
             frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket),
             system=paths.is_system(), guard_group=self._settings.guard_group,
         )  # fmt: skip
@@ -161,8 +157,9 @@ class App:
         )  # fmt: skip
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
         commands = self._commands(turn)
-        launching = self._launching(turn, launches).table
-        commands.add(launching, launching)
+        if self._platform.launches:
+            launching = self._launching(turn, launches)
+            commands.add(launching, launching)
         admin_gate = AdminGate(structs.replace(host, serves_all=False), commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
@@ -170,9 +167,9 @@ class App:
         restarting = RestartCommands(
             self._policy_file, self._places.settings, commands, lambda: told.put_nowait(_RESTART)
         ).table
-        commands.add(restarting, restarting)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told.put_nowait, signal.Signals(number).name)
+        if self._platform.hands_on:
+            commands.add(restarting, restarting)
+        watch_stop(loop, told.put_nowait)
 
         self._events.record("daemon_start", f"version {__version__}, pid {os.getpid()}")
         self._tell_what_is_wrong()
@@ -268,13 +265,16 @@ class App:
 
         return functools.lru_cache(maxsize=_USERS)(of_user)
 
-    def _launching(self, turn: Turn, launches: Launches) -> LaunchCommands:
+    def _launching(self, turn: Turn, launches: Launches) -> Mapping[str, Any]:
+        from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes  # noqa: PLC0415 - not on
+        from keychain_auth.daemon.attesting.trees import Trees  # noqa: PLC0415 - every system, and not loaded there
+
         settings = self._settings
         trees = Trees(self._places.trees, self._platform.host().filesystems, settings.hash_limit_bytes)
         return LaunchCommands(
             self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
             trees, load_preludes(), settings.limits.verify_seconds,
-        )  # fmt: skip
+        ).table  # fmt: skip
 
     def status(self) -> dict[str, Any]:
         """The daemon's state for ``keychain-auth status``. Holds no secret."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import pwd
 import shlex
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Requester
 from keychain_auth.moments import stamp_of
+from keychain_auth.oslayer import system
 from keychain_auth.policy.behalf import FIELD, judge
 from keychain_auth.policy.match import match
 from keychain_auth.policy.pending import PendingEntry, pending_entry, pending_pair
@@ -71,7 +70,7 @@ class Caller:
             connected = isinstance(self._entry, Entry)
             entry = match(policy_file.policy, self.identity, self._builds.seen, now=time.time(), connected=connected)
             if isinstance(entry, Entry) and entry.users is not None:
-                entry = of_user(entry, self.identity.uid, _user_name(self.identity.uid))
+                entry = of_user(entry, self.identity.uid, system.user_name(self.identity.uid))
             unapproved = judge(entry, self.requester) if isinstance(entry, Entry) else None
             self._entry = unapproved or entry
             self._generation = policy_file.generation
@@ -117,7 +116,7 @@ class Caller:
     def pending_entry(self) -> PendingEntry:
         """What waits for approval: the program, or the pair of it and its requester."""
         command_line = shlex.join(self._command_line)
-        entry = pending_entry(self.identity, command_line, _user_name(self.identity.uid), datetime.now(UTC))
+        entry = pending_entry(self.identity, command_line, system.user_name(self.identity.uid), datetime.now(UTC))
         # With an entry of its own it is not the helper that is unknown.
         known = isinstance(self._entry, Denial) and self._entry.field == FIELD
         return pending_pair(entry, self.requester) if known and self.requester is not None else entry
@@ -156,11 +155,3 @@ class Caller:
             detail=detail[:_DETAIL_CHARS] if detail else None,
             **self._record_fields,  # type: ignore[arg-type]
         )
-
-
-@functools.lru_cache(maxsize=64)
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -72,6 +72,11 @@ def judge(facts: PeerFacts, host: HostFacts) -> Refusal | None:
     """None if the facts hold by rules 1 to 6, and held still while they were gathered."""
     if (refusal := judge_user(facts.uid, host) or judge_place(facts, host, own_mounts=True)) is not None:
         return refusal
+    if facts.integrity < host.integrity:
+        return Refusal(
+            IDENTITY_NOT_VERIFIED,
+            f"its integrity level is {facts.integrity}, below the daemon's ({host.integrity}): it runs in a sandbox",
+        )
     if not facts.steady:
         return _CHANGED
     executable = facts.executable

@@ -88,6 +88,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``retired``: the file was removed from ``executable.path``, where it was verified before (see ``attest.retired``).
     ``guard``: the group by which it was made unreadable to its own user, -1 if it was not.
     ``publisher``: who signed the code that it runs, "" where nobody did or the system has no such thing.
+    ``integrity``: its integrity level (Windows), 0 where there is none.
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
     """
 
@@ -106,6 +107,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     retired: bool = False
     guard: int = -1
     publisher: str = ""
+    integrity: int = 0
 
 
 class AncestorFacts(msgspec.Struct, frozen=True, gc=False):
@@ -148,3 +150,4 @@ class HostFacts(msgspec.Struct, frozen=True, gc=False):
     seccomp_filters: int = 0
     serves_all: bool = False
     guard: int = -1
+    integrity: int = 0

@@ -11,15 +11,19 @@ import sys
 assert sys.platform != "win32"  # for type checkers, which look at this file as on POSIX; nobody else imports it
 
 import fcntl
+import functools
 import os
+import pwd
 import shlex
 import stat
+import time
 
 Problem = tuple[str, str]
 
 # O_NONBLOCK: a FIFO in a file's place must not hang who opens it; no effect on regular files.
 CAREFUL = os.O_NONBLOCK | os.O_NOCTTY
 NOFOLLOW = os.O_NOFOLLOW
+PROGRAM_MAGIC = b"\x7fELF"  # how a file begins that the kernel runs directly
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -81,6 +85,11 @@ def file_problem(path: str, fd: int) -> Problem | None:
     return None
 
 
+def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Were both taken of one file?"""
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
 def tighten(fd: int) -> None:
     """Take the open file away from others, if it is this user's."""
     info = os.fstat(fd)
@@ -106,6 +115,20 @@ def aside_command(path: str) -> str:
 def holders_command(path: str) -> str:
     """The command that says which process has ``path`` open."""
     return f"fuser {shlex.quote(path)}"
+
+
+@functools.lru_cache(maxsize=64)
+def user_name(uid: int) -> str:
+    """The account's name, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def seconds_since_boot() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # macOS: the second does too
 
 
 def user_id() -> int:

@@ -35,10 +35,16 @@ _CHANGES = (
     | ntsecuritycon.DELETE | ntsecuritycon.WRITE_DAC | ntsecuritycon.WRITE_OWNER
     | win32con.GENERIC_WRITE | win32con.GENERIC_ALL
 )  # fmt: skip
+# What lets somebody exchange what lies in a folder. To add to it is not enough.
+_EXCHANGES = (
+    ntsecuritycon.FILE_DELETE_CHILD | ntsecuritycon.DELETE | ntsecuritycon.WRITE_DAC | ntsecuritycon.WRITE_OWNER
+    | win32con.GENERIC_ALL
+)  # fmt: skip
 _ALLOWED = (win32security.ACCESS_ALLOWED_ACE_TYPE, win32security.ACCESS_ALLOWED_OBJECT_ACE_TYPE)
 _INHERIT_ONLY = ntsecuritycon.INHERIT_ONLY_ACE
+KERNEL_OBJECT = win32security.SE_KERNEL_OBJECT
 _WHO_AND_WHAT = win32security.OWNER_SECURITY_INFORMATION | win32security.DACL_SECURITY_INFORMATION
-_PROTECTED_DACL = 0x80000000  # PROTECTED_DACL_SECURITY_INFORMATION
+_PROTECTED_DACL = -0x80000000  # PROTECTED_DACL_SECURITY_INFORMATION, as a C long
 
 
 def sid_text(sid: Any) -> str:
@@ -105,21 +111,34 @@ def owner(descriptor: Any) -> str:
     return "" if sid is None else sid_text(sid)
 
 
-def writers(descriptor: Any) -> set[str]:
+def writers(descriptor: Any, *, exchanging: bool = False) -> set[str]:
     """SIDs (as text) of those who could change the thing: the owner, and whom the list allows it. ``*``: everybody.
+
+    ``exchanging``: of a folder, only who could put something else in the place of what lies in it.
 
     What the list denies is not subtracted: a list that allows too much and denies it again is not worth trusting.
     """
     acl = descriptor.GetSecurityDescriptorDacl()
     if acl is None:  # no list at all: everybody may do everything
         return {"*"}
+    wanted = _EXCHANGES if exchanging else _CHANGES
     found = {owner(descriptor)}
     for number in range(acl.GetAceCount()):
         ace = acl.GetAce(number)
         (kind, flags), mask, sid = ace[0], ace[1], ace[-1]
-        if kind in _ALLOWED and mask & _CHANGES and not flags & _INHERIT_ONLY:
+        if kind in _ALLOWED and mask & wanted and not flags & _INHERIT_ONLY:
             found.add(sid_text(sid))
     return found - {_CREATOR_OWNER}
+
+
+def others_who_enter(descriptor: Any) -> set[str]:
+    """SIDs (as text) of those beside this user and Windows' own whom the list allows anything. ``*``: everybody."""
+    acl = descriptor.GetSecurityDescriptorDacl()
+    if acl is None:
+        return {"*"}
+    aces = [acl.GetAce(number) for number in range(acl.GetAceCount())]
+    named = {sid_text(ace[-1]) for ace in aces if ace[0][0] in _ALLOWED}
+    return named - ROOT - {sid_text(own_sid()), _CREATOR_OWNER}
 
 
 def others_who_write(descriptor: Any) -> set[str]:
@@ -127,17 +146,11 @@ def others_who_write(descriptor: Any) -> set[str]:
     return writers(descriptor) - ROOT - {sid_text(own_sid())}
 
 
-def only_root_writes(descriptor: Any) -> bool:
-    """Can nobody but Windows' own change it?"""
-    return not writers(descriptor) - ROOT
-
-
 def close_to_others(path: str) -> None:
     """Give the file or folder at ``path`` the list of a private folder, and take from it what it inherited."""
-    acl = private_folder().SECURITY_DESCRIPTOR.GetSecurityDescriptorDacl()
     what = win32security.DACL_SECURITY_INFORMATION | _PROTECTED_DACL
     try:
-        win32security.SetNamedSecurityInfo(path, win32security.SE_FILE_OBJECT, what, None, None, acl, None)
+        win32security.SetFileSecurity(path, what, private_folder().SECURITY_DESCRIPTOR)
     except pywintypes.error as error:
         raise OSError(0, error.strerror, path, error.winerror) from None
 

@@ -31,6 +31,7 @@ Problem = tuple[str, str]
 
 CAREFUL = 0  # nothing that can be opened here waits for a writer; a pipe's name is no file's
 NOFOLLOW = 1 << 28  # an own flag, beyond those of the C library
+PROGRAM_MAGIC = b"MZ"
 PRIVATE_DIR = 0o700
 PRIVATE_FILE = 0o600
 _SHARE = win32con.FILE_SHARE_READ | win32con.FILE_SHARE_WRITE | win32con.FILE_SHARE_DELETE
@@ -139,7 +140,7 @@ def folder_problem(path: str) -> Problem | None:
     descriptor = security.of_file(path)
     if (other := _foreign_owner(descriptor)) is not None:
         return f"{path} belongs to another user ({other})", look_command(path)
-    if security.others_who_write(descriptor):
+    if security.others_who_enter(descriptor):
         security.close_to_others(path)
         if others := security.others_who_write(security.of_file(path)):
             return f"{path} can be written by {_names(others)}", _mend_command(path)
@@ -154,6 +155,12 @@ def file_problem(path: str, fd: int) -> Problem | None:
     if others := security.others_who_write(descriptor):
         return f"{path} can be written by other users ({_names(others)})", _mend_command(path)
     return None
+
+
+def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """See ``posix.is_same_file``. Wine forgets the volume (0) of an open file that was renamed."""
+    same_volume = one.st_dev == other.st_dev or 0 in (one.st_dev, other.st_dev)
+    return same_volume and one.st_ino == other.st_ino
 
 
 def tighten(fd: int) -> None:
@@ -177,6 +184,16 @@ def aside_command(path: str) -> str:
 def holders_command(path: str) -> str:
     """See ``posix.holders_command``. Windows has none of its own; the Resource Monitor finds open handles by name."""
     return "resmon"
+
+
+def user_name(uid: int) -> str:
+    """See ``posix.user_name``. Only this user's number is known."""
+    return security.name_of(security.sid_text(security.own_sid())) if uid == user_id() else str(uid)
+
+
+def seconds_since_boot() -> float:
+    """See ``posix.seconds_since_boot``. Both clocks that Python takes this from go on during sleep."""
+    return time.monotonic()
 
 
 def user_id() -> int:

@@ -280,6 +280,11 @@ class Platform(Protocol):
     def front(self, pid: int) -> Front:
         """The process ``pid``, which is known to live, to be launched. Raises PeerGone."""
 
+    launches: bool
+    """Whether scripts can be launched on this system at all."""
+    hands_on: bool
+    """Whether a daemon can hand its listeners to the next one (``Listener.share``)."""
+
     def launch_forbidden(self) -> str:
         """Why no script can be launched on this machine, "" if it can."""
 

@@ -14,8 +14,9 @@ import sys
 
 from keychain_auth.errors import InvalidRequest, KeychainAuthError
 from keychain_auth.platform.linux import paths as linux
+from keychain_auth.platform.windows import paths as windows
 
-_LINUX, _MACOS = "linux", "darwin"
+_LINUX, _MACOS, _WINDOWS = "linux", "darwin", "win32"
 _system: str = sys.platform  # a plain text: so that type checkers look at all of it on every system
 _system_root: str | None = None
 
@@ -54,6 +55,8 @@ def runtime_dir() -> str:
 
 def config_dir() -> str:
     """Our folder for ``config.json`` and ``pending.json`` (absolute path). Raises KeychainAuthError."""
+    if _system == _WINDOWS:
+        return windows.config_dir()
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_CONFIG
@@ -62,6 +65,8 @@ def config_dir() -> str:
 
 def data_dir() -> str:
     """Our folder for the vault (absolute path). Raises KeychainAuthError."""
+    if _system == _WINDOWS:
+        return windows.data_dir()
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_DATA
@@ -70,12 +75,16 @@ def data_dir() -> str:
 
 def system_socket_path() -> str:
     """The socket of a daemon that serves the whole machine. Raises KeychainAuthError."""
+    if _system == _WINDOWS:
+        return windows.AGENT_PIPE  # there is none of the machine beside the user's
     _require_supported()
     return linux.SYSTEM_SOCKET
 
 
 def default_socket_path() -> str:
     """The socket of this user's daemon when nobody says otherwise. Raises KeychainAuthError."""
+    if _system == _WINDOWS:
+        return windows.AGENT_PIPE
     return os.path.join(runtime_dir(), AGENT_SOCKET)
 
 
@@ -102,10 +111,14 @@ def resolve_socket_path(explicit: str | os.PathLike[str] | None = None) -> str:
 
 def admin_socket_path(agent_path: str) -> str:
     """The administration socket that belongs to the agent socket ``agent_path``: its neighbour."""
+    if _system == _WINDOWS:
+        return windows.admin_pipe(agent_path)
     return os.path.join(os.path.dirname(agent_path), ADMIN_SOCKET)
 
 
 def _usable(path: str, name: str) -> str:
+    if _system == _WINDOWS:
+        return windows.usable_pipe(path, name)
     if not path or "\0" in path:
         raise InvalidRequest(f"{name} is empty or holds a NUL: it must be the path of a socket")
     absolute = os.path.abspath(path)  # a later chdir(2) must not lead to another socket
@@ -125,5 +138,5 @@ def _macos_dir() -> str:
 
 
 def _require_supported() -> None:
-    if _system not in (_LINUX, _MACOS):
+    if _system not in (_LINUX, _MACOS, _WINDOWS):
         raise KeychainAuthError(f"keychain-auth does not run on this system ({_system}) in this version")

@@ -23,6 +23,7 @@ import re
 
 from keychain_auth.model import Behind, Denial, Entry, Requester
 from keychain_auth.policy.interpreters import is_interpreter
+from keychain_auth.policy.names import file_name
 from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL
 
 FIELD = "on_behalf_of"
@@ -34,17 +35,17 @@ _HELPERS = re.compile(r"(?:.+-)?keychain-auth-.+|.+-keychain-auth")
 
 def carries(path: str) -> bool:
     """Is it a shell, which only carries what somebody else wants?"""
-    return _CARRIERS.fullmatch(path.rpartition("/")[2]) is not None
+    return _CARRIERS.fullmatch(file_name(path)) is not None
 
 
 def adopts(path: str) -> bool:
     """Does a program of this name become the parent of processes that lost theirs?"""
-    return _ADOPTERS.fullmatch(path.rpartition("/")[2]) is not None
+    return _ADOPTERS.fullmatch(file_name(path)) is not None
 
 
 def is_helper(path: str) -> bool:
     """Is it one of the helpers that come with this package, by its name?"""
-    return _HELPERS.fullmatch(path.rpartition("/")[2]) is not None
+    return _HELPERS.fullmatch(file_name(path)) is not None
 
 
 def judge(entry: Entry, requester: Requester | None) -> Denial | None:

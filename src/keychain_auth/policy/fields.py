@@ -15,6 +15,7 @@ from keychain_auth.model import Grade, Program
 from keychain_auth.moments import moment_of
 from keychain_auth.policy.documents import EntryDocument, ProgramDocument
 from keychain_auth.policy.locate import line_of
+from keychain_auth.policy.names import is_absolute
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 
@@ -54,7 +55,7 @@ def program_of(text: str, field: str, document: EntryDocument | ProgramDocument)
     sha256 = parse_hash(document.hash)
     if sha256 is None:
         refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
-    if not document.path.startswith("/") or "\0" in document.path:
+    if not is_absolute(document.path) or "\0" in document.path:
         refuse(text, f"{field}.path", "a path is absolute")
     return Program(path=document.path, sha256=sha256)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 
+from keychain_auth.policy.names import file_name, is_of_windows
+
 # Here too: the dynamic loader and the wrappers, which run whatever follows; tools that load code that
 # an argument names (make, openssl, sqlite3, ld); relays, which would lend their name to whoever speaks through them.
 _NAMES = re.compile(
@@ -31,9 +33,16 @@ _NAMES = re.compile(
 )
 
 
+# Of Windows only, where names are compared without regard to case, and so are the ones above.
+_WINDOWS_NAMES = re.compile(
+    r"(?:cmd|[cw]script|mshta|rundll32|regsvr32|msbuild|installutil|conhost|pyw?|pythonw\d*|powershell_ise|rscript|r)$"
+)
+
+
 def is_interpreter(path: str) -> bool:
     """True if the file name of ``path`` is that of an interpreter, a loader or a program that runs others."""
-    return _NAMES.match(path.rpartition("/")[2]) is not None
+    name = file_name(path)
+    return _NAMES.match(name) is not None or (is_of_windows(path) and _WINDOWS_NAMES.match(name) is not None)
 
 
 # Of these the form of the command line is known: flags that change neither which file runs nor what it imports from
@@ -58,7 +67,7 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
     Refused: interpreters whose form is not known; words that an interpreter could read as an option (``+e`` of a
     shell); names below /proc and /dev, which mean another file to the daemon than to the process.
     """
-    name = interpreter_path.rpartition("/")[2]
+    name = file_name(interpreter_path)
     allowed = next((flags for pattern, flags in _GRAMMARS if pattern.match(name)), None)
     if allowed is None:
         return None
@@ -71,7 +80,7 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
 
 def runs_no_script(interpreter_path: str) -> bool:
     """True for what is no language's interpreter with a known command line: a relay, a wrapper, a loader, a tool."""
-    name = interpreter_path.rpartition("/")[2]
+    name = file_name(interpreter_path)
     return not any(pattern.match(name) for pattern, _ in _GRAMMARS)
 
 

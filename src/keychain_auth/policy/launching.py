@@ -21,6 +21,7 @@ from typing import NamedTuple
 from keychain_auth.errors import UsageError
 from keychain_auth.identity.tree import Listing
 from keychain_auth.model import Entry, Program
+from keychain_auth.policy.names import file_name
 
 SCRIPT_FD = 3
 # By this name the file is opened anew, and read from its beginning. The position of the descriptor itself is shared
@@ -57,7 +58,7 @@ class Plan(NamedTuple):
 
 def is_python(interpreter: str) -> bool:
     """Is the program at this path a Python?"""
-    return _PYTHON.match(interpreter.rpartition("/")[2]) is not None
+    return _PYTHON.match(file_name(interpreter)) is not None
 
 
 def loads_its_library(interpreter: Program) -> bool:
@@ -73,7 +74,7 @@ def plan(entry: Entry, preludes: Preludes, packed: Mapping[str, str]) -> Plan:
     if entry.interpreter is None:
         raise UsageError(f"{entry.program.path} is a program of its own: start it as it is")
     program, script = entry.interpreter.path, entry.program.path
-    name = program.rpartition("/")[2]
+    name = file_name(program)
     variables = {SCRIPT_VARIABLE: script}
     if loads_its_library(entry.interpreter):
         prelude = preludes.python.encode() + f"\n_launch(f, {_python_words(entry, packed)})\n".encode()

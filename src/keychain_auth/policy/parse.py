@@ -30,6 +30,7 @@ from keychain_auth.policy.documents import (
 from keychain_auth.policy.fields import check_name, grade_of, moment, parse_hash, program_of, public_key, refuse
 from keychain_auth.policy.grace import MOST_SECONDS
 from keychain_auth.policy.locate import repeated_key
+from keychain_auth.policy.names import is_absolute
 
 MOST_SIGNERS = 64
 """Different keys in ``trusted_signers``: a file that is signed by nobody of them is hashed once for each."""
@@ -218,7 +219,7 @@ def _on_behalf_of(
         if sha256 is None:
             refuse(text, f"{field}.hash", "a hash is sha256:<64 hex digits>, or the digits alone")
         for path in (behind.path, behind.interpreter or "/"):
-            if not path.startswith("/") or "\0" in path:
+            if not is_absolute(path) or "\0" in path:
                 refuse(text, field, "a path is absolute")
         found.append(Behind(behind.path, sha256, behind.interpreter))
     return tuple(found)
@@ -260,7 +261,7 @@ def _launch(text: str, entry_field: str, document: LaunchDocument | None) -> Lau
     for name in ("prefix", "imports"):
         value = getattr(document, name)
         for path in value if isinstance(value, list) else (value or "/",):
-            if not path.startswith("/") or "\0" in path:
+            if not is_absolute(path) or "\0" in path:
                 refuse(text, f"{field}.{name}", "a path is absolute")
     trees = (program_of(text, f"{field}.trees[{number}]", tree) for number, tree in enumerate(document.trees))
     return Launch(document.prefix, tuple(document.imports), tuple(trees))

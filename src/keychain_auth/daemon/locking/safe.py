@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -29,6 +28,7 @@ from keychain_auth.daemon.settings import LockSettings
 from keychain_auth.errors import KeychainAuthError, TooManyGuesses, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault import Keys, Vault, claim_vault, open_vault, peek_slots
 from keychain_auth.model import Item
+from keychain_auth.oslayer import system
 
 T = TypeVar("T")
 _MOST_GUESSES_WAITING = 8
@@ -37,7 +37,7 @@ _GUARDING = "passphrase"
 
 def clock() -> float:
     """Seconds that also pass while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return system.seconds_since_boot()
 
 
 class Safe:

@@ -30,6 +30,9 @@ class LinuxPlatform:
     process (``activation``).
     """
 
+    launches = True
+    hands_on = True
+
     def __init__(
         self,
         filesystems: frozenset[str] = frozenset(),
