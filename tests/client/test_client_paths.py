@@ -108,7 +108,7 @@ def test_the_admin_socket_is_the_neighbour() -> None:
     assert discovery.admin_socket_path("/r/keychain-auth/agent.sock") == "/r/keychain-auth/admin.sock"
 
 
-@pytest.mark.parametrize("system", ["freebsd14", "win32"])
+@pytest.mark.parametrize("system", ["freebsd14", "aix"])
 def test_other_systems_are_refused_in_words(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
     monkeypatch.setattr(paths, "_system", system)
     for ask in (paths.runtime_dir, paths.config_dir, paths.data_dir, paths.resolve_socket_path):

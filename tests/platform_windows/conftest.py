@@ -11,8 +11,29 @@ from pipe_lab import Home
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
+    """A home of this test's own; no daemon runs yet."""
     place = Home(tmp_path / "home")
     try:
         yield place
     finally:
         place.close()
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home with a daemon that several tests use: to start one costs seconds under Wine."""
+    place = Home(tmp_path_factory.mktemp("shared") / "home")
+    try:
+        place.start()
+        yield place
+    finally:
+        place.close()
+
+
+@pytest.fixture(scope="session")
+def tool(shared: Home) -> str:
+    """A program that may do everything with the service ``svc`` there."""
+    path = shared.program("tool")
+    shared.cli("register", path)
+    shared.cli("authorize", path, "svc", "--read", "--write", "--search")
+    return path

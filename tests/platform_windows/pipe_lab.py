@@ -6,6 +6,7 @@ daemon it is a program like any other.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -13,10 +14,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 60.0
+import pytest
+
+PATIENCE = 120.0
 _RUN = """
 import sys
 from keychain_auth import KeychainAuthClient
@@ -97,15 +101,26 @@ class Home:
             self.daemon = None
             print("".join(self.log))  # pytest shows it where a test fails
 
-    def cli(self, *words: str, stdin: bytes = b"", code: int = 0) -> str:
-        """``keychain-auth WORDS``; what it said."""
+    def cli(self, *words: str, code: int = 0) -> str:
+        """``keychain-auth WORDS``; what it said. In this process: to load it costs seconds under Wine."""
+        from keychain_auth.cli import main
+
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+            for name in ("APPDATA", "LOCALAPPDATA", "KEYCHAIN_AUTH_SOCKET"):
+                patch.setenv(name, self.env[name])
+            ended = main.main(list(words))
+        assert ended == code, f"{words} ended with {ended}:\n{said.getvalue()}\n{''.join(self.log)}"
+        return said.getvalue()
+
+    def command(self, *words: str, stdin: bytes = b"") -> str:
+        """The same as a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "keychain_auth.cli.main", *words], env=self.env, input=stdin, capture_output=True,
             check=False, timeout=PATIENCE,
         )  # fmt: skip
-        said = done.stdout.decode() + done.stderr.decode()
-        assert done.returncode == code, f"{words} ended with {done.returncode}:\n{said}\n{''.join(self.log)}"
-        return said
+        assert done.returncode == 0, f"{words}: {done.stdout!r} {done.stderr!r}"
+        return done.stdout.decode()
 
     def program(self, name: str) -> str:
         """A program of that name; its path."""

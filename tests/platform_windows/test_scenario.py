@@ -45,7 +45,7 @@ def test_write_three_read_one_environment_refuse_a_stranger_approve_and_revoke(h
     home.cli("unregister", reader)
     assert home.ask(reader, _PREFIX).startswith("ApprovalPending")
 
-    assert home.cli("get", "AgentSecrets", "proj_1:production:DATABASE_URL").strip() == "postgres://production"
+    assert home.command("get", "AgentSecrets", "proj_1:production:DATABASE_URL").strip() == "postgres://production"
     home.cli("audit", "verify")
     assert home.stop() == 0
     records = [(line["action"], line["result"], line["reason"]) for line in home.audit()]
@@ -56,25 +56,25 @@ def test_write_three_read_one_environment_refuse_a_stranger_approve_and_revoke(h
 
 
 def test_what_was_written_is_there_after_a_restart(home: Home) -> None:
+    """The commands are processes here, as a person runs them."""
     home.start()
-    home.cli("set", "svc", "kept", stdin=b"for ever")
+    home.command("set", "svc", "kept", stdin=b"for ever")
     assert home.stop() == 0
     home.start()
-    assert home.cli("get", "svc", "kept").strip() == "for ever"
+    assert home.command("get", "svc", "kept").strip() == "for ever"
 
 
-def test_a_program_that_is_another_file_now_is_refused(home: Home) -> None:
+def test_a_program_that_is_another_file_now_is_refused(shared: Home) -> None:
     """Replaced after it was registered: path and SHA-256 must both be what a person approved."""
-    home.start()
-    tool = home.program("tool")
-    home.cli("register", tool)
-    home.cli("authorize", tool, "svc", "--read", "--write", "--search")
-    assert home.ask(tool, 'print(client.check("svc"))') == "None"
-    with open(tool, "ab") as file:
+    program = shared.program("changing")
+    shared.cli("register", program)
+    shared.cli("authorize", program, "svc", "--read", "--write", "--search")
+    assert shared.ask(program, 'print(client.check("svc"))') == "None"
+    with open(program, "ab") as file:
         file.write(b"changed")
-    assert home.ask(tool, 'print(client.check("svc"))').startswith("ApprovalPending")
+    assert shared.ask(program, 'print(client.check("svc"))').startswith("ApprovalPending")
 
 
-def test_python_itself_is_never_registered(home: Home) -> None:
-    said = home.cli("register", sys.executable, code=2)
+def test_python_itself_is_never_registered(shared: Home) -> None:
+    said = shared.cli("register", sys.executable, code=2)
     assert "runs other programs" in said

@@ -68,10 +68,9 @@ def entries(descriptor: Any) -> list[tuple[int, str]]:
     return [(acl.GetAce(number)[1], security.sid_text(acl.GetAce(number)[2])) for number in range(acl.GetAceCount())]
 
 
-def test_the_pipe_lets_in_this_user_and_nobody_else(home: Home) -> None:
-    home.start()
+def test_the_pipe_lets_in_this_user_and_nobody_else(shared: Home) -> None:
     me = security.sid_text(security.own_sid())
-    for name in (home.pipe, f"{home.pipe}-admin"):
+    for name in (shared.pipe, f"{shared.pipe}-admin"):
         handle = win32file.CreateFile(name, win32con.GENERIC_READ, 0, None, win32con.OPEN_EXISTING, 0, None)
         descriptor = full_descriptor(handle)
         assert security.owner(descriptor) == me
@@ -114,24 +113,21 @@ def test_what_was_asked_for_when_the_pipe_was_made(monkeypatch: pytest.MonkeyPat
     assert all(opening & win32con.FILE_FLAG_OVERLAPPED for opening, _ in asked)
 
 
-def test_a_second_daemon_on_the_same_pipe_is_refused(home: Home) -> None:
-    pid = home.start()
-    said = home.cli("start", code=1)
-    assert "already listens on" in said and str(pid) in said
+def test_a_second_daemon_on_the_same_pipe_is_refused(shared: Home) -> None:
+    assert shared.daemon is not None
     readiness = Readiness()
-    with pytest.raises(DaemonAlreadyRunning):
-        PipeListener(home.pipe, readiness, Host())
+    with pytest.raises(DaemonAlreadyRunning, match="already listens on") as refused:
+        PipeListener(shared.pipe, readiness, Host())
+    assert refused.value.pid == shared.daemon.pid
     readiness.close()
 
 
-def test_folders_and_files_of_the_daemon_are_private(home: Home) -> None:
-    home.start()
-    home.cli("set", "svc", "t", stdin=b"x")
+def test_folders_and_files_of_the_daemon_are_private(shared: Home) -> None:
     trusted = {security.sid_text(security.own_sid()), *security.ROOT}
-    for folder in (home.data, home.config):  # what is made in them inherits this list; but not under Wine
+    for folder in (shared.data, shared.config):  # what is made in them inherits this list; but not under Wine
         descriptor = security.of_file(str(folder))
         assert not security.others_who_enter(descriptor), entries(descriptor)
-    for path in (home.data / "vault.db", home.data / "vault.key", home.data / "audit.log"):
+    for path in (shared.data / "vault.db", shared.data / "vault.key", shared.data / "audit.log"):
         assert security.writers(security.of_file(str(path))) <= trusted, path
 
 

@@ -18,6 +18,11 @@ _AUDIT = tuple(f"tests/audit/test_audit_{name}.py" for name in ("record", "templ
 
 _VAULT = tuple(f"tests/vault/test_vault_{name}.py" for name in ("contract", "opening", "keys", "samples"))
 
+
+def _system(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/platform_windows/test_{name}.py" for name in names)
+
+
 # What is tested over there, and how many tests of it must pass: a group that is collected no more would say nothing.
 GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "wire": (("tests/wire",), 100),
@@ -25,7 +30,8 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "identity": (("tests/identity",), 150),
     "audit": (_AUDIT, 40),
     "vault": (_VAULT, 55),
-    "DPAPI, Credential Manager, tasks": (("tests/platform_windows",), 60),
+    "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "task"), 60),
+    "daemon": (_system("scenario", "security", "pipe_connections"), 25),
 }
 
 

@@ -47,6 +47,8 @@ def log_dir() -> str:
 
 def runtime_dir() -> str:
     """Our folder for sockets (absolute path). Raises KeychainAuthError."""
+    if _system == _WINDOWS:
+        return windows.data_dir()  # pipes lie in no folder
     _require_supported()
     if _system_root is not None:
         return _system_root + linux.SYSTEM_SOCKETS

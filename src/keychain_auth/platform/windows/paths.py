@@ -5,7 +5,6 @@ Contract (protocol, sections "Transport" and "Files"): pure look-ups of the envi
 
 from __future__ import annotations
 
-import ntpath
 import os
 
 from keychain_auth.errors import InvalidRequest, KeychainAuthError
@@ -45,6 +44,6 @@ def usable_pipe(path: str, name: str) -> str:
 
 def _base(variable: str) -> str:
     folder = os.environ.get(variable, "")
-    if not ntpath.isabs(folder):
+    if not os.path.isabs(folder):
         raise KeychainAuthError(f"%{variable}% is not set", hint=f"set {variable}=C:\\Users\\NAME\\AppData\\...")
-    return ntpath.join(folder, NAME)
+    return os.path.join(folder, NAME)
