@@ -48,6 +48,15 @@ def test_good_facts_pass() -> None:
     assert attest.judge(GOOD, HOST) is None
 
 
+def test_a_lower_integrity_level_is_refused_and_a_higher_one_is_not() -> None:
+    """Windows: what runs in a sandbox is not the program that a person approved outside of one."""
+    medium = msgspec.structs.replace(HOST, integrity=8192)
+    refusal = attest.judge(changed(integrity=4096), medium)
+    assert refusal is not None and refusal.reason == "identity_not_verified" and "4096" in refusal.why
+    assert attest.judge(changed(integrity=8192), medium) is None
+    assert attest.judge(changed(integrity=12288), medium) is None
+
+
 @pytest.mark.parametrize(
     ("facts", "reason", "said"),
     [
