@@ -181,6 +181,9 @@ def test_doctor_and_check_know_what_is_right_there(machine: SystemWorld) -> None
     done = machine.cli("doctor", "--quiet")
     wrong = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
     assert wrong == []
+    assert "stops every program but root's" in machine.cli("doctor").stdout
+    assert "stops every program but root's" in machine.cli("status").stdout
+    assert "stops every program but root's" in machine.cli("protect", "list").stdout
     assert machine.cli("check", program, "aws").returncode == 0
     os.chmod(machine.path("var/lib/keychain-auth"), 0o755)
     assert "other users can read" in machine.cli("doctor").stdout

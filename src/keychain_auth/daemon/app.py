@@ -300,7 +300,7 @@ class App:
             "sleep": self._sleep.state,
             "held": alarms_of(self._canaries),
             "notifications": self._notifier.state,
-            "protection": what_they_stop(self._safe.slot_kinds()),
+            "protection": what_they_stop(self._safe.slot_kinds(), own_user=paths.is_system()),
             "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
             "identity": self._platform.rules(),
             "counts": dict(self._gate.counts),

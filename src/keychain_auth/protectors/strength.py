@@ -18,9 +18,19 @@ _STOPS = {
 }
 
 
-def what_they_stop(kinds: Collection[str]) -> str:
-    """One sentence about a vault whose slots are of these ``kinds``."""
+# What no program of a user can reach when the daemon's files are those of a user of its own.
+_OUT_OF_REACH = frozenset(("keyfile", "tpm2"))
+
+
+def what_they_stop(kinds: Collection[str], *, own_user: bool = False) -> str:
+    """One sentence about a vault whose slots are of these ``kinds``.
+
+    ``own_user``: nothing but the daemon runs as the user whose files these are (system mode).
+    """
     weakest = next((kind for kind in _STOPS if kind in kinds), "")
     if not weakest:
         return "nothing is known of these key slots"
+    if own_user and weakest in _OUT_OF_REACH:
+        rest = "without vault.key" if weakest == "keyfile" else "or the disk without this machine"
+        return f"{weakest} stops every program but root's, and whoever has a copy of vault.db {rest}"
     return f"{weakest} {_STOPS[weakest]}"

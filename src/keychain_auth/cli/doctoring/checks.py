@@ -193,11 +193,14 @@ def _slots(facts: Facts) -> Iterator[Finding]:
     elif facts.slots is None:
         yield Finding(Level.UNKNOWN, "there is no vault yet: the first start makes one")
     else:
-        yield from _judge_slots(facts.slots)
+        yield from _judge_slots(facts.slots, own_user=facts.own_user)
 
 
-def _judge_slots(slots: dict[int, str]) -> Iterator[Finding]:
-    says = f"{', '.join(slots.values())}: {what_they_stop(slots.values())}"
+def _judge_slots(slots: dict[int, str], *, own_user: bool) -> Iterator[Finding]:
+    says = f"{', '.join(slots.values())}: {what_they_stop(slots.values(), own_user=own_user)}"
+    if own_user and _PASSPHRASE not in slots.values():
+        yield Finding(Level.OK, says)
+        return
     if _PASSPHRASE not in slots.values():
         yield Finding(Level.ADVICE, says, "keychain-auth protect add passphrase")
         return

@@ -69,12 +69,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ``code_changed``: when the newest file of this package was written. ``yama``: kernel.yama.ptrace_scope, None without
     Yama. ``newest_record``: when the last line of the audit log was written. ``slots``: the vault's key slots, number
     to kind, None if there is no vault, or it cannot be read (``vault_problem``). ``clock_synchronised``: None if the
-    kernel does not say. ``missing``: calls of the kernel that it lacks, and what is done without them.
+    kernel does not say. ``own_user``: it is the daemon of the whole machine. ``missing``: calls of the kernel that it
+    lacks, and what is done without them.
     """
 
     now: float
     uid: int
     version: str
+    own_user: bool = False
     code_changed: float
     socket_path: str
     socket: Literal["answers", "absent", "left over", "refused"] = "answers"

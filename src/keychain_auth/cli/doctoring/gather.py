@@ -51,6 +51,7 @@ def gather(places: Places) -> Facts:
     return Facts(
         now=now,
         uid=os.geteuid(),
+        own_user=system_paths.is_system(),
         version=keychain_auth.__version__,
         code_changed=_newest_file(os.path.dirname(keychain_auth.__file__)),
         socket_path=places.agent_socket,

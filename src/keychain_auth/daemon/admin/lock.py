@@ -20,6 +20,7 @@ from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.base import Remembering
 from keychain_auth.keychain.vault import Keys
+from keychain_auth.platform import paths
 from keychain_auth.platform.base import Peer
 from keychain_auth.protectors import passphrase, recovery, tpm2
 from keychain_auth.protectors.passphrase import Passphrase
@@ -108,7 +109,7 @@ class LockCommands:
         return {
             "open": self._safe.is_open,
             "slots": [{"number": number, "kind": kind} for number, kind in zip(numbers, kinds, strict=True)],
-            "stops": what_they_stop(kinds),
+            "stops": what_they_stop(kinds, own_user=paths.is_system()),
         }
 
     async def _protect_add(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
