@@ -232,7 +232,7 @@ class App:
         """What the admin socket can do."""
         limits = self._settings.limits
         probe = self._router.probe
-        commands = AdminCommands(self._audit, turn, self._journal, probe, self.status, self._verify_audit)
+        commands = AdminCommands(self._audit, turn, self._refusals, probe, self.status, self._verify_audit)
         commands.guarded = self._guarded
         commands.add(SecretCommands(self._router, commands, limits, self._bait).table)
         commands.add(CanaryCommands(self._canaries, self._router, commands, limits).table)
@@ -241,7 +241,8 @@ class App:
         commands.add(ExchangeCommands(self._router, commands, limits, self._bait).table)
         commands.add(UsesCommands(self._uses).table, ("uses",))
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
-        commands.add(LockCommands(self._safe, self._protection, self._seal, self._router, commands).table, OPEN_TO_ALL)
+        locking = LockCommands(self._safe, self._protection, self._seal, self._router, commands, self._refusals)
+        commands.add(locking.table, OPEN_TO_ALL)
         return commands
 
     def _pipelines(self, turn: Turn) -> Callable[[int], Pipeline]:
@@ -272,7 +273,7 @@ class App:
         settings = self._settings
         trees = Trees(self._places.trees, self._platform.host().filesystems, settings.hash_limit_bytes)
         return LaunchCommands(
-            self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._journal,
+            self._platform, self._policy_file, launches, self._hasher, self._looks, turn, self._refusals,
             trees, load_preludes(), settings.limits.verify_seconds,
         ).table  # fmt: skip
 

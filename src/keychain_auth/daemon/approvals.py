@@ -181,12 +181,13 @@ class Approvals:
 
         It leaves the list at once, though its connections take a moment to be answered.
         """
+        now = time.monotonic()
         for key, asked in self._asked.items():
-            if asked.id == identifier:
+            if asked.id == identifier and self._refused.get(key, 0.0) <= now:  # said once, it is recorded once
                 self._refused.pop(key, None)
                 while len(self._refused) >= _MOST_REFUSED:
                     self._refused.pop(next(iter(self._refused)))
-                self._refused[key] = time.monotonic() + _NOT_NOW_SECONDS
+                self._refused[key] = now + _NOT_NOW_SECONDS
                 self._note()
                 return asked.entry.path
         return None

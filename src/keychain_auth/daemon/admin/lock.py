@@ -16,8 +16,10 @@ from keychain_auth.crypto.envelope import Protector
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
+from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
+from keychain_auth.identity.attest import Refusal
 from keychain_auth.keychain.base import Remembering
 from keychain_auth.keychain.vault import Keys
 from keychain_auth.platform import paths
@@ -37,9 +39,16 @@ class LockCommands:
     """``table`` is for ``AdminCommands.add``."""
 
     def __init__(
-        self, safe: Safe, protection: Protection, seal: PolicySeal, remembering: Remembering, commands: AdminCommands
+        self,
+        safe: Safe,
+        protection: Protection,
+        seal: PolicySeal,
+        remembering: Remembering,
+        commands: AdminCommands,
+        refusals: Refusals,
     ) -> None:
         self._safe = safe
+        self._refusals = refusals
         self._remembering = remembering
         self._protection = protection
         self._seal = seal
@@ -70,9 +79,15 @@ class LockCommands:
         answers = self._answers(request) if request.passphrase is not None else []
         try:
             await self._safe.unlock(answers)
-        except (WrongPassphrase, VaultLocked) as error:
-            reason = reasons.WRONG_PASSPHRASE if isinstance(error, WrongPassphrase) else reasons.KEYCHAIN_LOCKED
-            self._record(peer, path, "unlock", "", (), "DENIED", reason)
+        except WrongPassphrase:  # each has its line: an attempt takes long enough
+            self._record(peer, path, "unlock", "", (), "DENIED", reasons.WRONG_PASSPHRASE)
+            raise
+        except VaultLocked as error:  # takes no time
+            refusal = Refusal(reasons.KEYCHAIN_LOCKED, str(error), path)
+            self._refusals.record(
+                refusal_record("admin_unlock", refusal, peer.pid, peer.uid),
+                "refused", socket="admin", reason=refusal.reason, pid=peer.pid, uid=peer.uid, path=path,
+            )  # fmt: skip
             raise
         finally:
             _forget(answers)
@@ -81,6 +96,8 @@ class LockCommands:
 
     async def _lock(self, request: AdminRequest, peer: Peer, path: str) -> bool:
         """False if it was locked already."""
+        if not self._safe.is_open:  # and there is nothing to record: any program of the user may say it
+            return False
         self._record(peer, path, "lock", "", ())
         return await self._safe.lock("by keychain-auth lock")
 

@@ -13,7 +13,6 @@ program can open the vault itself; docs/threat-model.md says so. Everything done
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
@@ -24,7 +23,6 @@ from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.daemon.gate import distrust
-from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.refusals import Refusals, refusal_record
 from keychain_auth.daemon.serving.connection import Handler, Reply
@@ -214,14 +212,14 @@ class AdminCommands:
         self,
         audit: LateAudit,
         turn: Turn,
-        journal: Journal,
+        refusals: Refusals,
         probe: Callable[[], Awaitable[None]],
         status: Callable[[], dict[str, Any]],
         verify: Callable[[tuple[int, str]], Report],
     ) -> None:
         self._audit = audit
         self._turn = turn
-        self._journal = journal
+        self._refusals = refusals
         self._probe = probe
         self._status = status
         self._verify = verify
@@ -264,14 +262,20 @@ class AdminCommands:
             if request.command == "authenticate":
                 proof.given = True
         except (KeychainError, AuditError) as error:
-            self._journal.error("an admin command failed", pid=peer.pid, why=error)
-            with contextlib.suppress(AuditError):
-                action, reason = _audited_as(request.command), error.reason or ""
-                self.record(peer, path, action, request.service, (request.target,), "ERROR", reason)
+            self._fail(request, peer, path, error)
             return _failure(error)
         except KeychainAuthError as error:
             return _failure(error)
         return _encode({"ok": True, "result": result}) + b"\n"
+
+    def _fail(self, request: AdminRequest, peer: Peer, path: str, error: KeychainError | AuditError) -> None:
+        """On record like a refusal: whoever asks a locked vault again and again is counted."""
+        record = AuditRecord(
+            action=f"admin_{_audited_as(request.command)}", pid=peer.pid, uid=peer.uid, binary_path=path,
+            binary_hash=None, service=request.service[:_RECORDED_CHARS], targets=(request.target[:_RECORDED_CHARS],),
+            result="ERROR", reason=error.reason or "",
+        )  # fmt: skip
+        self._refusals.record(record, "an admin command failed", pid=peer.pid, why=error)
 
     async def _tell_status(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         await self._probe()

@@ -30,7 +30,7 @@ from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
 from keychain_auth.daemon.attesting.trees import Trees
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
-from keychain_auth.daemon.journal import Journal
+from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound
@@ -65,7 +65,7 @@ class LaunchCommands:
         hasher: Hasher,
         looks: Workers,
         turn: Turn,
-        journal: Journal,
+        refusals: Refusals,
         trees: Trees,
         preludes: Preludes,
         seconds: float,
@@ -77,7 +77,7 @@ class LaunchCommands:
         self._hasher = hasher
         self._looks = looks
         self._turn = turn
-        self._journal = journal
+        self._refusals = refusals
         self._trees = trees
         self._preludes = preludes
         self._seconds = seconds
@@ -182,10 +182,12 @@ class LaunchCommands:
             self._launches.forget(launched, asyncio.get_running_loop())
 
     def _report(self, pid: int, entry: Entry, why: str) -> bool:
-        if why:
-            self._journal.warning("launch refused", pid=pid, path=entry.program.path, why=why)
+        record = _record(pid, entry, self._platform.host(), why)
+        if why:  # any program of the user can cause it as often as it likes
+            self._refusals.record(record, "launch refused", pid=pid, path=entry.program.path, why=why)
+            return True
         try:
-            self._turn.record_now(_record(pid, entry, self._platform.host(), why))
+            self._turn.record_now(record)
         except AuditError:
             return False
         return True
