@@ -41,6 +41,7 @@ lint: venv
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(PY) -m mypy --platform darwin src/keychain_auth/platform/local.py src/keychain_auth/platform/place.py src/keychain_auth/platform/macos
 	@$(PY) -m mypy --platform win32 src/keychain_auth/oslayer src/keychain_auth/platform/windows src/keychain_auth/client/pipe.py
 	@$(BIN)/lint-imports
 

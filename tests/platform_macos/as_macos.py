@@ -31,7 +31,7 @@ _MISSING = {
 def pretend() -> None:
     """From here on."""
     import asyncio  # noqa: F401 - what the standard library does by itself is not ours to break
-    import selectors  # noqa: F401
+    import selectors
     import subprocess  # noqa: F401
     import tempfile  # noqa: F401
 
@@ -40,6 +40,7 @@ def pretend() -> None:
         for name in names:
             if hasattr(loaded, name):
                 delattr(loaded, name)
+    selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc, assignment]
     sys.platform = "darwin"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 
 from keychain_auth import reasons
 from keychain_auth.cli import location, policy
@@ -60,7 +61,8 @@ def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
     program = Program(name, file.program.sha256)
     if nearest is None or nearest.interpreter is None:
         grade, signature = location.grade_of(name), file.signature
-        return Identity(program, grade, pid=0, uid=system.user_id(), signature=signature, guarded=True)
+        asked = nearest.publisher if nearest is not None and sys.platform == "darwin" else ""  # no other vouches
+        return Identity(program, grade, pid=0, uid=system.user_id(), signature=signature, guarded=True, publisher=asked)
     interpreter = look_at(nearest.interpreter.path).program
     # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=system.user_id(), script=program)

@@ -8,6 +8,10 @@ if sys.platform == "win32":
     from keychain_auth.platform.windows.hardening import harden_process, key_memory
     from keychain_auth.platform.windows.stopping import watch_stop
     from keychain_auth.platform.windows.windows import WindowsPlatform as LocalPlatform
+elif sys.platform == "darwin":
+    from keychain_auth.platform.linux.stopping import watch_stop
+    from keychain_auth.platform.macos.hardening import harden_process, key_memory
+    from keychain_auth.platform.macos.macos import MacosPlatform as LocalPlatform
 else:
     from keychain_auth.platform.linux.hardening import harden_process, key_memory
     from keychain_auth.platform.linux.linux import LinuxPlatform as LocalPlatform

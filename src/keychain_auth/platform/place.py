@@ -12,6 +12,14 @@ if sys.platform == "win32":
         only_root_writes,
         writable_by_others,
     )
+elif sys.platform == "darwin":
+    from keychain_auth.platform.macos.place import (
+        LOCAL_FILESYSTEMS,
+        filesystem_of,
+        is_of_root,
+        only_root_writes,
+        writable_by_others,
+    )
 else:
     from keychain_auth.platform.linux.place import (
         LOCAL_FILESYSTEMS,

@@ -13,9 +13,9 @@ from keychain_auth.identity.facts import HostFacts
 from keychain_auth.platform.base import Front, PeerGone
 from keychain_auth.platform.macos.listener import MacosListener
 from keychain_auth.platform.macos.peer import NAMESPACES
+from keychain_auth.platform.macos.place import LOCAL_FILESYSTEMS
 from keychain_auth.platform.macos.readiness import Readiness
 
-LOCAL_FILESYSTEMS = frozenset(("apfs", "hfs"))
 _NO_LAUNCH = "macOS does not let the daemon look at a program before its first instruction"
 
 
@@ -24,6 +24,9 @@ class MacosPlatform:
 
     It serves its own user only, and nobody hands sockets to it.
     """
+
+    launches = False
+    hands_on = False
 
     def __init__(
         self,
