@@ -24,6 +24,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home with a daemon that several tests use: to start one costs seconds under Wine."""
     place = Home(tmp_path_factory.mktemp("shared") / "home")
     try:
+        place.settings("[limits]\nunfinished_line_seconds = 3\nconnections_per_process = 8\n")
         place.start()
         yield place
     finally:

@@ -145,28 +145,26 @@ def test_a_busy_pipe_is_tried_again() -> None:
 
 def test_a_line_beyond_the_limit_ends_the_connection_and_no_other(shared: Home) -> None:
     handle, other = open_pipe(shared.pipe), open_pipe(shared.pipe)
-    win32file.WriteFile(other, b'{"type":"REQUEST"')
     with pytest.raises(pywintypes.error):
         for _ in range(64):  # it answers, and then reads no more
             win32file.WriteFile(handle, b"x" * 65536)
         while True:
             win32file.ReadFile(handle, 65536)
-    win32file.WriteFile(other, b"}\n")
+    win32file.WriteFile(other, b'{"type":"REQUEST"}\n')
     assert b'"reason"' in win32file.ReadFile(other, 65536)[1]
     handle.Close()  # type: ignore[attr-defined]
     other.Close()  # type: ignore[attr-defined]
 
 
-def test_an_unfinished_line_has_its_deadline_and_many_are_told(home: Home) -> None:
-    home.settings("[limits]\nunfinished_line_seconds = 1\nconnections_per_process = 8\n")
-    home.start()
-    handle = open_pipe(home.pipe)
+def test_an_unfinished_line_has_its_deadline_and_many_are_told(shared: Home) -> None:
+    """The limits are those of the shared daemon's settings: 3 seconds, 8 connections of one process."""
+    handle = open_pipe(shared.pipe)
     win32file.WriteFile(handle, b"half a li")
     with pytest.raises(pywintypes.error):
         while True:
             win32file.ReadFile(handle, 100)
     handle.Close()  # type: ignore[attr-defined]
-    handles = [open_pipe(home.pipe) for _ in range(16)]
+    handles = [open_pipe(shared.pipe) for _ in range(16)]
     answers = []
     for each in handles:
         with contextlib.suppress(pywintypes.error):  # who is one too many is told without being heard

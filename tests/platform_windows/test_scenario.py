@@ -54,14 +54,10 @@ def test_write_three_read_one_environment_refuse_a_stranger_approve_and_revoke(h
     text = json.dumps(home.audit()) + "".join(home.log)
     assert not any(value in text for value in _VALUES.values())
 
-
-def test_what_was_written_is_there_after_a_restart(home: Home) -> None:
-    """The commands are processes here, as a person runs them."""
-    home.start()
-    home.command("set", "svc", "kept", stdin=b"for ever")
-    assert home.stop() == 0
-    home.start()
-    assert home.command("get", "svc", "kept").strip() == "for ever"
+    home.start()  # what was written is there after a restart; the commands are processes here, as a person runs them
+    home.command("set", "AgentSecrets", "kept", stdin=b"for ever")
+    assert home.command("get", "AgentSecrets", "kept").strip() == "for ever"
+    assert home.ask(writer, _PREFIX) == "postgres://staging"
 
 
 def test_a_program_that_is_another_file_now_is_refused(shared: Home) -> None:

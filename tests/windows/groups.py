@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "audit": (_AUDIT, 40),
     "vault": (_VAULT, 55),
     "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "task"), 60),
-    "daemon": (_system("scenario", "security", "pipe_connections"), 25),
+    "daemon": (_system("scenario", "security", "pipe_connections"), 24),
 }
 
 
