@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "identity": (("tests/identity",), 150),
     "audit": (_AUDIT, 40),
     "vault": (_VAULT, 55),
-    "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "task"), 60),
+    "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "keeping", "task"), 62),
     "daemon": (_system("scenario", "security", "pipe_connections"), 24),
 }
 
