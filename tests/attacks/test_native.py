@@ -18,6 +18,7 @@ from attacks.naive import SECRET
 from daemon.requests import PENDING, denied, read, results
 from support import users
 from support.talker import Talker
+from support.waiting import Onlooker
 from support.world import World
 
 
@@ -145,6 +146,22 @@ def test_a_message_from_a_child_of_the_program(world: World, trusted: str, naive
     talker.order("fork " + json.dumps(ASK))
     assert talker.answer() == denied("caller_changed")
     assert talker.eof()
+
+
+def test_a_request_that_a_child_begins_while_the_program_waits_for_approval(world: World) -> None:
+    """Of a request in pieces, every piece counts: the last one alone is the program's."""
+    start(world)
+    look = Onlooker(world)
+    talker = world.talker()
+    text = json.dumps(read("secret", wait=60))
+    talker.order(f"fork-part {text[:-1]}")
+    talker.send_raw(f"{text[-1]}\n".encode())
+    look.until()
+    program = world.path("bin/talker")
+    assert world.cli("approve", world.entry(program)["hash"], "--path", program, "--read", "aws").returncode == 0
+    answer = talker.answer()
+    assert not won(answer)
+    assert answer == denied("caller_changed")
 
 
 def test_a_program_that_replaces_itself_after_it_was_verified(world: World, trusted: str, naive: Broker) -> None:

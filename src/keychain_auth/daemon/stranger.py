@@ -7,8 +7,8 @@ Contract:
 * A request that waited is answered by the session of a process that was verified after the policy changed, as if it had
   just connected: the looks of ``attestation``, all of them. What was known of it while it waited is for the person's
   eyes only.
-* The message itself must have come from that process: its sender, as the kernel named him, is judged by the new session
-  before anything is answered.
+* The message itself must have come from that process, all its pieces: their sender, as the kernel named him, is judged
+  by the new session before anything is answered. Pieces of several senders are nobody's.
 * It waits in nobody's way: the refused give way to new connections (``server``), and so does it, until it is admitted.
 """
 
@@ -81,7 +81,8 @@ class StrangerSession(RefusedSession):
         self._approvals = approvals
         self._verify = verify
         self._session: Handler | None = None
-        self._sender: int | None = None
+        self._sender: int | None = None  # of all pieces; None too if they had several
+        self._heard = False
         self._closed = False
 
     @property
@@ -93,7 +94,8 @@ class StrangerSession(RefusedSession):
         """Who sends is remembered, and judged once there is something to give."""
         if self._session is not None:
             return self._session.distrust(sender)
-        self._sender = sender
+        self._sender = sender if sender == self._sender or not self._heard else None
+        self._heard = True
         return ""
 
     def respond(self, line: bytes) -> Answer:

@@ -15,6 +15,7 @@
  *   !many N        N more connections that say nothing
  *   !pass LINE     send LINE with a descriptor attached (SCM_RIGHTS)
  *   !fork LINE     a forked child sends LINE and ends; "#done" comes when it has ended
+ *   !fork-part TEXT  the same, without a newline: the beginning of a line
  *   !exec PATH     this process becomes PATH, called as: PATH SOCKET --fd N (attack: connect, then exec)
  *
  * Usage: talker SOCKET [--late] [--inheritable] [--fd N]
@@ -125,9 +126,9 @@ static void send_with_descriptor(const char *line) {
     if (sendmsg(fd, &message, MSG_NOSIGNAL) < 0) report("broken %s", strerror(errno));
 }
 
-static void send_from_child(const char *line) {
+static void send_from_child(const char *line, size_t parts) {
     struct iovec part[2] = {{(void *)line, strlen(line)}, {"\n", 1}};
-    struct msghdr message = {.msg_iov = part, .msg_iovlen = 2};
+    struct msghdr message = {.msg_iov = part, .msg_iovlen = parts};
     pid_t child = fork();
     if (child == 0) _exit(sendmsg(fd, &message, MSG_NOSIGNAL) < 0);
     while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
@@ -167,7 +168,8 @@ static void obey(const char *order) {
     else if (starts(&rest, "raw ")) raw_left = strtoul(rest, NULL, 10);
     else if (starts(&rest, "many ")) open_many(strtol(rest, NULL, 10));
     else if (starts(&rest, "pass ")) send_with_descriptor(rest);
-    else if (starts(&rest, "fork ")) send_from_child(rest);
+    else if (starts(&rest, "fork ")) send_from_child(rest, 2);
+    else if (starts(&rest, "fork-part ")) send_from_child(rest, 1);
     else if (starts(&rest, "exec ")) become(rest);
     else { report("failed unknown order"); return; }
     report("done %.*s", (int)strcspn(order, " "), order);
