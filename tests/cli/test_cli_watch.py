@@ -210,6 +210,36 @@ def test_a_key_that_comes_too_soon_is_not_taken(running: World, look: Onlooker) 
     assert talker.answers() == []
 
 
+def test_what_is_asked_for_beside_it_is_not_taken_along(running: World, look: Onlooker) -> None:
+    """Whoever can start the same program adds a wish in the moment in which the person presses the key."""
+    program = running.build_client()
+    talker = running.talker(program)
+    talker.send(read("a", wait=60))
+    look.until()
+    body = f"""
+{WAIT_FOR_ONE}await pilot.pause(0.5)
+view, clear = app.query_one("#list"), app.query_one("#list").clear
+async def pressed_meanwhile():
+    app.action_choose("SERVICE")
+    await clear()
+view.clear = pressed_meanwhile
+os.write(1, b"shown\\n")
+await until(pilot, lambda: "read ca root" in text("#facts") and "changed: what" in text("#facts"), "the wish is shown")
+await pilot.press("g")
+await pilot.pause(0.5)
+await pilot.press("g")
+await pilot.pause(0.3)
+print(app._done, app._busy)
+"""
+    person = pilot(running, body)
+    person.out.find(lambda line: line == b"shown")
+    evil = running.talker(program)
+    evil.send(read("root", service="ca", wait=60))
+    assert done(person).endswith("[] False")
+    assert (talker.answers(), evil.answers()) == ([], [])
+    assert running.read_policy()["registered_binaries"] == []
+
+
 def test_names_are_text_and_no_markup(running: World, look: Onlooker) -> None:
     evil = running.build_client("[red]e\x1b[2Jvil\u202e", "evil")
     talker = running.talker(evil)

@@ -2,7 +2,8 @@
 
 Contract: what a program chose (its name, its arguments, the names that it asks for) is shown as text, never as markup,
 and without control characters. The daemon is asked in a thread of its own, and nothing that takes long is done in the
-loop that draws. A key counts only for the program that the person has had time to look at. A passphrase is asked for
+loop that draws. A key counts only for the program that the person has had time to look at, and for what it asked for
+then: whoever can start the same program can add a wish at any moment. A passphrase is asked for
 each time, on this screen, and kept no longer than the one answer takes.
 """
 
@@ -12,7 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult, ScreenStackError
@@ -32,6 +33,8 @@ from keychain_auth.errors import KeychainAuthError
 
 _AGAIN_SECONDS = 1.0
 _LOOK_SECONDS = 0.4  # nobody reads faster: a key that comes sooner was meant for what stood here before
+_GREW_SECONDS = 2.0  # what is asked for beside it has to be noticed first
+_GREW = "what it asks for, while it was shown here"
 _MOST_LINES = 200
 _STYLES = {"verified": "green", "asked": "bold", "claimed": "yellow"}
 _MARKS = {"verified": "✓ verified", "asked": "▸ asked", "claimed": "? claimed"}
@@ -83,7 +86,9 @@ class Watch(App[None]):
         self._waiting: list[Asked] = []
         self._looked: dict[str, Looked] = {}
         self._shown = ""
-        self._shown_since = 0.0
+        self._counts_from = 0.0  # of time.monotonic: when a key counts
+        self._shown_wants: tuple[dict[str, Any], ...] = ()
+        self._grew = False
         self._done: list[str] = []
         self._busy = False
         self._filling = False
@@ -177,10 +182,15 @@ class Watch(App[None]):
     def _draw(self) -> None:
         chosen = self._chosen()
         shown = chosen.id if chosen else ""
-        if shown != self._shown:
-            self._shown, self._shown_since = shown, time.monotonic()
+        wants = chosen.wants if chosen else ()
+        if shown != self._shown or wants != self._shown_wants:
+            self._grew = shown == self._shown
+            self._counts_from = time.monotonic() + (_GREW_SECONDS if self._grew else _LOOK_SECONDS)
+            self._shown, self._shown_wants = shown, wants
         text = Text()
         if chosen is not None:
+            if self._grew:
+                _append(text, Fact("changed", _GREW, "asked"))
             looked = self._looked[chosen.id]
             for fact in facts(chosen, looked):
                 _append(text, fact)
@@ -207,7 +217,9 @@ class Watch(App[None]):
     def action_choose(self, name: str) -> None:
         """A key was pressed: do it, after the passphrase where one is set."""
         asked, choice = self._chosen(), Choice[name]
-        if asked is None or self._busy or time.monotonic() - self._shown_since < _LOOK_SECONDS:
+        if asked is None or self._busy or time.monotonic() < self._counts_from:
+            return
+        if (asked.id, asked.wants) != (self._shown, self._shown_wants):  # the list is being filled anew
             return
         self._busy = True
         if choice is Choice.NOT_NOW:
