@@ -43,10 +43,10 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
 @pytest.mark.parametrize(
     ("check", "facts", "level", "says", "mend"),
     [
-        ("version", {"version": "0.2.0"}, "wrong", "0.1.0", "kill 42 && keychain-auth start"),
+        ("version", {"version": "0.2.0"}, "wrong", "0.1.0", "keychain-auth restart"),
         ("version", {"version": "0.2.0", "daemon": msgspec.structs.replace(DAEMON, unit="keychain-auth.service")},
          "wrong", "not restarted", "systemctl --user restart keychain-auth"),
-        ("version", {"code_changed": NOW - 10}, "wrong", "newer than the running", "kill 42 && keychain-auth start"),
+        ("version", {"code_changed": NOW - 10}, "wrong", "newer than the running", "keychain-auth restart"),
         ("settings", {"settings_problem": "no", "settings_path": "/a b"}, "wrong", "no daemon starts", "edit '/a b'"),
         ("policy", {"policy_problem": "line 3", "policy_path": "/c"}, "wrong", "line 3", "edit /c"),
         ("policy", {"daemon": msgspec.structs.replace(DAEMON, policy_problem="unsealed")}, "wrong", "unsealed",
@@ -83,6 +83,12 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
          "keychain-auth unlock"),
         ("keychains", {"daemon": msgspec.structs.replace(DAEMON, keychains={"x": {"problem": "gone"}})}, "wrong",
          "keychain x", "keychain-auth status"),
+        ("keychains", {"daemon": msgspec.structs.replace(
+            DAEMON, keychains={"x": {"problem": "gone"}}, unrouted=("x",))},
+         "advice", "no program needs it", "keychain-auth status"),
+        ("keychains", {"daemon": msgspec.structs.replace(
+            DAEMON, keychains={"s": {"problem": "no bus", "backend": "secret-service"}})},
+         "wrong", "no bus", "log in to the desktop, or start its keyring (gnome-keyring, KWallet, KeePassXC)"),
         ("audit", {"audit_problem": "a folder"}, "wrong", "a folder", "keychain-auth audit verify"),
         ("audit", {"daemon": msgspec.structs.replace(DAEMON, audit_waiting=4)}, "advice", "4 lines",
          "keychain-auth unlock"),
@@ -223,7 +229,7 @@ def test_an_old_daemon_is_told_to_be_restarted(world: World) -> None:
     )
     daemon = world.spawn([world.python, "-c", code])
     daemon.err.find(lambda line: b"listening" in line)
-    assert wrong(world) == {"version": f"kill {daemon.pid} && keychain-auth start"}
+    assert wrong(world) == {"version": "keychain-auth restart"}
     daemon.signal(signal.SIGTERM)
     assert daemon.wait() == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import textwrap
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from cli.lab import Terminal
 from daemon.requests import PENDING, denied, read, request, write
+from keychain_auth.cli.approving import lines
 from keychain_auth.cli.approving.asking import (
     Asked,
     Choice,
@@ -21,6 +23,7 @@ from keychain_auth.cli.approving.asking import (
     permissions,
     why_not,
 )
+from keychain_auth.daemon.places import find_places
 from support.person import WORDS, protect
 from support.process import Process
 from support.waiting import Onlooker
@@ -309,11 +312,29 @@ def test_the_same_in_plain_lines(running: World, look: Onlooker) -> None:
     person.feed(b"x\no\ns\n")  # no such answer, one that is not possible for a search, and one that is
     assert talker.answer()["status"] == "success"
     person.out.find(lambda line: b"this service" in line and b"Allow" not in line)
-    person.end_input()
-    assert person.wait() == 0
+    person.signal(signal.SIGINT)
+    assert person.wait() == 130
     assert "a search, a check or a prefix cannot be allowed for a time" in person.err.text()
     assert f"verified  program     {running.path('bin/talker')}" in person.out.text()
+    assert "[n] never: nothing: it is known from now on" in person.out.text()  # what an unknown answer is told
     assert entry_of(running, running.path("bin/talker"))["allowed_read_services"] == ["aws"]
+
+
+def test_what_was_answered_is_not_asked_again_while_the_daemon_still_lists_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script is looked at anew for a second and more, as its own new version: nobody may be asked about that."""
+    once, other = asked({"action": "read"}), asked({"action": "write"})
+    places = find_places("/nowhere/agent.sock")
+    told: list[Asked] = []
+    lists = iter(((1, [once]), (2, [once]), (3, [once, other])))
+    monkeypatch.setattr(lines, "who_waits", lambda _places, _version: next(lists))
+    monkeypatch.setattr(lines, "look_into", lambda _places, _asked: Looked())
+    monkeypatch.setattr(lines, "answer", lambda _places, one, _looked, _choice: told.append(one) or "done")
+    monkeypatch.setattr("sys.stdin", io.StringIO("s\n"))
+    assert lines.decide(places) == 0  # the input ends at the question about the other request
+    assert told == [once]
+    assert capsys.readouterr().out.count("read aws a") == 1
 
 
 def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World, look: Onlooker) -> None:

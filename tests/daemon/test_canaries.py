@@ -242,7 +242,7 @@ def test_the_desktop_is_told_in_plain_text(world: World, name: str) -> None:
 
 def test_without_a_desktop_nothing_is_missed(trapped: World) -> None:
     talker(trapped).ask(read(BAIT))
-    until(lambda: trapped.cli_json("status")["notifications"] not in ("", "not yet"), "the daemon tried")
+    until(lambda: trapped.cli_json("status")["notifications"] not in ("", "nothing to tell yet"), "the daemon tried")
     assert len(alarms(trapped)) == 1
 
 

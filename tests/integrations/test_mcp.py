@@ -104,4 +104,4 @@ def test_without_the_library_it_says_how_to_get_it(world: World) -> None:
     path = ":".join([world.path("lib"), *filter(None, [world.env.get("PYTHONPATH", "")])])
     done = world.cli("mcp", env={"PYTHONPATH": path})
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Next: pip install 'keychain-auth[mcp]'" in done.stderr
+    assert "Next: install keychain-auth with its extra mcp, as the README says" in done.stderr

@@ -53,7 +53,7 @@ def test_exactly_one_token_for_ten_minutes_three_times(plug: Plug, agent: str) -
     assert done.stderr.splitlines() == [
         f"{NAME}: wanted keychain://github/token for /bin/sh",
         "Why not: its grant is over (grant_ended)",
-        f"Next: keychain-auth authorize {plug.path} github --read --target token --for 10m --uses 3",
+        f"Next: keychain-auth explain {plug.path} github token",
     ]
     lines = [line for line in plug.world.audit() if line["action"] in ("temporary", "read") and line["service"]]
     assert {line["on_behalf_of"] for line in lines} == {agent}

@@ -86,11 +86,11 @@ def install(
     else:
         if system:
             require_root_owned()
-        _carry_out(plan, documents(system=system), socket, no_start=no_start, as_json=as_json)
+        _carry_out(plan, documents(system=system), socket, system=system, no_start=no_start, as_json=as_json)
 
 
 def _carry_out(
-    plan: Plan, papers: tuple[ServiceFile, ...], socket: str | None, *, no_start: bool, as_json: bool
+    plan: Plan, papers: tuple[ServiceFile, ...], socket: str | None, *, system: bool, no_start: bool, as_json: bool
 ) -> None:
     foreign = [file.path for file in plan.files if state(file) == "foreign"]
     if foreign:
@@ -119,6 +119,8 @@ def _carry_out(
         if not no_start:
             output.say(f"The service manager cannot be reached ({' '.join(plan.probe)} fails). Once it can:")
         output.say(*(f"  {' '.join(step.words)}" for step in (*(plan.prepare if no_start else ()), *plan.start)))
+        if not no_start and not system:
+            output.say("Until then: keychain-auth start")
 
 
 @click.command()

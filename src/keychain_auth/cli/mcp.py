@@ -37,7 +37,7 @@ def mcp() -> None:
     except ModuleNotFoundError:
         raise KeychainAuthError(
             "the library mcp is not installed",
-            hint="pip install 'keychain-auth[mcp]', where keychain-auth is",
+            hint="install keychain-auth with its extra mcp, as the README says",
         ) from None
     server = MCPServer("keychain-auth", instructions=_INSTRUCTIONS, version=__version__)
     server.add_tool(list_access)

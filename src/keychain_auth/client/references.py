@@ -68,7 +68,8 @@ def _by_service(references: Iterable[Reference]) -> dict[str, list[str]]:
 
 
 def _listed(wanted: Mapping[str, Reference], names: list[str]) -> str:
-    told = [f"{name} ({compose(*wanted[name])})" for name in names]
+    whole = {name: compose(*wanted[name]) for name in names}
+    told = [name if name == reference else f"{name} ({reference})" for name, reference in whole.items()]
     return f"there is no secret for {', '.join(told)}"
 
 

@@ -25,7 +25,7 @@ class Notifier:
         self._wanted = wanted
         self._waiting: list[tuple[str, str, bool]] = []
         self._task: asyncio.Task[None] | None = None
-        self.state = "not yet" if wanted else "off"
+        self.state = "nothing to tell yet" if wanted else "off"
 
     def tell(self, title: str, text: str, *, urgent: bool = True) -> None:
         """Show it soon. What is the same and still waits is shown once; beyond a few, the rest is left out."""

@@ -188,6 +188,7 @@ class Helper:
         """What ``error`` means for this helper; ``grant`` is the option of ``authorize`` that the request needs."""
         authorize = f"keychain-auth authorize {quoted(self.program)} {quoted(self.service)}"
         what = "write to" if grant == "--write" else "read"
+        first = [quoted(each) for each in targets][:1]
         why, mend = {
             reasons.PENDING_APPROVAL: (
                 # Launched, it is known: then who started it is not.
@@ -206,7 +207,8 @@ class Helper:
             ),
             reasons.GRANT_ENDED: (
                 "its grant is over",
-                " ".join([authorize, grant, *(f"--target {quoted(each)}" for each in targets), "--for 10m --uses 3"]),
+                # Only the daemon knows what the grant was: a line made up here could let in more than those behind it.
+                " ".join([f"keychain-auth explain {quoted(self.program)} {quoted(self.service)}", *first]),
             ),
             reasons.KEYCHAIN_LOCKED: ("the keychain is locked", "keychain-auth unlock"),
         }.get(error.reason or "", (_plainly(error), error.hint or (_START if _is_down(error) else "")))

@@ -1,7 +1,7 @@
 """``approve --interactive``: the same decisions as ``watch``, in plain lines, for any terminal.
 
-Contract: one program at a time, the longest waiting first. What is typed is read from the person's terminal, and at its
-end the command ends; a program that is not answered goes on waiting.
+Contract: one program at a time, the longest waiting first. What is typed is read from the person's terminal, and a
+question that finds it ended ends the command; a program that is not answered goes on waiting.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _LATER = "l"
 
 def decide(places: Places) -> int:
     """Ask about everybody who waits, and about who comes, until the input ends. Raises KeychainAuthError."""
-    version, put_off = -1, set[str]()
+    version, put_off, answered = -1, set[str](), set[tuple[str, str, str]]()
     output.say("Waiting for programs that ask. Ctrl-C ends this; who is not answered goes on waiting.")
     while True:
         version, waiting = who_waits(places, version)
         put_off &= {asked.id for asked in waiting}
+        answered &= {_request(asked) for asked in waiting}
         for asked in waiting:
-            if asked.id in put_off:
+            if asked.id in put_off or _request(asked) in answered:
                 continue
             looked = look_into(places, asked)
             _show(asked, looked)
@@ -37,10 +38,15 @@ def decide(places: Places) -> int:
                 return EXIT_DONE
             if choice is None:
                 put_off.add(asked.id)
-            else:
-                _carry_out(places, asked, looked, choice)
+            elif _carry_out(places, asked, looked, choice):
+                answered.add(_request(asked))
             version = -1  # the list is another by now
             break
+
+
+def _request(asked: Asked) -> tuple[str, str, str]:
+    """What was answered: it stays in the daemon's list while the program is looked at anew (a script: for seconds)."""
+    return asked.id, asked.since, repr(asked.wants)
 
 
 def _show(asked: Asked, looked: Looked) -> None:
@@ -68,14 +74,20 @@ def _ask(asked: Asked, looked: Looked) -> Choice | None:
             return chosen
         if chosen is not None:
             complain(f"not possible here: {why_not(chosen, asked, looked)}")
+        else:
+            output.say(*(f"[{choice.key}] {choice.label}: {choice.means}" for choice in possible))
 
 
-def _carry_out(places: Places, asked: Asked, looked: Looked, choice: Choice) -> None:
+def _carry_out(places: Places, asked: Asked, looked: Looked, choice: Choice) -> bool:
+    """Whether it was done; if not, it has said why."""
     try:
         output.say(answer(places, asked, looked, choice))
     except DaemonNotRunning:
         raise
     except (KeychainAuthError, OSError) as error:
         failure(error)
+        return False
+    else:
+        return True
     finally:
         passphrase.forget()  # asked for each time, as everywhere

@@ -24,6 +24,7 @@ _OTHERS_READ, _OTHERS_WRITE, _OTHERS = 0o044, 0o022, 0o077
 _CLOCK_SLACK = 5.0  # seconds: two looks at one clock, and a file system that rounds
 _LEAST_FREE = 32 * 1024 * 1024  # bytes: three files of the audit log
 _START = "keychain-auth start"
+_OPEN_KEYRING = "log in to the desktop, or start its keyring (gnome-keyring, KWallet, KeePassXC)"
 _PASSPHRASE, _RECOVERY = "passphrase", "recovery"
 
 
@@ -197,7 +198,9 @@ def _slots(facts: Facts) -> Iterator[Finding]:
 
 
 def _judge_slots(slots: dict[int, str], *, own_user: bool) -> Iterator[Finding]:
-    says = f"{', '.join(slots.values())}: {what_they_stop(slots.values(), own_user=own_user)}"
+    says = what_they_stop(slots.values(), own_user=own_user)
+    if len(slots) > 1:
+        says = f"{', '.join(slots.values())}: {says}"
     if own_user and _PASSPHRASE not in slots.values():
         yield Finding(Level.OK, says)
         return
@@ -225,7 +228,11 @@ def _keychains(facts: Facts) -> Iterator[Finding]:
     gone = {name: health for name, health in daemon.keychains.items() if health.get("problem")}
     for name, health in gone.items():
         says = f"keychain {name} ({health.get('backend')}): {health['problem']}"
-        yield Finding(Level.WRONG, says, "keychain-auth status")
+        mend = _OPEN_KEYRING if health.get("backend") == "secret-service" else "keychain-auth status"
+        if name in daemon.unrouted:
+            yield Finding(Level.ADVICE, f"{says}. No service lies there, so no program needs it", mend)
+        else:
+            yield Finding(Level.WRONG, says, mend)
     if not gone and not daemon.locked:
         yield Finding(Level.OK, f"every keychain can be reached: {', '.join(daemon.keychains)}")
 
@@ -304,7 +311,7 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
 def _restart(daemon: DaemonFact) -> str:
     if daemon.unit:
         return f"systemctl --user restart {daemon.unit.removesuffix('.service')}"
-    return f"kill {daemon.pid} && {_START}"
+    return "keychain-auth restart"
 
 
 CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {

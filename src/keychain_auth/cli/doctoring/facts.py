@@ -48,7 +48,8 @@ class DaemonFact(msgspec.Struct, frozen=True):
     """What a running daemon says of itself, and what the system says of its process.
 
     ``started``: seconds since the epoch. ``unit``: the systemd unit that it runs in, "" for none. ``keychains``: the
-    health of each, by name. ``held``: the programs that reached for a canary.
+    health of each, by name. ``unrouted``: those that no service lies in, opened for a migration. ``held``: the programs
+    that reached for a canary.
     """
 
     version: str
@@ -60,6 +61,7 @@ class DaemonFact(msgspec.Struct, frozen=True):
     locked: str = ""
     audit_waiting: int = 0
     keychains: dict[str, dict[str, Any]] = {}
+    unrouted: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
 
 

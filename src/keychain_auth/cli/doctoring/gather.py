@@ -94,8 +94,14 @@ def _daemon(status: dict[str, Any], now: float) -> DaemonFact:
         locked=str(status["keychain"].get("locked", "")),
         audit_waiting=int(status["audit"]["waiting"]),
         keychains=dict(status["keychains"]["keychains"]),
+        unrouted=_unrouted(status["keychains"]),
         held=tuple(str(held["program"]) for held in status.get("held", ())),
     )
+
+
+def _unrouted(health: dict[str, Any]) -> tuple[str, ...]:
+    used = {"vault", health["default"], *health["routes"].values()}
+    return tuple(name for name in health["keychains"] if name not in used)
 
 
 def _newest_file(package: str) -> float:
