@@ -21,8 +21,10 @@ import math
 import select
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
+
+from keychain_auth.platform.selector import ConnectionSelector
 
 _AT_ONCE = 64
 # Looks after a turn before it sleeps, 0.6 µs each: who got an answer often asks again at once, and to be woken from
@@ -49,40 +51,28 @@ class _Loop(asyncio.SelectorEventLoop):
         self.asked = True
         return super().call_at(*words, **named)
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.asked = True
+        super().call_exception_handler(context)
 
-class Readiness(selectors.BaseSelector):
+
+class Readiness(ConnectionSelector):
     """See ``base.Readiness``. Belongs to the one loop that ``new_loop`` makes, which closes it."""
 
+    _loop: _Loop | None
+
     def __init__(self) -> None:
+        super().__init__()
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}  # what epoll watches
-        self._keys: dict[int, selectors.SelectorKey] = {}  # the loop's own
-        self._callbacks: dict[int, Callable[[], None]] = {}  # the connections'
-        self._alone: dict[int, Callable[[], None]] = {}  # of these, what the loop does not watch too
-        self._serve: Callable[[list[Callable[[], None]]], None] = _each
-        self._loop: _Loop | None = None
+        self._alone: dict[int, Callable[[], None]] = {}  # of the connections', what the loop does not watch too
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop that waits by this."""
         self._loop = _Loop(self)
         return self._loop
 
-    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
-        """See ``base.Readiness``."""
-        self._serve = serve
-
-    def add(self, fd: int, callback: Callable[[], None]) -> None:
-        """See ``base.Readiness``."""
-        self._callbacks[fd] = callback
-        self._watch(fd)
-
-    def remove(self, fd: int) -> None:
-        """See ``base.Readiness``."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._watch(fd)
-
     def _watch(self, fd: int) -> None:
-        """One descriptor may be watched by both sides: a connection that sends a long answer."""
         callback, key = self._callbacks.get(fd), self._keys.get(fd)
         wanted = _IN if callback is not None else 0
         if key is not None:
@@ -148,57 +138,8 @@ class Readiness(selectors.BaseSelector):
         # epoll_wait(2) counts milliseconds: rounded down, a timer would be waited for busily.
         return poll(math.ceil(wait * 1e3) * 1e-3 if wait > 0 else wait, _AT_ONCE)
 
-    def _turn(self, ready: list[Callable[[], None]]) -> None:
-        try:
-            self._serve(ready)
-        except Exception as fault:  # as the loop treats a callback: reported, and the loop goes on
-            if self._loop is None:
-                raise
-            self._loop.asked = True
-            self._loop.call_exception_handler({"message": "a turn failed", "exception": fault})
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        fd = _descriptor(fileobj)
-        if fd in self._keys:
-            raise KeyError(f"{fd} is registered already")
-        return self._put(selectors.SelectorKey(fileobj, fd, events, data))
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._put(self._keys[_descriptor(fileobj)]._replace(events=events, data=data))
-
-    def _put(self, key: selectors.SelectorKey) -> selectors.SelectorKey:
-        self._keys[key.fd] = key
-        self._watch(key.fd)
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        key = self._keys.pop(_descriptor(fileobj))
-        self._watch(key.fd)
-        return key
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._keys[_descriptor(fileobj)]
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """See selectors.BaseSelector. By descriptor."""
-        return self._keys
-
     def close(self) -> None:
         """Watch nothing any more."""
+        super().close()
         self._epoll.close()
-        self._keys.clear()
-        self._callbacks.clear()
         self._alone.clear()
-
-
-def _descriptor(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
-
-
-def _each(ready: list[Callable[[], None]]) -> None:
-    for callback in ready:
-        callback()

@@ -8,43 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Mapping
-from typing import Any
 
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+from keychain_auth.platform.selector import ConnectionSelector
+
+_READ = selectors.EVENT_READ
 
 
-class Readiness(selectors.BaseSelector):
+class Readiness(ConnectionSelector):
     """See ``base.Readiness``. Belongs to the one loop that ``new_loop`` makes, which closes it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._selector = selectors.DefaultSelector()
-        self._keys: dict[int, selectors.SelectorKey] = {}  # the loop's own
-        self._callbacks: dict[int, Callable[[], None]] = {}  # the connections'
-        self._serve: Callable[[list[Callable[[], None]]], None] = _each
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop that waits by this."""
         self._loop = asyncio.SelectorEventLoop(self)
         return self._loop
 
-    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
-        """See ``base.Readiness``."""
-        self._serve = serve
-
-    def add(self, fd: int, callback: Callable[[], None]) -> None:
-        """See ``base.Readiness``."""
-        self._callbacks[fd] = callback
-        self._watch(fd)
-
-    def remove(self, fd: int) -> None:
-        """See ``base.Readiness``."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._watch(fd)
-
     def _watch(self, fd: int) -> None:
-        """One descriptor may be watched by both sides: a connection that sends a long answer."""
         key = self._keys.get(fd)
         wanted = (_READ if fd in self._callbacks else 0) | (key.events if key is not None else 0)
         watched = fd in self._selector.get_map()
@@ -69,55 +51,7 @@ class Readiness(selectors.BaseSelector):
             self._turn(ready)
         return events
 
-    def _turn(self, ready: list[Callable[[], None]]) -> None:
-        try:
-            self._serve(ready)
-        except Exception as fault:  # as the loop treats a callback: reported, and the loop goes on
-            if self._loop is None:
-                raise
-            self._loop.call_exception_handler({"message": "a turn failed", "exception": fault})
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        fd = _descriptor(fileobj)
-        if fd in self._keys:
-            raise KeyError(f"{fd} is registered already")
-        return self._put(selectors.SelectorKey(fileobj, fd, events, data))
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._put(self._keys[_descriptor(fileobj)]._replace(events=events, data=data))
-
-    def _put(self, key: selectors.SelectorKey) -> selectors.SelectorKey:
-        self._keys[key.fd] = key
-        self._watch(key.fd)
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        key = self._keys.pop(_descriptor(fileobj))
-        self._watch(key.fd)
-        return key
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._keys[_descriptor(fileobj)]
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """See selectors.BaseSelector. By descriptor."""
-        return self._keys
-
     def close(self) -> None:
         """Watch nothing any more."""
+        super().close()
         self._selector.close()
-        self._keys.clear()
-        self._callbacks.clear()
-
-
-def _descriptor(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
-
-
-def _each(ready: list[Callable[[], None]]) -> None:
-    for callback in ready:
-        callback()

@@ -22,12 +22,14 @@ import contextlib
 import contextvars
 import math
 import selectors
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVarTuple
 
 import pywintypes
 import win32file
 import winerror
+
+from keychain_auth.platform.selector import ConnectionSelector
 
 _Words = TypeVarTuple("_Words")
 
@@ -49,19 +51,16 @@ class Operation:
         self.overlapped.object = self
 
 
-class Readiness(selectors.BaseSelector):
+class Readiness(ConnectionSelector):
     """See ``base.Readiness``. What is watched has a number of its own: the value of its handle."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._port = win32file.CreateIoCompletionPort(win32file.INVALID_HANDLE_VALUE, None, 0, 0)
         self._under_way: set[Operation] = set()
         self._readable: set[int] = set()
         self._writable: set[int] = set()
         self._watched: dict[int, Callable[[], None]] = {}  # who begins to read when it is watched
-        self._keys: dict[int, selectors.SelectorKey] = {}  # the loop's own
-        self._callbacks: dict[int, Callable[[], None]] = {}  # the connections'
-        self._serve: Callable[[list[Callable[[], None]]], None] = _each
-        self._loop: _Loop | None = None
         self._woken = False
 
     # --- for pipes ------------------------------------------------------------------------------
@@ -105,27 +104,18 @@ class Readiness(selectors.BaseSelector):
         self._loop = _Loop(self)
         return self._loop
 
-    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
-        """See ``base.Readiness``."""
-        self._serve = serve
-
-    def add(self, fd: int, callback: Callable[[], None]) -> None:
-        """See ``base.Readiness``."""
-        self._callbacks[fd] = callback
-        self._begin(fd)
-
-    def remove(self, fd: int) -> None:
-        """See ``base.Readiness``."""
-        self._callbacks.pop(fd, None)
-
     def wake(self) -> None:
         """Have ``select`` return; from any thread."""
         with contextlib.suppress(pywintypes.error):
             win32file.PostQueuedCompletionStatus(self._port, 0, _WAKE, None)
 
-    def _begin(self, number: int) -> None:
-        if (begin := self._watched.get(number)) is not None:
-            begin()
+    def _watch(self, fd: int) -> None:
+        """Who waits to read has a read begun, unless one is under way; nothing has to be ended for who does not."""
+        key = self._keys.get(fd)
+        if fd in self._callbacks or (key is not None and key.events & _READ):
+            begin = self._watched.get(fd)
+            if begin is not None:
+                begin()
 
     # --- the loop's side (selectors.BaseSelector) -----------------------------------------------
 
@@ -164,48 +154,10 @@ class Readiness(selectors.BaseSelector):
                 operation.done(error, count)
             wait = 0
 
-    def _turn(self, ready: list[Callable[[], None]]) -> None:
-        try:
-            self._serve(ready)
-        except Exception as fault:  # as the loop treats a callback: reported, and the loop goes on
-            if self._loop is None:
-                raise
-            self._loop.call_exception_handler({"message": "a turn failed", "exception": fault})
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        fd = _number(fileobj)
-        if fd in self._keys:
-            raise KeyError(f"{fd} is registered already")
-        return self._put(selectors.SelectorKey(fileobj, fd, events, data))
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._put(self._keys[_number(fileobj)]._replace(events=events, data=data))
-
-    def _put(self, key: selectors.SelectorKey) -> selectors.SelectorKey:
-        self._keys[key.fd] = key
-        if key.events & _READ:
-            self._begin(key.fd)
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._keys.pop(_number(fileobj))
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """See selectors.BaseSelector."""
-        return self._keys[_number(fileobj)]
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """See selectors.BaseSelector. By number."""
-        return self._keys
-
     def close(self) -> None:
         """Watch nothing any more."""
+        super().close()
         self._port.Close()
-        self._keys.clear()
-        self._callbacks.clear()
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -222,12 +174,3 @@ class _Loop(asyncio.SelectorEventLoop):
         handle = super().call_soon_threadsafe(callback, *args, context=context)
         self._readiness.wake()
         return handle
-
-
-def _number(fileobj: Any) -> int:
-    return fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
-
-
-def _each(ready: list[Callable[[], None]]) -> None:
-    for callback in ready:
-        callback()
