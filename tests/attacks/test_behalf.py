@@ -146,6 +146,19 @@ def test_what_the_requester_starts_is_not_the_requester(
     assert asked(world, requester, stranger, helper) == denied(PENDING)
 
 
+def test_expected_open_what_the_requester_starts_as_a_shell(
+    world: World, helper: str, requester: str, stranger: str
+) -> None:
+    """A hook that is a shell, or becomes one, or has a shell's name, stands there as the requester."""
+    guard(world, helper, requester)
+    hook = world.write("bin/hook", f'#!/bin/sh\n"{helper}" "$@"; exit $?\n', 0o700)
+    assert won(asked(world, requester, hook))
+    assert asked(world, requester, stranger, helper) == denied(PENDING)
+    evil = build(world, "starter", variant="dash")  # a program of that name
+    assert won(asked(world, requester, evil, helper))
+    assert asked(world, stranger, evil, helper) == denied(PENDING)  # and only below the requester
+
+
 def test_a_helper_whose_starter_has_ended(world: World, helper: str, requester: str) -> None:
     assert won(asked(world, requester, "--orphan", helper))
     guard(world, helper, requester)

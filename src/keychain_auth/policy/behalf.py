@@ -5,7 +5,8 @@ an agent's commands). Its grants are the entry's own; who may have them used is 
 
 Contract:
 * The requester is the nearest parent that is no shell: a shell between the two only carries. An ancestor further up
-  does not count, so what git starts (a hook) does not stand there as git.
+  does not count, so what git starts (a hook) does not stand there as git; unless it is a shell, or becomes one, or has
+  the name of one.
 * A path without a hash stands for whatever root put there. A file that others could replace is named with its hash.
 * An interpreter is nobody; the script that its command line declares is somebody. That is a claim, as for the grade
   ``declared``.
