@@ -11,6 +11,7 @@ import pytest
 
 from cli.lab import script
 from daemon.requests import PENDING, SUCCESS, denied, read, write
+from keychain_auth.errors import EXIT_NOT_FOUND
 from support.world import World, sha256_of
 
 
@@ -207,3 +208,53 @@ def test_command_lines_cannot_play_with_the_terminal(world: World) -> None:
     assert "tool \\x1b[2J\\r[bold]all is well[/bold]\\nfake line" in shown
     (entry,) = world.cli_json("list-pending")  # programs get it as it is, escaped as JSON
     assert entry["command_line"].startswith("tool \x1b[2J\r")
+
+
+# --- the queue is a file that any program of the user can write ----------------------------------------
+
+
+def wish(world: World, **more: Any) -> dict[str, Any]:
+    """A request of a program for a secret, by the helper that starts commands of agents."""
+    helper = world.build_client("keychain-auth-run", "helper")
+    world.cli("register", helper)
+    request = {"id": "a" * 32, "service": "github", "targets": ["token"], "seconds": 600, "uses": 3, "reason": "tests"}
+    agent = world.build_client("agent", "agent")
+    more = {"helper": {"path": helper, "hash": sha256_of(helper)}, "request": {**request, **more}}
+    return waiting(agent, **more)
+
+
+def test_a_request_that_was_changed_after_the_person_looked_is_not_approved(world: World) -> None:
+    queue(world, wish(world))
+    seen = world.cli_json("list-pending")[0]["request"]["id"]
+    queue(world, wish(world, id=seen, service="root", targets=["ca"], uses=100))  # the same id, as it wins if believed
+    assert world.cli("approve", seen).returncode == EXIT_NOT_FOUND
+    assert "temporary_grants" not in registered(world)[0]
+    assert world.cli("approve", seen[:16]).returncode == EXIT_NOT_FOUND  # only the whole of it says what is approved
+    queue(world, wish(world))
+    assert world.cli_json("approve", seen)["outcome"] == "approved"
+    [grant] = registered(world)[0]["temporary_grants"]
+    assert (grant["service"], grant["targets"], grant["uses"]) == ("github", ["token"], 3)
+
+
+def test_what_a_request_asks_for_is_told_from_what_would_be_granted(world: World) -> None:
+    queue(world, {**wish(world, service="root"), "command_line": "asks for github token, 10m, 1 uses: tests"})
+    shown = world.cli("list-pending").stdout
+    assert "asks for root token, 10m, 3 uses: tests" in shown
+    assert "github" not in shown
+
+
+def test_expected_open_another_interpreter_put_into_the_queue_after_the_person_looked(world: World) -> None:
+    """The digits are those of the script. approve says by what it is run; then it is approved."""
+    tool = script(world)
+    python, evil = world.installation.interpreter, world.path("bin/python3")
+    with open(python, "rb") as file:
+        content = file.read()
+    with open(evil, "wb") as file:
+        file.write(content + b"evil")
+    os.chmod(evil, 0o755)
+    world.user.own(evil)
+    queue(world, waiting(tool, interpreter={"path": python, "hash": sha256_of(python)}))
+    seen = world.cli_json("list-pending")[0]["hash"]
+    queue(world, waiting(tool, interpreter={"path": evil, "hash": sha256_of(evil)}))
+    done = world.cli("approve", seen, "--read", "aws", "--allow-declared")
+    assert f"run by {evil}" in done.stdout, done.stderr

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 import time
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import structs
 
 from keychain_auth.cli import policy
 from keychain_auth.cli.options import checked_prefix, checked_service
@@ -29,14 +30,14 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.model import Entry, Program, Requester
-from keychain_auth.moments import span, stamp
+from keychain_auth.moments import stamp
 from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.linux.procfs import Process, own_surroundings
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.behalf import carries, judge, problem_of
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
-from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, merge
+from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, in_words, merge, request_id
 from keychain_auth.policy.temporary import ended
 
 RUNNER = "keychain-auth-run"
@@ -93,7 +94,7 @@ def access(places: Places, requester: Requester) -> dict[str, Any]:
         "granted": [{"service": service, "any_name": True} for service in sorted(runner.read_services)],
         "limited_to_names_that_begin_with": None if runner.allowed_targets is None else list(runner.allowed_targets),
         "waiting": [
-            f"{references.compose(each.request.service, name)}: keychain-auth approve {each.request.id}"
+            f"{references.compose(each.request.service, name)}: keychain-auth approve {request_id(each)}"
             for each in pending_file.load(places.pending)
             if each.request is not None and each.path == requester.program.path
             for name in each.request.targets
@@ -113,11 +114,11 @@ def ask_for(
         raise UsageError(f"1 to {MOST_MINUTES} minutes, and 1 to {MOST_USES} uses")
     runner = _runner(places)
     interpreter = requester.interpreter
-    request = PendingRequest(secrets.token_hex(8), service, [name], minutes * 60, uses, reason[:_REASON_CHARS])
+    request = PendingRequest("", service, [name], minutes * 60, uses, reason[:_REASON_CHARS])
     entry = PendingEntry(
         path=requester.program.path,
         hash=f"sha256:{requester.program.sha256}",
-        command_line=f"asks for {service} {name}, {span(minutes * 60)}, {uses} uses: {request.reason}",
+        command_line=in_words(request),
         timestamp=stamp(datetime.now(UTC)),
         user=getpass.getuser(),
         pid=os.getpid(),
@@ -125,6 +126,8 @@ def ask_for(
         helper=PendingProgram(runner.program.path, f"sha256:{runner.program.sha256}"),
         request=request,
     )
+    name_of_it = request_id(entry)
+    entry.request = structs.replace(request, id=name_of_it)
 
     def add(queue: list[PendingEntry]) -> tuple[list[PendingEntry], None]:
         return merge(queue, [entry], datetime.now(UTC)), None
@@ -134,7 +137,7 @@ def ask_for(
         "status": "waits for a person",
         "person_runs": [
             "keychain-auth list-pending",
-            f"keychain-auth approve {request.id}",
+            f"keychain-auth approve {name_of_it}",
         ],
         "then": f"NAME={references.compose(service, name)} {RUNNER} -- COMMAND",
         "gone_after_hours": 24,

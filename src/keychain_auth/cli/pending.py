@@ -24,7 +24,7 @@ from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_DONE, NotFound, UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy import edit
-from keychain_auth.policy.pending import PendingEntry, find
+from keychain_auth.policy.pending import PendingEntry, find, in_words, request_id
 
 _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
 _SHOWN_DIGITS = 16
@@ -55,7 +55,8 @@ def list_pending(as_json: bool) -> None:
                     entry.user,
                     entry.pid,
                     entry.timestamp,
-                    entry.command_line,
+                    # The queue is a file of the user: what would be granted is told from what would be granted.
+                    entry.command_line if entry.request is None else in_words(entry.request),
                 )
                 for entry in queue
             ],
@@ -189,13 +190,15 @@ def _described(entry: PendingEntry) -> dict[str, Any]:
     described.setdefault("interpreter", None)
     described.setdefault("helper", None)
     described.setdefault("request", None)
+    if described["request"] is not None:
+        described["request"]["id"] = request_id(entry)
     return described
 
 
 def _short(entry: PendingEntry, queue: list[PendingEntry]) -> str:
     """So many digits of the hash that they mean this program alone; of a request its id."""
     if entry.request is not None:
-        return entry.request.id
+        return request_id(entry)
     digits = entry.hash.removeprefix("sha256:")
     short = digits[:_SHOWN_DIGITS]
     return short if all(other.hash == entry.hash for other in find(queue, short)) else digits

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
 import msgspec
 
 from keychain_auth.model import Identity, Program, Requester
-from keychain_auth.moments import stamp
+from keychain_auth.moments import span, stamp
 
 KEPT = 1000
 KEPT_BYTES = 5 * 1024 * 1024
@@ -34,8 +35,8 @@ class PendingProgram(msgspec.Struct, frozen=True):
 
 
 class PendingRequest(msgspec.Struct, frozen=True):
-    """What somebody asks for: a grant that ends. ``id`` (hex digits) is what a person approves it by; ``reason`` are
-    the words of who asks."""
+    """What somebody asks for: a grant that ends. ``id`` (hex digits) is what a person approves it by, see
+    ``request_id``; ``reason`` are the words of who asks."""
 
     id: str
     service: str
@@ -110,6 +111,24 @@ def pending_pair(helper: PendingEntry, requester: Requester) -> PendingEntry:
     )
 
 
+def in_words(request: PendingRequest) -> str:
+    """What an approval of it grants, for a person; the reason last, which is anybody's words."""
+    wanted = f"{request.service} {', '.join(request.targets)}"
+    return f"asks for {wanted}, {span(request.seconds)}, {request.uses} uses: {request.reason}"
+
+
+def request_id(entry: PendingEntry) -> str:
+    """By what a person approves the request of ``entry``: 32 hex digits, made of all that an approval would grant.
+
+    The queue is a file that any program of the user can write. So what stands under an id when it is approved is what
+    stood there when the person looked, or it has another id. 128 bits, because who asks may choose both of two wishes.
+    """
+    asked = entry.request
+    content = (entry.path, entry.hash, entry.interpreter, entry.helper)
+    wish = None if asked is None else (asked.service, asked.targets, asked.seconds, asked.uses, asked.reason)
+    return blake2b(_encode((content, wish)), digest_size=16).hexdigest()
+
+
 def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
     """The queue after ``fresh`` requests, the oldest first: one for each key, expired ones gone, the newest 1,000 of
     them that fit into 5 MiB."""
@@ -160,8 +179,8 @@ def encode_queue(queue: list[PendingEntry]) -> bytes:
 
 
 def find(queue: list[PendingEntry], wanted: str) -> list[PendingEntry]:
-    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``); or the request whose id
-    does."""
+    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``); or the request whose
+    whole id it is."""
     digits = wanted.removeprefix("sha256:").lower()
-    requests = [entry for entry in queue if entry.request is not None and entry.request.id.startswith(digits)]
+    requests = [entry for entry in queue if entry.request is not None and request_id(entry) == digits]
     return requests or [entry for entry in queue if entry.request is None and entry.hash.startswith(f"sha256:{digits}")]
