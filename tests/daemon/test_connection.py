@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from keychain_auth.daemon.serving.connection import Connection, Reply
+from keychain_auth.daemon.serving.connection import Connection
+from keychain_auth.daemon.serving.handler import Reply
 from keychain_auth.platform.linux.readiness import Readiness
 from keychain_auth.wire.messages import Limits
 

@@ -22,7 +22,7 @@ from keychain_auth.audit.summary import CANARY
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.serving.connection import Reply
+from keychain_auth.daemon.serving.handler import Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.errors import AuditError

@@ -22,7 +22,7 @@ from keychain_auth.daemon.bait import RELEASE, Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.serving.connection import Handler, Reply
+from keychain_auth.daemon.serving.handler import Handler, Reply, distrust
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
@@ -249,16 +249,6 @@ class Session:
         """Let go of the process."""
         self._peer.close()
         self._caller.close()
-
-
-def distrust(pid: int, sender: int | None, is_unchanged: Callable[[], bool | None]) -> str:
-    """Why what ``sender`` sent on the connection of ``pid`` must not be acted on; empty if it may."""
-    if sender != pid:
-        return "a message was sent by another process than the one that connected, or with a descriptor attached"
-    unchanged = is_unchanged()
-    if unchanged:
-        return ""
-    return "the program replaced itself" if unchanged is False else "the process ended before its message was read"
 
 
 def _subject(caller: Caller) -> str:

@@ -23,7 +23,7 @@ from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.serving.connection import Answer, Reply
+from keychain_auth.daemon.serving.handler import Answer, Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import AuditError, KeychainError, KeychainGone, VaultLocked

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 
 from keychain_auth.daemon.approvals import Approvals, End
 from keychain_auth.daemon.caller import Caller
-from keychain_auth.daemon.serving.connection import Answer, Handler, Reply
+from keychain_auth.daemon.serving.handler import Answer, Handler, Reply
 from keychain_auth.model import Entry, Request
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.reasons import PENDING_APPROVAL

@@ -13,12 +13,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
-
-import msgspec
+from collections.abc import Callable
 
 from keychain_auth.daemon.serving import eager
+from keychain_auth.daemon.serving.handler import Handler, Reply
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.platform.base import Channel, Readiness
 from keychain_auth.wire.framing import LineSplitter, LineTooLong
@@ -30,40 +28,6 @@ _SENT_AT_ONCE = 1024 * 1024
 _BATCH_LINES = 64  # then the others have their turn
 _NOTHING = memoryview(b"")
 _NEWLINE = 0x0A  # a number: see ``wire.codec``
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """An answer line, and whether it is the last one."""
-
-    line: bytes
-    last: bool = False
-
-
-Answer = bytes | Reply | Coroutine[Any, Any, Reply]
-"""An answer line after which the connection goes on (most of them), a ``Reply``, or what will have one."""
-
-
-class Handler(Protocol):
-    """Who answers the lines of a connection."""
-
-    @property
-    def admitted(self) -> bool:
-        """Somebody who may ask; others are only told why not. One of those can become one of these, never back."""
-
-    def distrust(self, sender: int | None) -> str:
-        """Why what ``sender`` sent must not be acted on; empty if the verified program sent it."""
-
-    def respond(self, line: bytes) -> Answer:
-        """The answer to one line, or what will have it."""
-
-    def impostor(self, why: str) -> Reply:
-        """The last answer, after ``distrust`` said why."""
-
-    def overlong(self) -> Reply:
-        """The answer to a line beyond the limit: framing is lost, so it is the last."""
-
-    def close(self) -> None:
-        """The connection is over."""
 
 
 class Connection:

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.serving import eager
-from keychain_auth.daemon.serving.connection import Connection, Handler
+from keychain_auth.daemon.serving.connection import Connection
 from keychain_auth.daemon.serving.doorway import Doorway
+from keychain_auth.daemon.serving.handler import Handler
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.platform.base import Channel, Listener, Readiness
 from keychain_auth.reasons import RATE_LIMITED
