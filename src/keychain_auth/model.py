@@ -228,7 +228,8 @@ class Denial(msgspec.Struct, frozen=True, gc=False):
     """The policy does not allow it, and why.
 
     ``reason`` is the wire reason. ``field`` names what in the entry decided, ``wanted`` what the request
-    needed there, ``found`` what stands there. ``entry`` is None when no entry matched at all.
+    needed there, ``found`` what stands there. ``entry`` is None when no entry matched at all. ``ended`` is the id of
+    the temporary grant that is over, if that is why.
     """
 
     reason: str
@@ -236,6 +237,7 @@ class Denial(msgspec.Struct, frozen=True, gc=False):
     wanted: str
     found: str
     entry: Entry | None = None
+    ended: str = ""
 
 
 Decision = Grant | Denial

@@ -50,6 +50,8 @@ def test_a_variable_that_says_it_was_launched(plug: Plug) -> None:
     done = plug.ask("s", "t", KEYCHAIN_AUTH_SCRIPT=plug.path)
     assert (done.returncode, done.stdout) == (3, "")
     assert "identity_not_verified" in done.stderr
+    assert f"Next: keychain-auth audit search --program {plug.path} --denied" in done.stderr
+    assert "identity_not_verified" in plug.world.cli("audit", "search", "--program", plug.path, "--denied").stdout
 
 
 def test_another_helper_or_a_copy_has_none_of_its_grants(plug: Plug) -> None:

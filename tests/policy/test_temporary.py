@@ -113,6 +113,17 @@ def test_words() -> None:
     assert left(grant, now=at + 3600, used=0) == "that ended at 2026-05-21T13:30:00Z"
 
 
+def test_what_gives_it_again_is_that_very_grant_and_not_the_one_of_another_agent() -> None:
+    first = {**GRANT, "id": "f" * 16, "on_behalf_of": "/bin/first"}
+    entry = entry_of([first, {**GRANT, "id": "e" * 16, "on_behalf_of": "/bin/second"}])
+    request = Request("read", "github", "exact", ("token",))
+    behind = Requester(Program("/bin/first", "c" * 64))
+    denial = Denial("service_not_allowed", "allowed_read_services", "github", "nothing", entry)
+    refused = decide_temporary(entry, request, denial, now=0.0, used={"f" * 16: 3, "e" * 16: 1}, requester=behind)
+    assert isinstance(refused, Denial) and refused.reason == "grant_ended"
+    assert mend(refused, "github").endswith("--behind /bin/first")
+
+
 def test_lengths_of_time() -> None:
     assert [seconds_in(text, MOST_SECONDS) for text in ("90s", "10m", "8h", "7d", "1h30m")] == [
         90,

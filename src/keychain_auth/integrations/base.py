@@ -210,6 +210,10 @@ class Helper:
                 # Only the daemon knows what the grant was: a line made up here could let in more than those behind it.
                 " ".join([f"keychain-auth explain {quoted(self.program)} {quoted(self.service)}", *first]),
             ),
+            reasons.IDENTITY_NOT_VERIFIED: (
+                "it, or who started it, could not be known for sure",
+                f"keychain-auth audit search --program {quoted(self.program)} --denied",
+            ),
             reasons.KEYCHAIN_LOCKED: ("the keychain is locked", "keychain-auth unlock"),
         }.get(error.reason or "", (_plainly(error), error.hint or (_START if _is_down(error) else "")))
         return Refusal(wanted, f"{why} ({error.reason})" if error.reason else why, mend, error.exit_code)

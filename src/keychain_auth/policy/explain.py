@@ -75,9 +75,9 @@ def mend(denial: Denial, service: str = "") -> str:
 def _mend_temporary(denial: Denial, path: str, service: str) -> str:
     """The grant once more; for another target, one that has it."""
     grants = () if denial.entry is None else denial.entry.temporary
-    mine = [grant for grant in grants if quote(grant.service) == service]
-    if denial.reason == GRANT_ENDED and mine:
-        return temporary.again(mine[-1], denial.entry.program.path) if denial.entry else ""
+    over = next((grant for grant in grants if grant.id == denial.ended), None)  # not another agent's
+    if denial.reason == GRANT_ENDED and denial.entry and over:
+        return temporary.again(over, denial.entry.program.path)
     return f"keychain-auth authorize {path} {service} --target {quote(denial.wanted)} --for 10m --uses 3"
 
 

@@ -51,7 +51,8 @@ def decide_temporary(
         lacking = next(target for target in request.targets if target not in (alive[0].targets or ()))
         return Denial(reasons.TARGET_NOT_ALLOWED, FIELD, lacking, ", ".join(sorted(alive[0].targets or ())), entry)
     last = named[-1]
-    return Denial(reasons.GRANT_ENDED, FIELD, request.service, ended(last, now=now, used=used.get(last.id, 0)), entry)
+    why = ended(last, now=now, used=used.get(last.id, 0))
+    return Denial(reasons.GRANT_ENDED, FIELD, request.service, why, entry, ended=last.id)
 
 
 def ended(grant: Temporary, *, now: float, used: int) -> str:
