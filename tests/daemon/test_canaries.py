@@ -106,6 +106,17 @@ def test_nobody_can_see_which_secret_is_a_canary(trapped: World) -> None:
     assert all(set(item) == {"target"} for item in found)
 
 
+def test_its_attributes_do_not_tell_it_from_the_others(running: World) -> None:
+    """A search shows attributes: where all secrets have some, a canary without any can be left out of a harvest."""
+    running.granted("talker", "aws")
+    assert talker(running).ask(write({"a": "1", "b": "2"}, attributes={"username": "me"})) == SUCCESS
+    assert running.cli("canary", "add", "aws", BAIT).returncode == 0
+    found = talker(running).ask(request("search"))["results"]
+    assert sorted(item["target"] for item in found) == ["a", "b", BAIT]
+    assert [item.get("attributes") for item in found] == [{"username": "me"}] * 3
+    assert talker(running).ask(read("prod", match="prefix", attributes={"username": "me"}))["status"] == "denied"
+
+
 def test_who_is_held_is_not_in_the_queue_and_stays_held_over_a_restart_and_an_upgrade(world: World) -> None:
     daemon = world.start()
     program = world.granted("talker", "aws")

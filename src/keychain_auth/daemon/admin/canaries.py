@@ -51,7 +51,12 @@ class CanaryCommands:
         self._record(peer, path, "canary_add", "", ())
         # Marked first: a canary without a secret does no harm, a bait that nobody watches does.
         await self._watch.change(self._watch.canaries.with_name(service, target))
-        await self._router.write(service, [(target, value)], {}, path)
+        await self._router.write(service, [(target, value)], await self._attributes(service), path)
+
+    async def _attributes(self, service: str) -> dict[str, str]:
+        """Those of another secret there: where all have some, one without any would be known by that."""
+        others = [item.attributes for item in await self._router.search(service, (), {}) if item.attributes]
+        return dict(secrets.choice(others)) if others else {}
 
     async def _list(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
         self._record(peer, path, "canary_list", "", ())
