@@ -159,6 +159,14 @@ def test_expected_open_what_the_requester_starts_as_a_shell(
     assert asked(world, stranger, evil, helper) == denied(PENDING)  # and only below the requester
 
 
+def test_expected_open_code_in_the_requesters_memory_that_comes_from_no_file(
+    world: World, helper: str, requester: str
+) -> None:
+    """A program itself is refused for that; many agents compile as they run, so a requester is not."""
+    guard(world, helper, requester)
+    assert won(asked(world, requester, "--memory", helper))
+
+
 def test_a_helper_whose_starter_has_ended(world: World, helper: str, requester: str) -> None:
     assert won(asked(world, requester, "--orphan", helper))
     guard(world, helper, requester)

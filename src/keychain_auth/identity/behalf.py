@@ -3,6 +3,8 @@
 The rules are those of ``attest``, as far as they apply to a process that did not connect itself: there is no descriptor
 to look at. Its start is not known either (the kernel keeps no time of an exec), so whoever started the helper may have
 been another program in the same process.
+
+Code in its memory that comes from no file is not asked about: many requesters (agents, editors) compile as they run.
 """
 
 from __future__ import annotations

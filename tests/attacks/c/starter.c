@@ -1,8 +1,9 @@
 /* Starts a program, and may be something else, or nothing, by the time that program is looked at.
  *
- * Usage: starter [--adopt] [--orphan | --become PROGRAM] WORDS…
+ * Usage: starter [--adopt] [--memory] [--orphan | --become PROGRAM] WORDS…
  *   WORDS are run in a child, with the same standard streams; this process waits for it, and has its exit code.
  *   --adopt    orphans below become its children (PR_SET_CHILD_SUBREAPER); it waits for all of them
+ *   --memory   it has code in memory that comes from no file, as a library that unmapped itself leaves behind
  *   --orphan   the child waits until this process has ended
  *   --become   this process becomes PROGRAM, called as PROGRAM --wait; the child waits until it has
  * starter --wait: wait until it is killed, with the child that it was started with.
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -50,6 +52,8 @@ int main(int count, char **words) {
     if (count > 1 && strcmp(words[1], "--wait") == 0) return wait_for_all();
     for (; at < count && strncmp(words[at], "--", 2) == 0; at++) {
         if (strcmp(words[at], "--adopt") == 0) prctl(PR_SET_CHILD_SUBREAPER, 1);
+        else if (strcmp(words[at], "--memory") == 0)
+            mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         else if (strcmp(words[at], "--orphan") == 0) orphan = 1;
         else if (strcmp(words[at], "--become") == 0 && at + 1 < count) other = words[++at];
         else return 2;
