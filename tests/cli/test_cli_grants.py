@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -61,6 +64,54 @@ def test_a_limit_alone_gives_nothing_to_who_has_something(world: World, program:
     world.cli_json("authorize", program, "aws", "--read")
     answer = world.cli_json("authorize", program, "aws", "--targets", "p")
     assert grants(answer) == {**NOTHING, "allowed_read_services": ["aws"], "allowed_targets": ["p"]}
+
+
+def test_a_limit_alone_gives_nothing_to_who_has_something_for_a_time(world: World, program: str) -> None:
+    # What `explain` proposes for a name outside of the limit must not make the grant of a moment one for good.
+    world.allow(program, allowed_targets=["prod:"])
+    world.cli_json("authorize", program, "aws", "--target", "prod:token", "--for", "10m")
+    [before] = world.read_policy()["registered_binaries"]
+    told = world.cli("explain", program, "aws", "dev:token", "--action", "read", "--json").stdout
+    refused = json.loads(told)["actions"]["read"]
+    assert refused["mend"] == f"keychain-auth authorize {program} aws --targets PREFIX"
+    words = shlex.split(refused["mend"].replace("PREFIX", "dev:"))
+    assert world.cli(*words[1:]).returncode == 0
+    [after] = world.read_policy()["registered_binaries"]
+    assert after == {**before, "allowed_targets": ["prod:", "dev:"]}
+
+
+_GONE_AT_ONCE = """
+import subprocess, sys
+from keychain_auth.cli import grants, policy
+really_change = policy.change
+
+def change(*words):
+    result = really_change(*words)
+    subprocess.run([sys.executable, "-m", "keychain_auth", "unregister", sys.argv[1]], check=True, capture_output=True)
+    return result
+
+policy.change = change
+grants.authorize([sys.argv[1], "aws", "--for", "10m", "--json"], standalone_mode=False)
+"""
+
+
+def test_a_grant_is_told_even_if_it_is_gone_again(world: World, program: str) -> None:
+    """Another command takes the program out, after this one wrote its grant and before it says so."""
+    done = subprocess.run(
+        [world.python, "-c", _GONE_AT_ONCE, program], env=world.environment(), cwd="/", capture_output=True, check=False,
+        **world.user.popen(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["grant"]["service"] == "aws"
+    assert world.read_policy()["registered_binaries"] == []
+
+
+@pytest.mark.parametrize("options", [("--target", "", "--for", "1m"), ("--targets", "")])
+def test_a_name_that_is_none_is_called_what_it_is(world: World, program: str, options: tuple[str, ...]) -> None:
+    what = "target prefix" if options[0] == "--targets" else "target"
+    done = world.cli("authorize", program, "aws", *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"a {what} has 1 to ")
 
 
 def test_grants_add_up(world: World, program: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 
 import pytest
@@ -31,6 +32,22 @@ def plug(world: World) -> Plug:
     plug.authorize("s", "--read")
     plug.keep("s", "t", SECRET)
     return plug
+
+
+def test_what_it_proposes_for_another_name_gives_no_more_than_was_refused(world: World) -> None:
+    plug = Plug(world, NAME)
+    plug.register()
+    plug.authorize("s", "--target", "t", "--for", "10m")
+    [before] = world.read_policy()["registered_binaries"]
+    done = plug.ask("s", "other")
+    assert done.returncode == 3
+    *_, why, following = done.stderr.splitlines()
+    assert why == "Why not: it may not use these names (target_not_allowed)"
+    command = following.removeprefix("Next: ")
+    assert command == f"keychain-auth authorize {plug.path} s --read --targets other"
+    assert world.cli(*shlex.split(command)[1:]).returncode == 0
+    [after] = world.read_policy()["registered_binaries"]
+    assert after == {**before, "allowed_read_services": ["s"], "allowed_targets": ["other"]}
 
 
 def test_code_in_the_environment_of_a_helper(plug: Plug) -> None:

@@ -208,3 +208,16 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
         "del sys.modules['jeepney']"
     )
     loaded_after(code)
+
+
+def test_a_kind_without_an_extra_names_none() -> None:
+    code = (
+        "import sys; sys.modules['keychain_auth.keychain.windows'] = None\n"
+        "from keychain_auth.keychain.kinds import *\n"
+        "from keychain_auth.errors import KeychainAuthError\n"
+        "try: open_keychain('mine', CredentialManagerSettings(), 1)\n"
+        "except KeychainAuthError as error: assert error.hint == 'install keychain-auth, as the README says'\n"
+        "else: raise AssertionError\n"
+        "del sys.modules['keychain_auth.keychain.windows']"
+    )
+    loaded_after(code)

@@ -21,14 +21,14 @@ from typing import Any
 from msgspec import structs
 
 from keychain_auth.cli import policy
-from keychain_auth.cli.options import checked_prefix, checked_service
+from keychain_auth.cli.location import trusted_filesystems
+from keychain_auth.cli.options import checked_service, checked_target
 from keychain_auth.cli.programs import look_at
 from keychain_auth.cli.temporary import uses_now
 from keychain_auth.client import references
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
-from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.model import Entry, Program, Requester
 from keychain_auth.moments import stamp
 from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
@@ -46,10 +46,10 @@ MOST_USES = 100
 _REASON_CHARS = 500
 
 
-def agent() -> Requester:
+def agent(places: Places) -> Requester:
     """The program that started this process, shells aside, as it is now. Raises KeychainAuthError if it is none that
     could stand behind a helper."""
-    host = Host(LOCAL_FILESYSTEMS, own_surroundings()[0].mount)
+    host = Host(trusted_filesystems(places), own_surroundings()[0].mount)
     child = Process(os.getpid())
     held: list[LinuxAncestor] = []
     try:
@@ -109,7 +109,7 @@ def ask_for(
 ) -> dict[str, Any]:
     """Put the wish into the queue. Raises UsageError, NotFound, KeychainAuthError."""
     checked_service(service)
-    checked_prefix(name)
+    checked_target(name)
     if not 1 <= minutes <= MOST_MINUTES or not 1 <= uses <= MOST_USES:
         raise UsageError(f"1 to {MOST_MINUTES} minutes, and 1 to {MOST_USES} uses")
     runner = _runner(places)

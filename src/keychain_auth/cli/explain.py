@@ -13,7 +13,7 @@ import click
 from keychain_auth import files
 from keychain_auth.cli import output, policy
 from keychain_auth.cli.judging import known_name, present
-from keychain_auth.cli.options import checked_prefix, checked_service, json_option
+from keychain_auth.cli.options import checked_prefix, checked_service, checked_target, json_option
 from keychain_auth.cli.programs import spellings
 from keychain_auth.cli.signers import seen_builds
 from keychain_auth.cli.temporary import standing_in_the_way, uses_now
@@ -47,7 +47,7 @@ def explain(program: str, service: str, target: str | None, action: Action | Non
     """
     checked_service(service)
     if target is not None:
-        checked_prefix(target)
+        (checked_prefix if prefix else checked_target)(target)
     elif prefix:
         raise click.UsageError("--prefix needs a TARGET")
     places = find_places()

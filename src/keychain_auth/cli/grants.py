@@ -5,6 +5,7 @@ A running daemon obeys at its next request.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy import edit
+from keychain_auth.policy.parse import parse_policy
 
 
 @click.command()
@@ -108,13 +110,14 @@ def authorize(
 def grant_for_a_time(path: str, grant: edit.Document, as_json: bool) -> None:
     """Give PATH a grant that ends, and say so."""
 
-    def give(document: edit.Document) -> tuple[edit.Document, str]:
+    def give(document: edit.Document) -> tuple[edit.Document, tuple[str, edit.Document]]:
         known = policy.known_path(document, path)
-        return edit.grant_for_a_time(document, known, grant), known
+        changed = edit.grant_for_a_time(document, known, grant)
+        return changed, (known, changed)
 
-    places = find_places()
-    known = policy.change(places, give)
-    [entry, *_] = policy.read(places).by_path[known]
+    # Told from what this command wrote, not from the file: another command may have changed that by now.
+    known, written = policy.change(find_places(), give)
+    [entry, *_] = parse_policy(json.dumps(written).encode()).by_path[known]
     [given] = [each for each in described(entry, {}) if each["id"] == grant["id"]]
     if as_json:
         output.print_json({"outcome": "authorized", "path": known, "grant": given})
@@ -151,8 +154,14 @@ def revoke(path: str, service: str | None, as_json: bool) -> None:
 
 
 def _may_use(document: edit.Document, path: str, service: str) -> bool:
-    grants = grants_of(path, policy.entry_of(document, path))
-    return service in grants["allowed_read_services"] or service in grants["allowed_write_services"]
+    """Does it have a grant for the service, be it one that ends? Then a limit alone must not give it more."""
+    entry = policy.entry_of(document, path)
+    grants = grants_of(path, entry)
+    return (
+        service in grants["allowed_read_services"]
+        or service in grants["allowed_write_services"]
+        or any(grant["service"] == service for grant in entry.get("temporary_grants", []))
+    )
 
 
 def grants_of(path: str, entry: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,15 @@ from keychain_auth.oslayer import system
 from keychain_auth.platform.place import LOCAL_FILESYSTEMS, filesystem_of, is_of_root, writable_by_others
 
 
+def trusted_filesystems(places: Places) -> frozenset[str]:
+    """The filesystems whose files the daemon takes, as its settings have it. Raises KeychainAuthError."""
+    return LOCAL_FILESYSTEMS | frozenset(load_settings(places.settings).filesystems)
+
+
 def warnings_about(places: Places, *files: File, script: File | None = None) -> list[str]:
     """Sentences about what the daemon will refuse of ``files`` and of ``script``, empty if nothing."""
     try:
-        trusted = LOCAL_FILESYSTEMS | set(load_settings(places.settings).filesystems)
+        trusted = trusted_filesystems(places)
     except KeychainAuthError as error:
         return [f"the daemon will not start: {error}"]
     found = list(_untrusted(trusted, places, (*files, script) if script else files))

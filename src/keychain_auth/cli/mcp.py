@@ -15,8 +15,9 @@ import click
 
 from keychain_auth import __version__
 from keychain_auth.cli import asking
-from keychain_auth.daemon.places import find_places
+from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError
+from keychain_auth.model import Requester
 
 _INSTRUCTIONS = (
     "keychain-auth keeps secrets. No tool here returns one. To use a secret, start the command that needs it as "
@@ -47,7 +48,7 @@ def mcp() -> None:
 
 def list_access() -> str:
     """What you (the agent) may use by keychain-auth-run: names, until when, how often. Never a value."""
-    return _told("what you may use", lambda: asking.access(find_places(), asking.agent()))
+    return _told("what you may use", lambda: asking.access(*_who_asks()))
 
 
 def request_access(
@@ -60,8 +61,13 @@ def request_access(
     """Ask a person to let your commands have one secret, for a time and some uses. Tell them the command to run."""
     return _told(
         f"access to {service} {name}",
-        lambda: asking.ask_for(find_places(), asking.agent(), service, name, reason, minutes, uses),
+        lambda: asking.ask_for(*_who_asks(), service, name, reason, minutes, uses),
     )
+
+
+def _who_asks() -> tuple[Places, Requester]:
+    places = find_places()
+    return places, asking.agent(places)
 
 
 def _told(wanted: str, answer: Callable[[], Any]) -> str:

@@ -43,6 +43,11 @@ def checked_prefix(name: str) -> str:
     return _checked("target prefix", name, LONGEST_TARGET)
 
 
+def checked_target(name: str) -> str:
+    """``name`` if a target can be called that. Raises UsageError."""
+    return _checked("target", name, LONGEST_TARGET)
+
+
 def _checked(what: str, name: str, longest: int) -> str:
     if not 1 <= len(name) <= longest:
         raise UsageError(f"a {what} has 1 to {longest} characters, this one {len(name)}")

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keychain_auth.cli.options import checked_prefix
+from keychain_auth.cli.options import checked_target
 from keychain_auth.cli.programs import spellings
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places
@@ -34,7 +34,7 @@ def grant_document(
         "granted_at": stamp(now),
     }
     if targets:
-        grant["targets"] = [checked_prefix(target) for target in dict.fromkeys(targets)]
+        grant["targets"] = [checked_target(target) for target in dict.fromkeys(targets)]
     if lasts is not None:
         grant["expires_at"] = stamp(now + timedelta(seconds=_seconds(lasts)))
     if uses is not None:

@@ -202,8 +202,8 @@ class Helper:
                 f"{authorize} {grant} --search",
             ),
             reasons.TARGET_NOT_ALLOWED: (
-                "its entry is limited to other targets",
-                f"{authorize} {' '.join(f'--targets {quoted(each)}' for each in targets)}".rstrip(),
+                "it may not use these names",
+                " ".join([authorize, grant, *(f"--targets {quoted(each)}" for each in targets or ("PREFIX",))]),
             ),
             reasons.GRANT_ENDED: (
                 "its grant is over",

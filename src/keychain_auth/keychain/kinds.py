@@ -103,8 +103,9 @@ def open_keychain(name: str, settings: StoreSettings, answer_bytes: int) -> Keyc
     try:
         module: _Module = importlib.import_module(_MODULES[kind])
     except ImportError as error:
+        extra = f" with its extra {_EXTRAS[kind]}" if kind in _EXTRAS else ""
         raise KeychainAuthError(
             f"the keychain {name!r} needs a package that is not installed ({error.name})",
-            hint=f"install keychain-auth with its extra {_EXTRAS.get(kind, '')}, as the README says",
+            hint=f"install keychain-auth{extra}, as the README says",
         ) from None
     return module.open_keychain(settings, answer_bytes)
