@@ -98,8 +98,8 @@ grants.authorize([sys.argv[1], "aws", "--for", "10m", "--json"], standalone_mode
 def test_a_grant_is_told_even_if_it_is_gone_again(world: World, program: str) -> None:
     """Another command takes the program out, after this one wrote its grant and before it says so."""
     done = subprocess.run(
-        [world.python, "-c", _GONE_AT_ONCE, program], env=world.environment(), cwd="/", capture_output=True, check=False,
-        **world.user.popen(),
+        [world.python, "-c", _GONE_AT_ONCE, program], env=world.environment(), cwd="/", capture_output=True,
+        check=False, **world.user.popen(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["grant"]["service"] == "aws"
