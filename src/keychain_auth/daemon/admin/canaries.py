@@ -7,18 +7,17 @@ every program of this user can read the audit log.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from keychain_auth.daemon.admin.secrets import require_well_formed
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.errors import NotFound, UsageError
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits
 
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 _RANDOM_BYTES = 30  # 40 characters, as many tokens have
 
 

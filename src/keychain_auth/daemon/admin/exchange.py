@@ -6,17 +6,16 @@ is one transaction of one service. Both stay below what an answer or a request o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from keychain_auth.daemon.admin.secrets import require_well_formed
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.bait import Bait
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits
 
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 _PAGE = 200  # secrets
 _PAGE_CHARS = 500_000
 

@@ -6,19 +6,16 @@ is one step (``keychain.migration``): the command line asks for the next, so tha
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from keychain_auth.daemon.admin.secrets import require_well_formed
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.errors import UsageError
 from keychain_auth.keychain.migration import Migration, Step
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits
-
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 
 
 class KeychainCommands:

@@ -7,13 +7,13 @@ record, a log, or an error; a new recovery code is in the one answer that gives 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from keychain_auth import reasons
 from keychain_auth.crypto.envelope import Protector
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.refusals import Refusals, refusal_record
@@ -28,8 +28,6 @@ from keychain_auth.protectors import passphrase, recovery, tpm2
 from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.strength import what_they_stop
-
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 
 OPEN_TO_ALL = frozenset(("unlocked", "unlock", "lock", "authenticate", "slots", "policy-accepted"))
 """Commands that need no passphrase first: they give nothing out, or take it themselves."""

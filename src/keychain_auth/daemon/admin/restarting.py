@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keychain_auth import __version__
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import KeychainAuthError
@@ -38,7 +38,7 @@ class RestartCommands:
         self._begin = begin
 
     @property
-    def table(self) -> dict[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]]:
+    def table(self) -> Mapping[str, Command]:
         """Command to method."""
         return {"restart": self._restart}
 

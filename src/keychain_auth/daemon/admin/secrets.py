@@ -6,12 +6,12 @@ the rules of the wire, so that programs can reach what people store.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import NotFound, UsageError
@@ -21,7 +21,6 @@ from keychain_auth.platform.base import Peer
 from keychain_auth.wire.codec import Malformed, decode_request
 from keychain_auth.wire.messages import Limits
 
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 _encode = msgspec.json.Encoder().encode
 _REASON_CHARS = 500
 

@@ -68,6 +68,10 @@ class AdminRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     reason: str = ""
 
 
+Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
+"""The request, who sent it, and the path of its program; the result goes to the command line as JSON."""
+
+
 class Proof:
     """What is known about who uses a connection. ``given``: the passphrase; ``refused``: what it asked for before."""
 
@@ -227,16 +231,12 @@ class AdminCommands:
         self.guarded: Callable[[], bool] = lambda: False
         """Whether a passphrase is set: then a connection gives it (``authenticate``) before all other commands. Raises
         VaultLocked if nothing may be done now."""
-        self._table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]] = {
+        self._table: Mapping[str, Command] = {
             "status": self._tell_status,
             "audit-verify": self._verify_audit,
         }
 
-    def add(
-        self,
-        table: Mapping[str, Callable[[AdminRequest, Peer, str], Awaitable[Any]]],
-        open_to_all: Collection[str] = (),
-    ) -> None:
+    def add(self, table: Mapping[str, Command], open_to_all: Collection[str] = ()) -> None:
         """Further commands, from where they are at home. ``open_to_all``: those of them that need no passphrase."""
         self._table = {**self._table, **table}
         self._open_to_all |= frozenset(open_to_all)

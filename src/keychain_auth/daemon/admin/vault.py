@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.keychain.router import VAULT
@@ -23,8 +23,6 @@ from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.vault import Vault
 from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
-
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 
 
 class VaultCommands:

@@ -6,15 +6,14 @@ where a passphrase is set); here a person sees who asks, and can say "not now".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest
+from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.approvals import Approvals
 from keychain_auth.errors import NotFound
 from keychain_auth.platform.base import Peer
 
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 WAITING_OPEN_TO_ALL = frozenset(("waiting", "waiting-refuse"))
 """They give nothing out that the queue's file does not, and grant nothing."""
 _NEWS_SECONDS = 10.0

@@ -19,13 +19,13 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import resources
 from typing import Any
 
 from keychain_auth.audit.record import AuditRecord
-from keychain_auth.daemon.admin.socket import AdminRequest
+from keychain_auth.daemon.admin.socket import AdminRequest, Command
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
 from keychain_auth.daemon.attesting.trees import Trees
@@ -41,8 +41,6 @@ from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import Digest, FileTooLarge, Front, Peer, PeerGone, Platform
 from keychain_auth.policy.launching import MOST_SCRIPT_BYTES, SCRIPT_FD, Plan, Preludes, loads_its_library, plan
 from keychain_auth.reasons import IDENTITY_NOT_VERIFIED
-
-Command = Callable[[AdminRequest, Peer, str], Awaitable[Any]]
 
 _SECONDS = 10.0  # from "go" to the exec
 _MOST_AT_ONCE = 16
