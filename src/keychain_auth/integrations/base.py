@@ -46,8 +46,8 @@ if TYPE_CHECKING:
             """Serve one call of the tool; the exit code. Raises Refusal, OSError."""
 
 
-_SCRIPT_VARIABLE = "KEYCHAIN_AUTH_SCRIPT"  # of a launched script, as policy.launching has it
-_CALLED_AS = "KEYCHAIN_AUTH_CALLED_AS"  # from the front to the launched script: the name it was called by
+SCRIPT_VARIABLE = "KEYCHAIN_AUTH_SCRIPT"  # of a launched script, as policy.launching has it
+CALLED_AS = "KEYCHAIN_AUTH_CALLED_AS"  # from the front to the launched script: the name it was called by
 _START = "keychain-auth start"
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
@@ -69,8 +69,8 @@ def start(script: str, module: str) -> int:
     require_streams()
     program = os.path.realpath(script)
     try:
-        if sys.platform == "linux" and os.environ.get(_SCRIPT_VARIABLE) != program:
-            os.environ[_CALLED_AS] = os.path.basename(script)
+        if sys.platform == "linux" and os.environ.get(SCRIPT_VARIABLE) != program:
+            os.environ[CALLED_AS] = os.path.basename(script)
             _launch(program, _module(module).SERVICE)
         served = _module(module)
         with Helper(program, served.SERVICE) as helper:
@@ -193,7 +193,7 @@ class Helper:
             reasons.PENDING_APPROVAL: (
                 # Launched, it is known: then who started it is not.
                 ("who started it is not approved", "keychain-auth list-pending; then keychain-auth approve HASH")
-                if os.environ.get(_SCRIPT_VARIABLE) == self.program
+                if os.environ.get(SCRIPT_VARIABLE) == self.program
                 else ("it is not registered", register_command(self.program))
             ),
             reasons.SERVICE_NOT_ALLOWED: (f"it may not {what} the service {self.service}", f"{authorize} {grant}"),
@@ -255,7 +255,7 @@ def one_line(secret: Secret, wanted: str) -> str:
 
 def called_as(helper: Helper) -> str:
     """The name by which the tool called it, perhaps that of a link to it. It is the caller's choice."""
-    return os.environ.get(_CALLED_AS) or os.path.basename(sys.argv[0]) or helper.name
+    return os.environ.get(CALLED_AS) or os.path.basename(sys.argv[0]) or helper.name
 
 
 def stdin_is_terminal() -> bool:

@@ -27,7 +27,7 @@ from keyring.compat import properties
 
 from keychain_auth.client import discovery
 from keychain_auth.errors import EXIT_LOCKED
-from keychain_auth.integrations.base import Helper, Refusal, is_plain
+from keychain_auth.integrations.base import SCRIPT_VARIABLE, Helper, Refusal, is_plain
 from keychain_auth.integrations.keyring_names import decoded, encoded, sole_user
 
 
@@ -81,7 +81,7 @@ def _wanted(service: str, username: str | None) -> str:
 @contextmanager
 def _asking(service: str, kind: type[keyring_errors.KeyringError]) -> Iterator[Helper]:
     """Who asks, for messages and mending commands: the script that was launched, or else that was started."""
-    program = os.path.realpath(os.environ.get("KEYCHAIN_AUTH_SCRIPT") or sys.argv[0] or sys.executable)
+    program = os.path.realpath(os.environ.get(SCRIPT_VARIABLE) or sys.argv[0] or sys.executable)
     try:
         with Helper(program, encoded(service)) as helper:
             yield helper

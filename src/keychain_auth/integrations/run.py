@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from keychain_auth.client import references, run
 from keychain_auth.errors import EXIT_NOT_FOUND, EXIT_USAGE, KeychainAuthError
-from keychain_auth.integrations.base import Refusal, quoted
+from keychain_auth.integrations.base import CALLED_AS, SCRIPT_VARIABLE, Refusal, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SERVICE = ""
 _USAGE = "keychain-auth-run [--env-file FILE] [--only NAME,…] [--fd NAME:NUMBER] [--] COMMAND …"
-_OURS = ("KEYCHAIN_AUTH_SCRIPT", "KEYCHAIN_AUTH_CALLED_AS")
 
 
 def main(helper: Helper, arguments: list[str]) -> int:
@@ -33,7 +32,7 @@ def main(helper: Helper, arguments: list[str]) -> int:
         if order is None or order.reason or order.socket is not None:
             raise Refusal(wanted, "these words do not fit", _USAGE, EXIT_USAGE)
         wanted = f"to start {order.command[0]}"
-        order.left_behind = _OURS
+        order.left_behind = (SCRIPT_VARIABLE, CALLED_AS)
         run.run(order, lambda names: _values(helper, names, order.command[0]))
     except KeychainAuthError as error:
         raise Refusal(wanted, str(error), error.hint, error.exit_code) from None
