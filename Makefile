@@ -8,6 +8,8 @@
 #   make tools   install real tools for their tests: botocore, twine, Ansible, pip, uv, pnpm
 #   make dist    wheel, sdist and bill of materials, built twice and compared (in dist/)
 #   make site    the documents as a website (in build/site)
+#   make guard   count the instructions of a request: more than before fails
+#   make packages  install the wheel with pip, uv and pipx, and try it
 #   make venv    only the set-up      make clean   remove everything that these commands made
 
 # /usr/bin first: a python3 found on PATH may be a version manager's, in a folder that other users cannot enter, and the

@@ -47,7 +47,7 @@ from keychain_auth.wire.codec import encode_reason
 
 
 class Gate:
-    """Admits callers. Implements ``server.Gate`` for the agent socket."""
+    """Admits callers. Implements ``serving.server.Gate`` for the agent socket."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Gate:
         self._refuse(Refusal(reason, "too many connections"), pid, uid)
 
     def is_known_stranger(self, pid: int) -> bool:
-        """See ``server.Gate``."""
+        """See ``serving.server.Gate``."""
         return pid in self._strangers
 
     async def _verified(self, peer: Peer, channel: Channel) -> Handler:
@@ -203,7 +203,7 @@ class Gate:
 
 
 class Session:
-    """An admitted connection. See ``connection.Handler``."""
+    """An admitted connection. See ``serving.connection.Handler``."""
 
     admitted = True
 

@@ -18,7 +18,7 @@ these points says so at the top of its own file, and in docs/keychains.md.
 
 All operations are coroutines, so that a slow storage may use a thread. A storage may promise more: the
 vault's short reads never suspend. Changes always do: their answers must not share a turn of the loop with answers
-whose records are still to be written (see ``daemon.turn``).
+whose records are still to be written (see ``daemon.serving.turn``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the daemon needs from an operating system, as three small interfaces.
+"""What the daemon needs from an operating system, as small interfaces.
 
 A platform is a folder beside this file; it fills in facts and moves bytes. What the facts mean is decided in
 ``identity`` and ``policy``, the same for all.

@@ -108,7 +108,10 @@ def authorize(
 
 
 def revoke(document: Document, path: str, service: str | None) -> tuple[Document, bool]:
-    """Take one service, or with None every grant, from ``path``. True if something was there to take."""
+    """Take one service, or with None every grant, from ``path``: those that end too. True if something was there.
+
+    ``allowed_targets`` stays: it limits, it gives nothing. Raises NotFound for an unknown path.
+    """
     changed = copy.deepcopy(document)
     for entry in _known(changed, path):
         if "temporary_grants" in entry:

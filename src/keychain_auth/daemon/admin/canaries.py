@@ -1,6 +1,6 @@
 """Canaries for people, over the admin socket: set them, list them, release who reached for one.
 
-Contract: as in ``admin``, with one exception that is on purpose: no record names a canary before it has fired, because
+Contract: as in ``admin.socket``, with one exception that is on purpose: no record names a canary before it has fired, because
 every program of this user can read the audit log.
 """
 

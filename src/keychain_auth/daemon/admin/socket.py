@@ -89,7 +89,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AdminGate:
-    """Admits this user's processes to the admin socket. See ``server.Gate``."""
+    """Admits this user's processes to the admin socket. See ``serving.server.Gate``."""
 
     def __init__(
         self, host: HostFacts, commands: AdminCommands, refusals: Refusals, looks: Workers, limits: Limits
@@ -169,7 +169,7 @@ class AdminGate:
 
 
 class AdminSession:
-    """One command line's connection. See ``connection.Handler``."""
+    """One command line's connection. See ``serving.connection.Handler``."""
 
     admitted = True
 

@@ -1,6 +1,6 @@
 """What a person does with the vault as a whole, over the admin socket: history, check, backup.
 
-Contract: as in ``admin``: each use is on record before its answer, no answer and no record holds a value.
+Contract: as in ``admin.socket``: each use is on record before its answer, no answer and no record holds a value.
 """
 
 from __future__ import annotations
