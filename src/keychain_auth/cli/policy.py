@@ -1,8 +1,8 @@
 """config.json for the commands that read or change it: the file's own rules, told to a person.
 
 Contract: a malformed file is never touched; line and field are named. A change is made from the newest content, under
-the file's lock (``daemon.state.policy_file``), so that commands at the same time both count. Where a passphrase is set, a
-command seals its own change and no other: a file that holds an edit which nobody accepted is left as it is.
+the file's lock (``daemon.state.policy_file``), so that commands at the same time both count. Where a passphrase is set,
+a command seals its own change and no other: a file that holds an edit which nobody accepted is left as it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Canaries for people, over the admin socket: set them, list them, release who reached for one.
 
-Contract: as in ``admin.socket``, with one exception that is on purpose: no record names a canary before it has fired, because
-every program of this user can read the audit log.
+Contract: as in ``admin.socket``, with one exception that is on purpose: no record names a canary before it has fired,
+because every program of this user can read the audit log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Many secrets in and out, over the admin socket: what ``export`` and ``import`` are made of.
 
-Contract: as in ``admin.socket``: each use is on record before its answer, with the names and never a value. A batch of ``put``
-is one transaction of one service. Both stay below what an answer or a request of this socket may be long.
+Contract: as in ``admin.socket``: each use is on record before its answer, with the names and never a value. A batch of
+``put`` is one transaction of one service. Both stay below what an answer or a request of this socket may be long.
 """
 
 from __future__ import annotations

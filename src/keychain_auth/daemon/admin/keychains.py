@@ -1,7 +1,7 @@
 """What a person does with several keychains, over the admin socket: migrate a service from one into another.
 
-Contract: as in ``admin.socket``: what is changed is on record before, and no answer and no record holds a value. One command
-is one step (``keychain.migration``): the command line asks for the next, so that none takes long.
+Contract: as in ``admin.socket``: what is changed is on record before, and no answer and no record holds a value. One
+command is one step (``keychain.migration``): the command line asks for the next, so that none takes long.
 """
 
 from __future__ import annotations

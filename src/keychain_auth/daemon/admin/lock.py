@@ -1,7 +1,7 @@
 """Locking, key slots and the policy's seal, over the admin socket.
 
-Contract: as in ``admin.socket``: what is done is on record before it is answered. No passphrase and no recovery code reaches a
-record, a log, or an error; a new recovery code is in the one answer that gives it out.
+Contract: as in ``admin.socket``: what is done is on record before it is answered. No passphrase and no recovery code
+reaches a record, a log, or an error; a new recovery code is in the one answer that gives it out.
 """
 
 from __future__ import annotations

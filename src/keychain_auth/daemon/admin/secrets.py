@@ -1,7 +1,7 @@
 """Secrets for people, over the admin socket: set, get, get-many, list, rm.
 
-Contract: as in ``admin.socket``: each use is on record before its answer, and no record holds a value. Names and values obey
-the rules of the wire, so that programs can reach what people store.
+Contract: as in ``admin.socket``: each use is on record before its answer, and no record holds a value. Names and values
+obey the rules of the wire, so that programs can reach what people store.
 """
 
 from __future__ import annotations
