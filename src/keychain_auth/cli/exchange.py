@@ -22,6 +22,7 @@ from keychain_auth.cli.interchange import FORMATS, Secret
 from keychain_auth.cli.options import checked_service, json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
+from keychain_auth.client.textfile import read_text
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file to import
@@ -84,7 +85,7 @@ def import_secrets(
     Notes and one-time codes become secrets of their own, NAME:notes and NAME:totp; user name, address and folder become
     attributes, which searches show.
     """
-    secrets = [_placed(secret, service) for secret in interchange.parse(form, _text(file))]
+    secrets = [_placed(secret, service) for secret in interchange.parse(form, read_text(file, _LARGEST, stdin=True))]
     done: dict[str, list[str]] = {"new": [], "replaced": [], "same": [], "kept": []}
     for batch in _batches(secrets):
         first = batch[0]
@@ -141,23 +142,3 @@ def _batches(secrets: Sequence[Secret]) -> Iterator[list[Secret]]:
             batch.append(secret)
             size += length
         yield batch
-
-
-def _text(file: str) -> str:
-    try:
-        if file == "-":
-            content = sys.stdin.buffer.read(_LARGEST + 1)
-        else:
-            with open(file, "rb") as opened:
-                content = opened.read(_LARGEST + 1)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
-    except OSError as error:
-        raise KeychainAuthError(f"cannot read {file}: {error.strerror}") from None
-    if len(content) > _LARGEST:
-        raise UsageError(f"{file} is larger than {_LARGEST} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        pass
-    raise UsageError(f"{file} is not UTF-8 text")

@@ -18,7 +18,8 @@ from keychain_auth import files
 from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import references
-from keychain_auth.client.dotenv import text_of
+from keychain_auth.client.dotenv import LARGEST
+from keychain_auth.client.textfile import read_text
 from keychain_auth.errors import KeychainAuthError, UsageError
 
 _PLACE = re.compile(r"\{\{[ \t]*(" + re.escape(references.SCHEME) + r"[^\s{}]*)[ \t]*\}\}")
@@ -37,7 +38,7 @@ def inject(template: str, target: str, reason: str, socket: str | None, as_json:
     If one of the secrets does not exist, nothing is written, and all that are missing are listed.
     """
     _require_place(target)
-    text = _from_stdin() if template == "-" else text_of(template)
+    text = _from_stdin() if template == "-" else read_text(template, LARGEST)
     found = dict.fromkeys(_PLACE.findall(text))
     if not found:
         raise UsageError(

@@ -9,7 +9,8 @@ Only the standard library's light parts: this is part of the start of every comm
 
 from __future__ import annotations
 
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.client.textfile import read_text
+from keychain_auth.errors import UsageError
 
 LARGEST = 16 * 1024 * 1024  # bytes
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$"}
@@ -19,7 +20,7 @@ def read(file: str) -> dict[str, str]:
     """The variables of a file. Raises UsageError, also for one that stands twice; NotFound, KeychainAuthError."""
     found: dict[str, str] = {}
     try:
-        for name, value in variables(text_of(file)):
+        for name, value in variables(read_text(file, LARGEST)):
             if name in found:
                 raise UsageError(f"{name} stands twice: which one counts is doubtful", hint="rename one of them")
             found[name] = value
@@ -61,24 +62,6 @@ def variables(text: str) -> list[tuple[str, str]]:
 def is_name(word: str) -> bool:
     """Can a variable be called that? Letters, digits, ``_`` and ``.``, all of them ASCII."""
     return word.isascii() and word.replace(".", "_").isidentifier() and word[0] != "."
-
-
-def text_of(file: str) -> str:
-    """The text of ``file``. Raises NotFound, UsageError, KeychainAuthError."""
-    try:
-        with open(file, "rb") as opened:
-            content = opened.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {file}") from None
-    except OSError as error:
-        raise KeychainAuthError(f"cannot read {file}: {error.strerror}") from None
-    if len(content) > LARGEST:
-        raise UsageError(f"{file} is larger than {LARGEST} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:  # its text would show some of the file: raised below, outside of the handler
-        pass
-    raise UsageError(f"{file} is not UTF-8 text")
 
 
 def _unquoted(rest: str) -> str:

@@ -269,14 +269,7 @@ class Pipeline:
 
     def _malformed(self, caller: Caller, problem: codec.Malformed) -> Reply:
         why = "this is HTTP: nothing of what follows is read" if problem.foreign else str(problem)
-        self._refusals.record(
-            _refusal(caller, None, "ERROR", MALFORMED_REQUEST, why),
-            "failed",
-            reason=MALFORMED_REQUEST,
-            pid=caller.identity.pid,
-            path=caller.identity.subject.path,
-            why=why,
-        )
+        self._refused(caller, None, "failed", MALFORMED_REQUEST, why)
         return Reply(codec.encode_reason(MALFORMED_REQUEST), last=problem.foreign)
 
     def _unable(self, caller: Caller, request: Request, error: AuditError | KeychainError) -> Reply:
@@ -288,15 +281,18 @@ class Pipeline:
 
     def _locked(self, caller: Caller, request: Request, why: str) -> Reply:
         """A refusal like others: whoever asks a locked vault again and again is counted."""
+        self._refused(caller, request, "locked", KEYCHAIN_LOCKED, why)
+        return Reply(codec.encode_reason(KEYCHAIN_LOCKED))
+
+    def _refused(self, caller: Caller, request: Request | None, event: str, reason: str, why: str) -> None:
         self._refusals.record(
-            _refusal(caller, request, "ERROR", KEYCHAIN_LOCKED, why),
-            "locked",
-            reason=KEYCHAIN_LOCKED,
+            _refusal(caller, request, "ERROR", reason, why),
+            event,
+            reason=reason,
             pid=caller.identity.pid,
             path=caller.identity.subject.path,
             why=why,
         )
-        return Reply(codec.encode_reason(KEYCHAIN_LOCKED))
 
     def _failed(self, caller: Caller, request: Request, reason: str, why: str, mending: str = "") -> Reply:
         """Each failure has its record: it may say that a change which is on record was not made."""
