@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -226,7 +225,7 @@ def test_what_was_reported_is_there_after_kill_9(path: Path, open_log: Open, aft
     assert child.stdout is not None
     with child.stdout:
         reported = [next(child.stdout) for _ in range(after)]
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         reported += list(child.stdout)
     child.wait()
     count = len([line for line in reported if line.endswith("\n")])

@@ -1,13 +1,14 @@
 """A daemon that follows a script: the client's tests say what the other end does, byte by byte.
 
-It listens on a real Unix socket, in a thread. The n-th connection runs the n-th script. A script that fails, or a
-connection that never comes, fails the test.
+It listens on a real Unix socket (on Windows: a named pipe), in a thread. The n-th connection runs the n-th script. A
+script that fails, or a connection that never comes, fails the test.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -23,7 +24,7 @@ PATIENCE = 20.0  # seconds until a test that hangs is called failed
 class Conversation:
     """The daemon's end of one connection."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: End) -> None:
         connection.settimeout(PATIENCE)
         self.connection = connection
         self._stream = connection.makefile("rb")
@@ -67,15 +68,48 @@ class Conversation:
 Script = Callable[[Conversation], object]  # what it returns does not matter
 
 
+class SocketListener:
+    """Listens at ``path``, in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "agent.sock")
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self.path)
+        self._socket.listen(64)
+
+    def accept(self) -> socket.socket:
+        """The next connection. Raises OSError after ``wake``."""
+        return self._socket.accept()[0]
+
+    def somebody_waits(self) -> bool:
+        """Has a client connected that nobody accepted?"""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def wake(self) -> None:
+        """End every ``accept``."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Connections stay."""
+        self._socket.close()
+
+
+if sys.platform == "win32":
+    from pipe_side import PipeEnd as End
+    from pipe_side import PipeListener as Listener
+else:
+    End = socket.socket
+    Listener = SocketListener
+
+
 class ScriptedDaemon:
     """Listens at ``path``; ``serve`` says what happens on the connections to come."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
-        self.path = str(folder / "agent.sock")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen(64)
+        self._listener = Listener(folder)
+        self.path = self._listener.path
+        self._closed = False
         self._threads: list[threading.Thread] = []
         self._failures: list[BaseException] = []
 
@@ -95,17 +129,13 @@ class ScriptedDaemon:
     def nobody_waits(self) -> bool:
         """True when no connection was made beyond those that the scripts served."""
         self.wait()
-        self._listener.setblocking(False)
-        try:
-            self._listener.accept()[0].close()
-        except BlockingIOError:
-            return True
-        return False
+        return not self._listener.somebody_waits()
 
     def close(self) -> None:
         """Stop; raises what went wrong in a script."""
-        if self._listener.fileno() >= 0:
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept(2)
+        if not self._closed:
+            self._closed = True
+            self._listener.wake()
             self.wait()
             self._listener.close()
 
@@ -121,8 +151,7 @@ class ScriptedDaemon:
 
     def _accept(self, scripts: tuple[Script, ...]) -> None:
         for script in scripts:
-            connection, _ = self._listener.accept()
-            self._start(self._converse, script, Conversation(connection))
+            self._start(self._converse, script, Conversation(self._listener.accept()))
 
     def _converse(self, script: Script, conversation: Conversation) -> None:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -173,13 +175,21 @@ def test_a_daemon_that_accepts_nobody_is_not_waited_for_for_ever(tmp_path: Path)
         accepting.join()
 
 
+def interrupt_main_thread() -> None:
+    """What Ctrl-C does, and a wait that does not end by itself goes on."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+        return
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
+
+
 def test_ctrl_c_in_the_middle_of_an_answer_ends_the_connection(daemon: ScriptedDaemon) -> None:
     def interrupted(conversation: Conversation) -> None:
         conversation.request()
         conversation.send(b'{"type":"RESPONSE",')
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)
+        interrupt_main_thread()
         assert conversation.until_end() == b""
 
     daemon.serve(interrupted, echo)

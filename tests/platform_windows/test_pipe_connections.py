@@ -25,6 +25,7 @@ from pipe_lab import Home
 
 from keychain_auth import AsyncKeychainAuthClient, KeychainAuthClient, errors
 from keychain_auth.client import pipe as client_pipe
+from keychain_auth.client import run
 from keychain_auth.oslayer import security
 
 _BY_HAND = """
@@ -86,6 +87,13 @@ def test_without_pywin32(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError) as refused:
         KeychainAuthClient(socket_path=r"\\.\pipe\any")
     assert str(refused.value) == "Please install 'pywin32' package for named pipe connections on Windows."
+
+
+def test_run_says_that_it_is_not_there() -> None:
+    order = run.Order()
+    order.command = ["python"]
+    with pytest.raises(errors.UsageError, match="there is no run on Windows"):
+        run.run(order, lambda _: {})
 
 
 def test_a_pipe_of_somebody_else_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ import setup
 from groups import GROUPS, OPTIONS
 from wine import Wine
 
-# The rest of both takes many minutes under Wine. It passes there too: wine.py -m pytest tests/vault.
 _SECONDS = 480  # on a machine that does much else; alone, the longest group takes a tenth of it
 
 

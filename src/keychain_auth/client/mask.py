@@ -23,9 +23,9 @@ from keychain_auth.errors import KeychainAuthError
 
 MASK = b"********"
 _CHUNK = 64 * 1024
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # names: Windows has not all, and no ``run``
 # From a terminal these reach the whole foreground group, the command too: this process outlives it, for its exit code.
-_LEFT_TO_IT = (signal.SIGINT, signal.SIGQUIT)
+_LEFT_TO_IT = ("SIGINT", "SIGQUIT")
 
 
 class Masker:
@@ -79,10 +79,10 @@ def run_masked(program: str, command: Sequence[str], environment: Mapping[bytes,
         )  # fmt: skip
     except OSError as error:
         raise KeychainAuthError(f"nothing was started: {program}: {error.strerror}") from None
-    for number in _LEFT_TO_IT:
-        signal.signal(number, signal.SIG_IGN)
-    for number in _PASSED_ON:
-        signal.signal(number, lambda which, _: child.send_signal(which))
+    for name in _LEFT_TO_IT:
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
+    for name in _PASSED_ON:
+        signal.signal(signal.Signals[name], lambda which, _: child.send_signal(which))
     known = [value.encode() for value in values]
     assert child.stdout is not None  # noqa: S101 - asked for above
     assert child.stderr is not None  # noqa: S101

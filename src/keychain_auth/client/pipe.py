@@ -45,6 +45,7 @@ _WANT_READ, _WANT_WRITE = 1, 4
 _SQOS_PRESENT, _IDENTIFICATION = 0x00100000, 0x00010000  # SECURITY_… of CreateFile
 _MISSING = (2, 3, 53)  # ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, ERROR_BAD_NETPATH
 _FOREVER_MS = 3600_000
+_TURN_MS = 200  # Ctrl-C does not end such a wait: Python hears of it between two
 
 
 class PipeStream:
@@ -101,8 +102,12 @@ class PipeStream:
                 return True
         handles = [self._read_event] if events & _WANT_READ else []
         handles += [self._write_event] if events & _WANT_WRITE else []
-        result = win32event.WaitForMultipleObjects(handles, False, int(min(seconds * 1000, _FOREVER_MS)))
-        return bool(result != win32event.WAIT_TIMEOUT)
+        left = int(min(seconds * 1000, _FOREVER_MS))
+        while win32event.WaitForMultipleObjects(handles, False, min(left, _TURN_MS)) == win32event.WAIT_TIMEOUT:
+            left -= _TURN_MS
+            if left <= 0:
+                return False
+        return True
 
     def close(self) -> None:
         """Close the handle, once Windows has let go of our memory. May be called twice."""

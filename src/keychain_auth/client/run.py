@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 
 from keychain_auth.client import references
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
@@ -56,6 +57,7 @@ def run(order: Order, fetch: Fetch | None = None) -> NoReturn:
 
     ``fetch``: gets the values; when left out, as a person's command gets them.
     """
+    _require_exec()
     environment = _environment(order)
     program = _find(order.command[0], environment.get("PATH", os.defpath))
     _require_free(number for _, number in order.descriptors)
@@ -77,6 +79,12 @@ def run(order: Order, fetch: Fetch | None = None) -> NoReturn:
     if order.mask:
         _mask(program, order.command, variables, values.values())
     _become(program, order.command, variables)
+
+
+def _require_exec() -> None:
+    """Windows has no execve(2): what it calls so starts another process and ends this one at once, without its code."""
+    if sys.platform == "win32":
+        raise UsageError("nothing was started: there is no run on Windows", hint="keychain-auth get SERVICE TARGET")
 
 
 def plain_order(words: Sequence[str]) -> Order | None:
