@@ -38,7 +38,7 @@ def inject(template: str, target: str, reason: str, socket: str | None, as_json:
     If one of the secrets does not exist, nothing is written, and all that are missing are listed.
     """
     _require_place(target)
-    text = _from_stdin() if template == "-" else read_text(template, LARGEST)
+    text = read_text(template, LARGEST, stdin=True)
     found = dict.fromkeys(_PLACE.findall(text))
     if not found:
         raise UsageError(
@@ -86,12 +86,3 @@ def _require_place(target: str) -> None:
         return
     if not stat.S_ISREG(mode):
         raise UsageError(f"{target} is there, and is no regular file; nothing was written", hint=f"ls -ld {target}")
-
-
-def _from_stdin() -> str:
-    content = sys.stdin.buffer.read()
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        pass
-    raise UsageError("the template is not UTF-8 text")
