@@ -42,6 +42,9 @@ TESTS = {
     "identity/test_signature.py::test_a_file_that_is_another_in_the_second_pass": "Windows has no pwrite(2)",
     "vault/test_vault_backup.py::test_a_backup_brings_back_everything_on_another_machine": _MODES,
     "vault/test_vault_backup.py::test_an_existing_file_is_not_overwritten": _MODES,
+    "vault/test_vault_changes.py::test_a_file_that_may_not_grow": _LIMITS,
+    "vault/test_vault_changes.py::test_a_first_start_on_a_full_disk": _LIMITS,
+    "vault/test_vault_changes.py::test_a_full_disk": _LIMITS,
     "vault/test_vault_crash.py": _FORK,
     "vault/test_vault_keys.py::test_a_key_file_that_cannot_be_written_or_read": _MODES,
     "vault/test_vault_keys.py::test_the_key_file_gives_its_key_back": _MODES,
@@ -56,7 +59,6 @@ FILES = {
     "client/test_client_exchange.py": _SOCKETS,
     "client/test_client_guards.py": _SOCKETS,
     "client/test_client_paths.py": _SOCKETS,
-    "vault/test_vault_changes.py": _LIMITS,
     "vault/test_vault_faults.py": _LIMITS,
 }
 """Files that cannot even be loaded on Windows."""

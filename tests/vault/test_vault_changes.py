@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -221,6 +220,7 @@ def _survives(folder: Path, vault: Vault, runner: asyncio.Runner, relieve: objec
 
 def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     """RLIMIT_FSIZE makes write(2) fail with EFBIG: an I/O error to SQLite. In a child, the limit is the process's."""
+    import resource  # Windows has none
 
     def work(_: int) -> None:
         with opened(tmp_path) as (vault, runner):
