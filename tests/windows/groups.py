@@ -16,7 +16,7 @@ import sys
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-k", "not flipped_bit")
 # Left out for their time alone; when they were last run there, they passed (wine.py -m pytest FILE): test_audit_attacks
 # and test_vault_slots (half a minute each), the two vault tests of OPTIONS, and test_vault_keychain and
-# test_owned_keychain, which hold two further keychains to the contract that test_vault_contract holds the vault to.
+# test_owned_keychain, the contract of all keychains (held there for the Credential Manager).
 _AUDIT = tuple(
     f"tests/audit/test_audit_{name}.py"
     for name in (
