@@ -71,7 +71,13 @@ class PipeListener:
     def _listen(self) -> Any:
         """Begun by the thread that waits: with its end Windows would cancel it."""
         overlapped = _overlapped()
-        if win32pipe.ConnectNamedPipe(self._handle, overlapped) == winerror.ERROR_PIPE_CONNECTED:
+        try:
+            there = win32pipe.ConnectNamedPipe(self._handle, overlapped) == winerror.ERROR_PIPE_CONNECTED
+        except pywintypes.error as error:
+            if error.winerror != winerror.ERROR_NO_DATA:
+                raise
+            there = True  # it came, and has left again: what it sent is still there to be read
+        if there:
             win32event.SetEvent(overlapped.hEvent)
         return overlapped
 
