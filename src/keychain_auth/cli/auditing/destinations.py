@@ -15,6 +15,7 @@ import os
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 
 from keychain_auth.audit.query import program_of
 from keychain_auth.audit.reading import Line
@@ -28,7 +29,7 @@ _AUTHPRIV = 10  # the facility for what only administrators should read
 _KEPT_TARGETS = 20  # of a line that no datagram can hold
 
 
-class Destination:
+class Destination(ABC):
     """A datagram socket of this machine. Raises KeychainAuthError if nobody listens there."""
 
     def __init__(self, path: str) -> None:
@@ -54,9 +55,9 @@ class Destination:
             except OSError as again:
                 raise self._failed(again) from None
 
+    @abstractmethod
     def encode(self, line: Line) -> bytes:
         """The datagram for a line."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of the socket."""
