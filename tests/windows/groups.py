@@ -15,8 +15,8 @@ import sys
 
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-k", "not flipped_bit")
 # Left out for their time alone; when they were last run there, they passed (wine.py -m pytest FILE): test_audit_attacks
-# and test_vault_slots (half a minute each), the two vault tests of OPTIONS, and test_vault_keychain and
-# test_owned_keychain, the contract of all keychains (held there for the Credential Manager).
+# and test_vault_slots (half a minute each), test_vault_backup and test_vault_check, the two vault tests of OPTIONS, and
+# test_vault_keychain and test_owned_keychain, the contract of all keychains (held there for the Credential Manager).
 _AUDIT = tuple(
     f"tests/audit/test_audit_{name}.py"
     for name in (
@@ -25,7 +25,7 @@ _AUDIT = tuple(
 )  # fmt: skip
 _VAULT = tuple(
     f"tests/vault/test_vault_{name}.py"
-    for name in ("attacks", "backup", "changes", "check", "contract", "history", "keys", "opening", "samples")
+    for name in ("attacks", "changes", "contract", "history", "keys", "opening", "samples")
 )
 
 
@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "policy": (("tests/policy",), 250),
     "identity": (("tests/identity",), 150),
     "audit": (_AUDIT, 110),
-    "vault": (_VAULT, 100),
+    "vault": (_VAULT, 60),
     "client": (("tests/client",), 120),
     "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "keeping", "task"), 62),
     "daemon": (_system("scenario", "security", "pipe_connections"), 24),
