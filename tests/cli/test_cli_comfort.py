@@ -101,6 +101,7 @@ def test_the_clipboard_holds_it_for_a_time(running: World, desktop: dict[str, st
     assert done.stdout == "app key: on the clipboard for 2 seconds\n"
     assert held(running, desktop) == VALUE
     until(lambda: held(running, desktop) == "", "it is cleared")
+    until(lambda: not watchers(running), "the one that cleared it ends")
 
 
 def test_what_was_copied_meanwhile_stays(running: World, desktop: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from keychain_auth.keychain.lifetimes import Lifetimes, seconds
 from keychain_auth.model import Item
 from support.etcd import Cluster, run
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 _NUMBERS = itertools.count()
 
 

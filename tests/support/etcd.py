@@ -31,7 +31,7 @@ from keychain_auth.keychain.kinds import EtcdSettings
 from support.process import Process
 from support.world import World
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def missing() -> str:

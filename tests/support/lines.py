@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import IO
 
-PATIENCE = 20.0  # seconds until a test gives up on something that must happen
+PATIENCE = 40.0  # seconds until a test gives up on something that must happen
 
 
 class StreamEnded(AssertionError):

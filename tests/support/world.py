@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -281,8 +282,8 @@ class World:
             if isinstance(process, Daemon) and "Traceback" in process.log:
                 problems.append(f"a daemon logged an exception:\n{process.log}")
         for pid, words in self._strays():
-            problems.append(f"a process got away: {pid} {words}")
-            os.kill(pid, signal.SIGKILL)
+            if not _ends(pid):
+                problems.append(f"a process got away: {pid} {words}")
         shutil.rmtree(self.home, ignore_errors=True)
         if problems:
             raise AssertionError("\n".join(problems))
@@ -327,6 +328,21 @@ def _base_folder() -> str:
         if filesystem_of(folder) in _LOCAL:
             return folder
     return "/tmp"
+
+
+def _ends(pid: int) -> bool:
+    """Whether it ends within a second: what was about to end has not got away. What does not is killed."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        ended, _, _ = select.select([process], [], [], 1.0)
+        if not ended:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+        return bool(ended)
+    finally:
+        os.close(process)
 
 
 def _read(path: str) -> bytes:

@@ -74,7 +74,7 @@ class Disk:
     def close(self) -> None:
         """End the parent of the children."""
         with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(timeout=20)
+            self._process.communicate(timeout=40)
 
 
 # --- the other side -------------------------------------------------------------------------------
