@@ -82,15 +82,15 @@ def test_a_limit_alone_gives_nothing_to_who_has_something_for_a_time(world: Worl
 
 _GONE_AT_ONCE = """
 import subprocess, sys
-from keychain_auth.cli import grants, policy
-really_change = policy.change
+from keychain_auth.cli import config_file, grants
+really_change = config_file.change
 
 def change(*words):
     result = really_change(*words)
     subprocess.run([sys.executable, "-m", "keychain_auth", "unregister", sys.argv[1]], check=True, capture_output=True)
     return result
 
-policy.change = change
+config_file.change = change
 grants.authorize([sys.argv[1], "aws", "--for", "10m", "--json"], standalone_mode=False)
 """
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from keychain_auth.cli import imports, policy
+from keychain_auth.cli import config_file, imports
 from keychain_auth.cli.programs import look_at
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.state import pending_file
@@ -52,7 +52,7 @@ def admit(
     """
     program, interpreter = unchanged(entry)
     if interpreter is not None:
-        known = policy.read(places).by_path.get(program.path)
+        known = config_file.read(places).by_path.get(program.path)
         launch = imports.renewed(places, interpreter.path, known[0].launch if known else Launch())
         demands = {**demands, "launch": launch} if launch else demands
 
@@ -63,9 +63,9 @@ def admit(
             document, program, now, interpreter=interpreter, demands=demands, without=without
         )
         changed = grant(changed, program.path)
-        return changed, (outcome, policy.entry_of(changed, program.path))
+        return changed, (outcome, config_file.entry_of(changed, program.path))
 
-    outcome, registered = policy.change(places, change)
+    outcome, registered = config_file.change(places, change)
     take_out(places, entry)
     return Admitted(outcome, program, interpreter, registered)
 
@@ -80,7 +80,7 @@ def load(places: Places) -> list[PendingEntry]:
 def unsettled(places: Places, queue: list[PendingEntry]) -> list[PendingEntry]:
     """The queue without what has been registered since, by another command than ``approve``."""
     try:
-        known = policy.read(places).by_program
+        known = config_file.read(places).by_program
     except KeychainAuthError:  # then nobody knows; the commands that change it say why
         return queue
 

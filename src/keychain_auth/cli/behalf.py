@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.scripts import interpreter_of
@@ -47,13 +47,13 @@ def behalf(
     places = find_places()
     added = [_named(program) for program in allow]
     if not (allow or forbid or anyone or ask):
-        entry = policy.read(places).by_path[policy.known_program(policy.read(places), helper)][0]
+        entry = config_file.read(places).by_path[config_file.known_program(config_file.read(places), helper)][0]
         named = None if entry.on_behalf_of is None else [behind.path for behind in entry.on_behalf_of]
         _tell("shown", entry.program.path, named, as_json)
         return
 
     def change(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
-        known = policy.known_path(document, helper)
+        known = config_file.known_path(document, helper)
         changed = document
         if anyone or ask:
             changed = edit.answer_for(changed, known, None if anyone else [])
@@ -61,9 +61,9 @@ def behalf(
             changed = edit.stand_behind(changed, known, behind)
         for program in forbid:
             changed = edit.step_back(changed, known, spellings(program))
-        return changed, (known, policy.entry_of(changed, known))
+        return changed, (known, config_file.entry_of(changed, known))
 
-    known, entry_document = policy.change(places, change)
+    known, entry_document = config_file.change(places, change)
     behind = entry_document.get("on_behalf_of")
     _tell("changed", known, None if behind is None else [edit.behind_path(each) for each in behind], as_json)
 

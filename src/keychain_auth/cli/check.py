@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from keychain_auth.cli import location, output, policy, temporary
+from keychain_auth.cli import config_file, location, output, temporary
 from keychain_auth.cli.judging import known_name, present
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
@@ -46,8 +46,8 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
         raise click.UsageError("--read, --write and --search ask about a SERVICE")
     asked = [action for action in _ASKED if only[action]]
     places = find_places()
-    known = policy.read(places)
-    not_obeyed = policy.not_obeyed(places, quiet=as_json)
+    known = config_file.read(places)
+    not_obeyed = config_file.not_obeyed(places, quiet=as_json)
     try:
         name = known_name(known, path)
     except NotFound:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 
 from keychain_auth import files
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.judging import known_name, present
 from keychain_auth.cli.options import checked_prefix, checked_service, checked_target, json_option
 from keychain_auth.cli.programs import spellings
@@ -56,7 +56,7 @@ def explain(program: str, service: str, target: str | None, action: Action | Non
         "service": service,
         "target": target,
         "policy": places.policy,
-        "not_obeyed": policy.not_obeyed(places, quiet=as_json),
+        "not_obeyed": config_file.not_obeyed(places, quiet=as_json),
         "keychain": _keychain(places, service),
     }
     targets = () if target is None else (target,)
@@ -74,7 +74,7 @@ def explain(program: str, service: str, target: str | None, action: Action | Non
 
 def _judge(places: Places, program: str, requests: list[Request], answer: dict[str, Any]) -> int:
     """Put what would become of each request into ``answer``; the exit code."""
-    known = policy.read(places)
+    known = config_file.read(places)
     try:
         name = known_name(known, program)
         entry, grade, problem = present(known, name, seen_builds(places))

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.registry import words
 from keychain_auth.cli.temporary import described, grant_document
@@ -72,7 +72,7 @@ def authorize(
     if lasts is not None or uses is not None:
         if search or targets or no_rollback is not None:
             raise click.UsageError("--for and --uses go with --read, --write, --target and --behind.")
-        grant_for_a_time(
+        authorize_for_a_time(
             path,
             grant_document(service, read=read, write=write, targets=names, lasts=lasts, uses=uses, behind=behind or ""),
             as_json,
@@ -84,7 +84,7 @@ def authorize(
         checked_prefix(prefix)
 
     def grant(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
-        known = policy.known_path(document, path)
+        known = config_file.known_path(document, path)
         narrowed = bool(targets) or no_rollback is not None
         everything = not (read or write or search or (narrowed and _may_use(document, known, service)))
         changed = edit.authorize(
@@ -97,9 +97,9 @@ def authorize(
             targets=targets,
             demands=None if no_rollback is None else {"no_rollback": no_rollback},
         )
-        return changed, (known, policy.entry_of(changed, known))
+        return changed, (known, config_file.entry_of(changed, known))
 
-    known, entry = policy.change(find_places(), grant)
+    known, entry = config_file.change(find_places(), grant)
     if as_json:
         output.print_json({"outcome": "authorized", "service": service, **grants_of(known, entry)})
     else:
@@ -107,16 +107,16 @@ def authorize(
         tell_grants(entry)
 
 
-def grant_for_a_time(path: str, grant: edit.Document, as_json: bool) -> None:
+def authorize_for_a_time(path: str, grant: edit.Document, as_json: bool) -> None:
     """Give PATH a grant that ends, and say so."""
 
     def give(document: edit.Document) -> tuple[edit.Document, tuple[str, edit.Document]]:
-        known = policy.known_path(document, path)
+        known = config_file.known_path(document, path)
         changed = edit.grant_for_a_time(document, known, grant)
         return changed, (known, changed)
 
     # Told from what this command wrote, not from the file: another command may have changed that by now.
-    known, written = policy.change(find_places(), give)
+    known, written = config_file.change(find_places(), give)
     [entry, *_] = parse_policy(json.dumps(written).encode()).by_path[known]
     [given] = [each for each in described(entry, {}) if each["id"] == grant["id"]]
     if as_json:
@@ -138,14 +138,14 @@ def revoke(path: str, service: str | None, as_json: bool) -> None:
     """
 
     def take(document: edit.Document) -> tuple[edit.Document, tuple[str, dict[str, Any]]]:
-        known = policy.known_path(document, path)
+        known = config_file.known_path(document, path)
         changed, taken = edit.revoke(document, known, service)
         if not taken:
             what = "no permission" if service is None else f"no permission for {service}"
             raise NotFound(f"{known} has {what}: there is nothing to revoke", hint="keychain-auth list")
-        return changed, (known, policy.entry_of(changed, known))
+        return changed, (known, config_file.entry_of(changed, known))
 
-    known, entry = policy.change(find_places(), take)
+    known, entry = config_file.change(find_places(), take)
     if as_json:
         output.print_json({"outcome": "revoked", "service": service, **grants_of(known, entry)})
     else:
@@ -155,7 +155,7 @@ def revoke(path: str, service: str | None, as_json: bool) -> None:
 
 def _may_use(document: edit.Document, path: str, service: str) -> bool:
     """Does it have a grant for the service, be it one that ends? Then a limit alone must not give it more."""
-    entry = policy.entry_of(document, path)
+    entry = config_file.entry_of(document, path)
     grants = grants_of(path, entry)
     return (
         service in grants["allowed_read_services"]
@@ -198,7 +198,7 @@ def require(service: str, grade: str | None, as_json: bool) -> None:
     The grades, the weakest first: declared, launched, user, system, signed.
     """
     checked_service(service)
-    policy.change(find_places(), lambda document: (edit.require_grade(document, service, grade), None))
+    config_file.change(find_places(), lambda document: (edit.require_grade(document, service, grade), None))
     if as_json:
         output.print_json({"outcome": "required", "service": service, "minimum_grade": grade})
     elif grade is None:
@@ -220,7 +220,7 @@ def share(service: str, off: bool, as_json: bool) -> None:
     """
     if checked_service(service).startswith("@"):
         raise UsageError("the name of a shared service does not begin with @")
-    policy.change(find_places(), lambda document: (edit.share(document, service, shared=not off), None))
+    config_file.change(find_places(), lambda document: (edit.share(document, service, shared=not off), None))
     if as_json:
         output.print_json({"outcome": "shared" if not off else "not shared", "service": service})
     else:

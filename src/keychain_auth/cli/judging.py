@@ -11,7 +11,7 @@ import shlex
 import sys
 
 from keychain_auth import reasons
-from keychain_auth.cli import location, policy
+from keychain_auth.cli import config_file, location
 from keychain_auth.cli.programs import look_at
 from keychain_auth.errors import KeychainAuthError, NotFound
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
@@ -25,7 +25,7 @@ from keychain_auth.policy.signers import grade_of
 def known_name(known: Policy, path: str) -> str:
     """The path of a known program, or of one that a trusted signer signed. Raises NotFound."""
     try:
-        return policy.known_program(known, path)
+        return config_file.known_program(known, path)
     except NotFound as missing:
         try:
             file = look_at(path, known.signers)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import click
 
 from keychain_auth import __version__
-from keychain_auth.cli import asking
+from keychain_auth.cli import agent_access
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.model import Requester
@@ -48,7 +48,7 @@ def mcp() -> None:
 
 def list_access() -> str:
     """What you (the agent) may use by keychain-auth-run: names, until when, how often. Never a value."""
-    return _told("what you may use", lambda: asking.access(*_who_asks()))
+    return _told("what you may use", lambda: agent_access.access(*_who_asks()))
 
 
 def request_access(
@@ -61,13 +61,13 @@ def request_access(
     """Ask a person to let your commands have one secret, for a time and some uses. Tell them the command to run."""
     return _told(
         f"access to {service} {name}",
-        lambda: asking.ask_for(*_who_asks(), service, name, reason, minutes, uses),
+        lambda: agent_access.ask_for(*_who_asks(), service, name, reason, minutes, uses),
     )
 
 
 def _who_asks() -> tuple[Places, Requester]:
     places = find_places()
-    return places, asking.agent(places)
+    return places, agent_access.agent(places)
 
 
 def _told(wanted: str, answer: Callable[[], Any]) -> str:

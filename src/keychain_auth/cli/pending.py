@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.admitting import admit, load, take_out, unchanged, unsettled
 from keychain_auth.cli.approving.lines import decide
 from keychain_auth.cli.behalf import approve_pair, tell_pair
@@ -110,7 +110,7 @@ def approve(
         if read or write or search or targets:
             raise UsageError("the permissions are the helper's own", hint="keychain-auth authorize HELPER SERVICE")
         unchanged(entry)
-        policy.change(places, lambda document: (approve_pair(document, entry), None))
+        config_file.change(places, lambda document: (approve_pair(document, entry), None))
         take_out(places, entry)
         tell_pair(entry, as_json)
         return EXIT_DONE

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from keychain_auth import reasons
-from keychain_auth.cli import imports, output, policy, temporary
+from keychain_auth.cli import config_file, imports, output, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.location import grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
@@ -75,7 +75,7 @@ def register(
     if not file.is_program:
         warnings.append(f"{file.program.path} is no ELF program: the kernel will hardly name it as what runs")
     now = stamp(datetime.now(UTC))
-    outcome = policy.change(
+    outcome = config_file.change(
         places, lambda document: edit.register(document, file.program, now, demands=wanted, without=without)
     )
     warnings += warnings_about_signer(places, file.program.path)
@@ -94,7 +94,7 @@ def _register_script(
         raise UsageError(
             f"{script.program.path} is a program, not a script", hint=f"keychain-auth register {shlex.quote(path)}"
         )
-    known = next(iter(policy.read(places).by_path.get(script.program.path, ())), None)
+    known = next(iter(config_file.read(places).by_path.get(script.program.path, ())), None)
     if known is not None and given is None and not app:
         given = imports.python_of(known)
     interpreter, flags = interpreter_of(script, given)
@@ -119,13 +119,13 @@ def _register_script(
     if known is None and is_helper(script.program.path):
         wanted["on_behalf_of"] = []
     now = stamp(datetime.now(UTC))
-    outcome = policy.change(
+    outcome = config_file.change(
         places,
         lambda document: edit.register(
             document, script.program, now, interpreter=interpreter.program, demands=wanted, without=without
         ),
     )
-    imports.forget_unused(places, policy.read(places))
+    imports.forget_unused(places, config_file.read(places))
     warnings += _too_weak(places, script.program, Grade.LAUNCHED)
     if script.program.path.endswith(".mjs") and _entry(places, script.program).minimum_grade is not Grade.DECLARED:
         warnings.append(
@@ -155,8 +155,8 @@ def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     if path is None:
         upgrade_all(places, now, as_json)
         return
-    present = policy.read(places)
-    known = policy.known_program(present, path)
+    present = config_file.read(places)
+    known = config_file.known_program(present, path)
     entry = present.by_path[known][0]
     file = look_at(known) if entry.signer is None else signed_file(known, entry.signer)
     interpreter: File | None = None
@@ -167,8 +167,10 @@ def upgrade(path: str | None, every: bool, as_json: bool) -> None:
     program = msgspec.structs.replace(file.program, path=known)
     runs = None if interpreter is None else interpreter.program
     demanded = {"launch": launch} if launch else {}
-    outcome = policy.change(places, lambda document: edit.upgrade(document, program, runs, now=now, demands=demanded))
-    imports.forget_unused(places, policy.read(places))
+    outcome = config_file.change(
+        places, lambda document: edit.upgrade(document, program, runs, now=now, demands=demanded)
+    )
+    imports.forget_unused(places, config_file.read(places))
     _tell(outcome, program, runs, _entry(places, program), [], as_json)
 
 
@@ -180,10 +182,10 @@ def unregister(path: str, as_json: bool) -> None:
     """Forget the program PATH and everything that it may do. It need not exist any more."""
 
     def forget(document: edit.Document) -> tuple[edit.Document, str]:
-        known = policy.known_path(document, path)
+        known = config_file.known_path(document, path)
         return edit.unregister(document, known), known
 
-    known = policy.change(find_places(), forget)
+    known = config_file.change(find_places(), forget)
     if as_json:
         output.print_json({"outcome": "unregistered", "path": known})
     else:
@@ -195,7 +197,7 @@ def unregister(path: str, as_json: bool) -> None:
 def list_entries(as_json: bool) -> None:
     """Show the known programs and what they may do."""
     places = find_places()
-    known = policy.read(places)
+    known = config_file.read(places)
     used = temporary.uses_now(places) if any(entry.temporary for entry in known.by_program.values()) else None
     told = {e.program.path: [*in_words(e), *temporary.told(e, used)] for e in known.by_program.values()}
     entries = [
@@ -203,7 +205,7 @@ def list_entries(as_json: bool) -> None:
         for entry in known.by_program.values()
     ]
     signers = describe_signers(known)
-    problem = policy.not_obeyed(places, quiet=as_json)
+    problem = config_file.not_obeyed(places, quiet=as_json)
     if as_json:
         output.print_json(
             {"policy": places.policy, "not_obeyed": problem, "entries": entries, "trusted_signers": signers}
@@ -257,7 +259,7 @@ def words(names: object) -> str:
 
 def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
     """A warning, if the program as it lies there will be refused for its grade."""
-    known = policy.read(places)
+    known = config_file.read(places)
     entry = known.by_program[(program.path, program.sha256)]
     signature = look_at(program.path, known.signers).signature if entry.interpreter is None else None
     if reaches(known, Identity(program, grade, pid=0, uid=system.user_id(), signature=signature), entry.minimum_grade):
@@ -268,7 +270,7 @@ def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
 
 
 def _entry(places: Places, program: Program) -> Entry:
-    return policy.read(places).by_program[(program.path, program.sha256)]
+    return config_file.read(places).by_program[(program.path, program.sha256)]
 
 
 def _tell(

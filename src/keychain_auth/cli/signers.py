@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from keychain_auth import files
-from keychain_auth.cli import policy
+from keychain_auth.cli import config_file
 from keychain_auth.cli.keys import public_key_of
 from keychain_auth.cli.programs import File, look_at
 from keychain_auth.daemon.places import Places, find_places
@@ -22,7 +22,7 @@ def signer_demands(signer: str | None, no_rollback: bool | None, *, is_script: b
         raise UsageError("a script cannot be signed: --signer and --no-rollback are for programs")
     fields: Document = {}
     if signer is not None:
-        fields["signer"] = key_text(_key_of(signer, policy.read(find_places())))
+        fields["signer"] = key_text(_key_of(signer, config_file.read(find_places())))
     if no_rollback is not None:
         fields["no_rollback"] = no_rollback
     return fields
@@ -30,7 +30,7 @@ def signer_demands(signer: str | None, no_rollback: bool | None, *, is_script: b
 
 def warnings_about_signer(places: Places, path: str) -> list[str]:
     """What a person should know about the entry that was just made for the program ``path``."""
-    known = policy.read(places)
+    known = config_file.read(places)
     file = look_at(path, known.signers)
     signer = None if file.signature is None else file.signature.key
     found: list[str] = []

@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from keychain_auth import files
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.keys import key_file, public_key_of
 from keychain_auth.cli.options import json_option
 from keychain_auth.cli.programs import File, look_at, open_file
@@ -136,7 +136,7 @@ def verify(path: str, given: tuple[str, ...], as_json: bool) -> int:
     if given:
         keys = [public_key_of(text) for text in given]
     else:
-        services = policy.read(find_places()).signers
+        services = config_file.read(find_places()).signers
         keys = list(services)
     file = look_at(path, keys)
     why = "" if file.signature is not None else _why_not(file, given=bool(given))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.keys import public_key_of
 from keychain_auth.cli.options import checked_service, json_option, passphrase_option
 from keychain_auth.daemon.places import find_places
@@ -26,7 +26,7 @@ def trust(service: str, key: str, as_json: bool) -> None:
     """
     checked_service(service)
     text = key_text(public_key_of(key))
-    outcome = policy.change(find_places(), lambda document: edit.trust(document, service, text))
+    outcome = config_file.change(find_places(), lambda document: edit.trust(document, service, text))
     if as_json:
         output.print_json({"outcome": outcome, "service": service, "public_key": text})
     else:
@@ -52,7 +52,7 @@ def distrust(signer: str, as_json: bool) -> None:
             raise NotFound(f"{signer} is not in trusted_signers", hint="keychain-auth list")
         return changed, taken
 
-    taken = policy.change(find_places(), take)
+    taken = config_file.change(find_places(), take)
     if as_json:
         output.print_json({"outcome": "distrusted", "signers": taken})
     for one in taken if not as_json else ():

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Collection
 from typing import Any
 
-from keychain_auth.cli import output, packages, policy
+from keychain_auth.cli import config_file, output, packages
 from keychain_auth.cli.programs import open_file
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError
@@ -26,7 +26,7 @@ _PIECE_BYTES = 1024 * 1024
 
 def upgrade_all(places: Places, now: str, as_json: bool) -> None:
     """Renew what can be renewed, and tell of everything. Raises KeychainAuthError, OSError."""
-    entries = list(policy.read(places).by_program.values())
+    entries = list(config_file.read(places).by_program.values())
     known: dict[str, set[str]] = {}
     for entry in entries:
         for part in parts(entry):
@@ -73,7 +73,7 @@ def _renew(places: Places, planned: list[tuple[Entry, Plan]], now: str) -> list[
                 done.append((entry, Plan("left", why=str(error))))
         return document, done
 
-    return policy.change(places, renew)
+    return config_file.change(places, renew)
 
 
 def _row(entry: Entry, done: Plan) -> dict[str, Any]:

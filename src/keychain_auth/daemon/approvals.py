@@ -7,7 +7,7 @@ Contract:
 * The same program is one entry, however many connections of it wait. A person who says "not now" ends all of them, and
   for some minutes the program does not wait again.
 * Waiting grants nothing. What ends it well is a change of the policy, made and sealed like any other; then the process
-  is verified anew (``stranger``), and the decision is the pipeline's.
+  is verified anew (``refused_session``), and the decision is the pipeline's.
 * No value is kept: of a request only its action, service and names.
 """
 
@@ -29,7 +29,7 @@ from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.model import Request
 from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
-from keychain_auth.platform.linux.ancestry import ancestors
+from keychain_auth.platform.linux.started_by import ancestors
 from keychain_auth.policy.pending import PendingEntry
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import Limits

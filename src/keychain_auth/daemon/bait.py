@@ -28,7 +28,7 @@ from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.errors import AuditError
 from keychain_auth.model import Identity, Item, Request
 from keychain_auth.platform.base import Peer
-from keychain_auth.platform.linux.ancestry import ancestors
+from keychain_auth.platform.linux.started_by import ancestors
 from keychain_auth.policy.canaries import Alarm
 from keychain_auth.reasons import PENDING_APPROVAL
 from keychain_auth.wire.codec import encode_reason

@@ -22,12 +22,12 @@ from keychain_auth.daemon.bait import RELEASE, Bait
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.pipeline import Pipeline
 from keychain_auth.daemon.refusals import Refusals, refusal_record
+from keychain_auth.daemon.refused_session import RefusedSession, StrangerSession
 from keychain_auth.daemon.serving.handler import Handler, Reply, distrust
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
-from keychain_auth.daemon.stranger import RefusedSession, StrangerSession
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import Refusal
 from keychain_auth.model import Denial, Program

@@ -10,7 +10,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
-from keychain_auth.cli import policy
+from keychain_auth.cli import config_file
 from keychain_auth.cli.admitting import admit, take_out, unchanged
 from keychain_auth.cli.approving.asking import Asked, Choice, Looked, asked_from, permissions, why_not
 from keychain_auth.cli.behalf import approve_pair
@@ -69,7 +69,7 @@ def answer(places: Places, asked: Asked, looked: Looked, choice: Choice) -> str:
         return f"{asked.entry.path}: not now"
     if asked.entry.helper is not None:
         unchanged(asked.entry)
-        policy.change(places, lambda document: (approve_pair(document, asked.entry), None))
+        config_file.change(places, lambda document: (approve_pair(document, asked.entry), None))
         take_out(places, asked.entry)
         return f"{asked.entry.path} may stand behind {asked.entry.helper.path}"
 
@@ -104,7 +104,7 @@ def _granted(document: edit.Document, path: str, asked: Asked, choice: Choice) -
 def _signer(places: Places, path: str) -> tuple[str, bool]:
     """Whose signature the file carries, and whether anybody trusts that key."""
     with contextlib.suppress(KeychainAuthError):
-        known = policy.read(places)
+        known = config_file.read(places)
         file = look_at(path, known.signers)
         if file.signature is not None:
             services = ", ".join(sorted(known.signers[file.signature.key]))
@@ -117,7 +117,7 @@ def _signer(places: Places, path: str) -> tuple[str, bool]:
 def _grants(places: Places, asked: Asked) -> tuple[str, ...] | None:
     """What the program's path may do already, None if it is not registered."""
     with contextlib.suppress(KeychainAuthError):
-        entries = policy.read(places).by_path.get(asked.entry.path)
+        entries = config_file.read(places).by_path.get(asked.entry.path)
         if entries:
             return tuple(line for entry in entries for line in _lines(entry))
     return None

@@ -23,7 +23,7 @@ from textual.css.query import NoMatches
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Footer, Header, Input, Label, ListItem, ListView, Static
 
-from keychain_auth.cli import policy
+from keychain_auth.cli import config_file
 from keychain_auth.cli.approving.answering import answer, look_into, now, who_waits
 from keychain_auth.cli.approving.asking import Asked, Choice, Fact, Looked, facts, permissions, why_not
 from keychain_auth.cli.report import printable
@@ -229,7 +229,7 @@ class Watch(App[None]):
 
     def _ask_first(self, asked: Asked, choice: Choice) -> None:
         try:
-            sealed = policy.accepted_text(self._places) is not None
+            sealed = config_file.accepted_text(self._places) is not None
         except (KeychainAuthError, OSError) as error:
             self.call_from_thread(self._finished, str(error))
             return

@@ -16,7 +16,7 @@ from typing import Any
 import keychain_auth
 from keychain_auth.audit import shelf
 from keychain_auth.audit.reading import Line, backwards
-from keychain_auth.cli import policy
+from keychain_auth.cli import config_file
 from keychain_auth.cli.doctoring.facts import DaemonFact, Facts, LeakyProgram, PathFact, PathKind, ProgramFact
 from keychain_auth.cli.judging import present
 from keychain_auth.cli.signers import seen_builds
@@ -179,7 +179,7 @@ def _settings_problem(places: Places) -> str:
 
 def _programs(places: Places) -> dict[str, Any]:
     try:
-        known, builds = policy.read(places), seen_builds(places)
+        known, builds = config_file.read(places), seen_builds(places)
     except KeychainAuthError as error:
         return {"policy_problem": str(error)}
     programs = []

@@ -21,8 +21,8 @@ import msgspec
 from keychain_auth.daemon.attesting.behalf import Behalf, Behind
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
-from keychain_auth.daemon.attesting.room import RoomFull, WaitingRoom
 from keychain_auth.daemon.attesting.verified import Verified
+from keychain_auth.daemon.attesting.waiting_room import RoomFull, WaitingRoom
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import Refusal

@@ -12,12 +12,12 @@ import socket
 from keychain_auth.identity.facts import MappedFile, PeerFacts, StrictFacts
 from keychain_auth.platform.base import NeedsThread, PeerGone
 from keychain_auth.platform.linux import strict
-from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.descriptors import TooManyDescriptors, holding
 from keychain_auth.platform.linux.looks import Host, LinuxProcess, gone, place_of
 from keychain_auth.platform.linux.mappings import open_mapped
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.peercred import open_peer
+from keychain_auth.platform.linux.pinned_parent import LinuxAncestor, parent_of
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
 _FEW_DESCRIPTORS = 256

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from keychain_auth.platform.linux.ancestors import parent_of
 from keychain_auth.platform.linux.looks import Host
+from keychain_auth.platform.linux.pinned_parent import parent_of
 from keychain_auth.platform.linux.procfs import Process, own_surroundings
 from support.lines import PATIENCE
 

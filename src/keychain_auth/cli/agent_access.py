@@ -20,7 +20,7 @@ from typing import Any
 
 from msgspec import structs
 
-from keychain_auth.cli import policy
+from keychain_auth.cli import config_file
 from keychain_auth.cli.location import trusted_filesystems
 from keychain_auth.cli.options import checked_service, checked_target
 from keychain_auth.cli.programs import look_at
@@ -31,8 +31,8 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.model import Entry, Program, Requester
 from keychain_auth.moments import stamp
-from keychain_auth.platform.linux.ancestors import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.looks import Host
+from keychain_auth.platform.linux.pinned_parent import LinuxAncestor, parent_of
 from keychain_auth.platform.linux.procfs import Process, own_surroundings
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.behalf import carries, judge, problem_of
@@ -145,7 +145,7 @@ def ask_for(
 
 
 def _runner(places: Places) -> Entry:
-    for path, entries in sorted(policy.read(places).by_path.items()):
+    for path, entries in sorted(config_file.read(places).by_path.items()):
         if os.path.basename(path) == RUNNER:
             return entries[0]
     raise NotFound(

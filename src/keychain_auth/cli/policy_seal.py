@@ -7,7 +7,7 @@ import json
 import click
 
 from keychain_auth import files
-from keychain_auth.cli import output, policy
+from keychain_auth.cli import config_file, output
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.client import admin, passphrase
 from keychain_auth.daemon.places import find_places
@@ -31,7 +31,7 @@ def seal(as_json: bool) -> None:
     Ctrl-C leaves everything as it is. What is accepted is exactly what was shown, whatever becomes of the file.
     """
     places = find_places()
-    accepted = policy.accepted_text(places)
+    accepted = config_file.accepted_text(places)
     if accepted is None:
         raise UsageError(
             "the policy is sealed only while a passphrase is set, by a running daemon",
