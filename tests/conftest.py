@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,13 @@ if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have
     from support import users
     from support.secret_service import Desktop
     from support.world import World
+
+
+def pytest_configure() -> None:
+    """A shell without job control starts what runs in the background with SIGINT ignored (POSIX, 2.11), and what the
+    tests start would inherit it: Ctrl-C is one of the things that they try."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
