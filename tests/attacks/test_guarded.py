@@ -138,6 +138,16 @@ def test_a_guarded_entry_serves_no_other(machine: SystemWorld, client: str, stra
     assert "keychain-auth-guarded" in daemon.wait_log("refused")
 
 
+def test_root_says_who_must_be_guarded(machine: SystemWorld, launcher: str, stranger: Account) -> None:
+    """The two commands of docs/operations.md."""
+    program = machine.program("dbtool")
+    machine.start()
+    assert machine.cli("register", program, "--user", stranger.name, "--guarded").returncode == 0
+    assert machine.cli("authorize", program, "aws").returncode == 0
+    assert machine.talker(program, stranger).ask(read("key"))["reason"] == "identity_not_verified"
+    assert machine.talker(program, stranger, launcher).ask(read("key")) == results()
+
+
 @pytest.mark.parametrize("variable", ["LD_PRELOAD", "LD_AUDIT"])
 def test_a_library_from_the_environment(
     machine: SystemWorld, launcher: str, client: str, stranger: Account, variable: str

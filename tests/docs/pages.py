@@ -7,7 +7,8 @@ What a line shows, and how it is checked:
   such lines it may print what it likes.
 * ``keychain-auth start`` is a daemon, which goes on running.
 * A block that is introduced by "Save this as `FILE`" is written into FILE.
-* Whoever is asked something answers "y".
+* Whoever is asked something answers "y", and that is also the value of a secret that is stored.
+* ``HASH``, and what a page approves, is the program that waits.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import os
 import re
 import shutil
 import sysconfig
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from docs.test_docs import ROOT, text_of
+from integrations import lab
 from support.process import Process
 from support.world import World
 
-_BLOCK = re.compile(r"(?:Save this as `(?P<file>[^`]+)`:\n\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"(?:Save this as `(?P<file>[^`]+)`:\n\n)?^(?P<margin> *)```(?P<language>\w*)\n(?P<body>.*?)^(?P=margin)```$",
+    re.M | re.S,
+)
 _CODE = re.compile(r"\s+# exit code (\d+)$")
 _END = "-- the end of a command: "
 
@@ -49,7 +55,8 @@ def steps(document: str) -> list[Shown | Saved]:
         if block["file"]:
             found.append(Saved(block["file"], block["body"]))
         elif block["language"] == "console":
-            for part in re.split(r"^\$ ", block["body"], flags=re.M)[1:]:
+            body = re.sub(rf"^{block['margin']}", "", block["body"], flags=re.M)
+            for part in re.split(r"^\$ ", body, flags=re.M)[1:]:
                 line, _, output = part.partition("\n")
                 code = _CODE.search(line)
                 found.append(Shown(_CODE.sub("", line), int(code[1]) if code else 0, output.rstrip("\n")))
@@ -60,9 +67,9 @@ class Reader:
     """Somebody who types what a page says."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self.world = world
         self._started = False
-        self.home = world.path
+        self.home = world.path  # a path in the home
         world.write("bin/keychain-auth", f'#!/bin/sh\nexec {world.python} -m keychain_auth.cli.main "$@"\n', 0o755)
         world.write("typed", "y\n")
         with open(os.path.join(ROOT, "examples/c/dbtool.c"), encoding="utf-8") as file:  # as in a checkout
@@ -71,40 +78,51 @@ class Reader:
         self._shell: Process = world.spawn(["/bin/bash", "--norc", "--noprofile"], env=env)
         self._seen = 0
 
-    def do(self, step: Shown | Saved) -> None:
-        """One step. Raises AssertionError with what came instead."""
+    def do(self, step: Shown | Saved, instead: Sequence[tuple[str, str]] = ()) -> None:
+        """One step. ``instead``: parts of commands that are somebody's own, and what is typed for them (the first that
+        is there). Raises AssertionError with what came instead of what the page shows.
+        """
         if isinstance(step, Saved):
-            self._world.write(step.name, step.text, 0o644)
+            self.world.write(step.name, step.text, 0o644)
         elif re.fullmatch(r"keychain-auth start(?: --\w.*)?", step.command):
             if not self._started:
-                self._world.start()
+                self.world.start()
                 self._started = True
         else:
-            code, output = self._type(self._filled_in(step.command))
+            code, output = self._type(self._filled_in(step.command, instead))
             assert code == step.code, f"$ {step.command}\n{output}\nexit code {code}, wanted {step.code}"
             if step.output:
                 assert fits(step.output, output), f"$ {step.command}\n{output}\nwanted:\n{step.output}"
 
-    def _filled_in(self, command: str) -> str:
-        """The command, with the hash of the last program in the queue where the page says HASH."""
-        waiting = self._world.pending()
-        digest = waiting[-1]["hash"].removeprefix("sha256:") if waiting else "HASH"
-        return re.sub(r"\bHASH\b", digest, command)
+    def _filled_in(self, command: str, instead: Sequence[tuple[str, str]]) -> str:
+        """The command, with the last program in the queue where the page says HASH, or approves one of its own."""
+        for words, typed in instead:
+            if words in command:
+                command = command.replace(words, typed)
+                break
+        waiting = self.world.pending()
+        digest = (waiting[-1].get("request") or {}).get("id") or waiting[-1]["hash"] if waiting else "HASH"
+        return re.sub(r"\bHASH\b|(?<=approve )[0-9a-f]{16}\b", digest.removeprefix("sha256:"), command)
 
     def file(self, name: str, text: str, mode: int = 0o644) -> None:
         """A file that the reader has."""
-        self._world.write(name, text, mode)
+        self.world.write(name, text, mode)
 
     def has(self, *commands: str) -> None:
         """What the reader has done before. Raises AssertionError if it cannot be done."""
         for command in commands:
             self.do(Shown(command, 0, ""))
 
+    def helpers(self) -> None:
+        """The helpers of tools, installed, on the reader's PATH; in the folder $HELPERS."""
+        folder = lab.environment()
+        self.has(f'export HELPERS={folder}/bin PATH="$PATH:{folder}/bin"', f"ln -s {folder} .local/keychain-auth || :")
+
     def environment(self) -> None:
         """The virtual environment of the README, with the package in it: lent by the one that the tests run in."""
-        folder = self._world.path(".local/keychain-auth")
-        self.has(f"{self._world.installation.interpreter} -m venv --without-pip {folder}")
-        lent = dict(self._world.installation.env).get("PYTHONPATH")
+        folder = self.world.path(".local/keychain-auth")
+        self.has(f"{self.world.installation.interpreter} -m venv --without-pip {folder}")
+        lent = dict(self.world.installation.env).get("PYTHONPATH")
         places = [lent] if lent else [sysconfig.get_paths()["purelib"], os.path.join(ROOT, "src")]
         [version] = os.listdir(os.path.join(folder, "lib"))
         self.file(f".local/keychain-auth/lib/{version}/site-packages/lent.pth", "\n".join(places) + "\n")

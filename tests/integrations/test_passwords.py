@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
 import socket
 import threading
@@ -107,6 +108,11 @@ def test_ansible_has_its_vault_password(world: World) -> None:
     with open(world.path("plain.yml"), encoding="utf-8") as file:
         assert file.readline() == "$ANSIBLE_VAULT;1.2;AES256;prod\n"
     assert plug.run(*vault, "view", *identity, env=env).stdout == "hello: alice\n"
+    play = {"hosts": "localhost", "gather_facts": False, "vars_files": ["plain.yml"]}
+    world.write("site.yml", json.dumps([{**play, "tasks": [{"debug": {"var": "hello"}}]}]))
+    playbook = (world.installation.interpreter, os.path.join(folder, "bin", "ansible-playbook"))
+    done = plug.run(*playbook, "--vault-id", f"prod@{plug.path}", "site.yml", env=env)
+    assert (done.returncode, '"hello": "alice"' in done.stdout) == (0, True), done.stdout + done.stderr
     plug.keep("ansible", "prod", "another")
     assert plug.run(*vault, "view", *identity, env=env).returncode != 0
     plug.keep("ansible", "default", "d")

@@ -115,8 +115,9 @@ def test_pip_installs_the_wheel_into_a_fresh_environment(dist: pathlib.Path, tmp
     """Without a network: what the package needs is lent to it by this environment."""
     fresh = tmp_path / "fresh"
     run(sys.executable, "-m", "venv", "--without-pip", fresh)
-    run(sys.executable, "-m", "pip", "--python", fresh / "bin" / "python", "install", "--no-deps", "--no-index",
-        "--disable-pip-version-check", dist / WHEEL)  # fmt: skip
+    for words in (["install"], ["install", "--upgrade"]):
+        run(sys.executable, "-m", "pip", "--python", fresh / "bin" / "python", *words, "--no-deps", "--no-index",
+            "--disable-pip-version-check", dist / WHEEL)  # fmt: skip
     [site] = fresh.glob("lib/python3.*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     where = run(fresh / "bin" / "python", "-c", "import keychain_auth; print(keychain_auth.__file__)").strip()
