@@ -20,10 +20,10 @@ from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDes
 from keychain_auth.platform.linux.filehash import digest
 from keychain_auth.platform.linux.filesystem import MountTable
 from keychain_auth.platform.linux.linux import LinuxPlatform
-from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import open_cached, open_regular, statx_descriptor
+from keychain_auth.platform.posix.ownership import writable_by_others
 from support.world import World
 
 

@@ -14,9 +14,9 @@ from keychain_auth.platform.base import NeedsThread
 from keychain_auth.platform.linux import strict
 from keychain_auth.platform.linux.filesystem import UNKNOWN, MountTable
 from keychain_auth.platform.linux.mappings import Mappings
-from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.posix.ownership import only_root_writes
 from support.process import Process as Started
 from support.world import World, filesystem_of
 

@@ -114,7 +114,7 @@ def require_root(command: str) -> None:
 
 def require_root_owned() -> None:
     """What a daemon of the machine runs must be changeable by root alone: its code could read every user's programs."""
-    from keychain_auth.platform.linux.ownership import only_root_writes  # noqa: PLC0415 - Linux, and root only
+    from keychain_auth.platform.posix.ownership import only_root_writes  # noqa: PLC0415 - Linux, and root only
 
     require_root("install --system")
     package = os.path.dirname(keychain_auth.__file__)

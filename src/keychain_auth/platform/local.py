@@ -9,12 +9,12 @@ if sys.platform == "win32":
     from keychain_auth.platform.windows.stopping import watch_stop
     from keychain_auth.platform.windows.windows import WindowsPlatform as LocalPlatform
 elif sys.platform == "darwin":
-    from keychain_auth.platform.linux.stopping import watch_stop
     from keychain_auth.platform.macos.hardening import harden_process, key_memory
     from keychain_auth.platform.macos.macos import MacosPlatform as LocalPlatform
+    from keychain_auth.platform.posix.stopping import watch_stop
 else:
     from keychain_auth.platform.linux.hardening import harden_process, key_memory
     from keychain_auth.platform.linux.linux import LinuxPlatform as LocalPlatform
-    from keychain_auth.platform.linux.stopping import watch_stop
+    from keychain_auth.platform.posix.stopping import watch_stop
 
 __all__ = ["LocalPlatform", "harden_process", "key_memory", "watch_stop"]

@@ -23,8 +23,8 @@ from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux import filehash, tree
 from keychain_auth.platform.linux.filesystem import MountTable
-from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.posix.ownership import only_root_writes
 from keychain_auth.policy.launching import is_python, pack
 
 _REMEMBERED = 200_000

@@ -15,6 +15,7 @@ import struct
 
 from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.linux.peer import LinuxPeer
+from keychain_auth.platform.posix.channel import SocketChannel
 
 _READ_BYTES = 65536
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -27,25 +28,19 @@ _SCM_CREDENTIALS = int(socket.SCM_CREDENTIALS)
 _SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
 
 
-class UnixChannel:
+class UnixChannel(SocketChannel):
     """The daemon's end of one connection; see ``Channel``."""
 
-    __slots__ = ("_ancillary", "_host", "_recvmsg", "_sender", "_socket", "send")
+    __slots__ = ("_ancillary", "_host", "_recvmsg", "_sender")
 
     def __init__(self, connection: socket.socket, host: Host) -> None:
-        connection.setblocking(False)
+        super().__init__(connection)
         with contextlib.suppress(OSError):  # older kernels: the descriptors are dropped on arrival instead
             connection.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
-        self._socket = connection
         self._host = host
         self._recvmsg = connection.recvmsg
         self._ancillary: list[tuple[int, int, bytes]] = []
         self._sender: int | None = None
-        self.send = connection.send
-
-    def fileno(self) -> int:
-        """The socket's descriptor, -1 once closed."""
-        return self._socket.fileno()
 
     def receive(self) -> tuple[bytes, int | None]:
         """The next bytes of one sender. See ``Channel.receive``."""
@@ -55,17 +50,6 @@ class UnixChannel:
         if ancillary != self._ancillary:  # nearly always the same process sends, and it is compared whole
             self._ancillary, self._sender = ancillary, _sender(ancillary)
         return data, self._sender
-
-    def end_input(self) -> None:
-        """shutdown(SHUT_RD): what lies in the queue can still be read, then comes the end; a later send(2) of the peer
-        fails with EPIPE (unix_shutdown and unix_stream_sendmsg in net/unix/af_unix.c)."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
-
-    def end_output(self) -> None:
-        """shutdown(SHUT_WR); a peer that is gone already does not matter."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
 
     def peer_credentials(self) -> tuple[int, int]:
         """(pid, uid) from SO_PEERCRED: taken by the kernel when the peer connected."""
@@ -77,10 +61,6 @@ class UnixChannel:
         """The process that connected. Raises PeerGone."""
         pid, uid = self.peer_credentials()
         return LinuxPeer(self._socket, pid, uid, self._host, os.fstat(self._socket.fileno()).st_ino)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
 
 
 def has_passrights() -> bool:

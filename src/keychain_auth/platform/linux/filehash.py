@@ -25,9 +25,9 @@ from collections.abc import Collection
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace
-from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import path_of
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.posix.ownership import only_root_writes
 from keychain_auth.platform.signed_file import examine, without_rest
 
 _SETTLED_NS = 2_000_000_000

@@ -22,10 +22,10 @@ from keychain_auth.platform.linux import filehash, ptrace
 from keychain_auth.platform.linux.looks import Host, file_key
 from keychain_auth.platform.linux.memory import is_sealed
 from keychain_auth.platform.linux.openfile import LinuxFile
-from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.procfs import Process, open_files, path_of
 from keychain_auth.platform.linux.syscalls import statx_descriptor
 from keychain_auth.platform.linux.sysctl import SETTINGS, yama_scope
+from keychain_auth.platform.posix.ownership import writable_by_others
 from keychain_auth.policy.environment import forbidden_names
 
 _ENVIRONMENT_BYTES = 8 * 1024 * 1024

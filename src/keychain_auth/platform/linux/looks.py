@@ -14,9 +14,9 @@ from keychain_auth.platform.linux.descriptors import SocketDiagnosis
 from keychain_auth.platform.linux.filesystem import UNKNOWN, Mount, MountTable, read_mounts
 from keychain_auth.platform.linux.mappings import Mappings
 from keychain_auth.platform.linux.openfile import LinuxFile
-from keychain_auth.platform.linux.ownership import writable_by_others
 from keychain_auth.platform.linux.procfs import Process, path_of
 from keychain_auth.platform.linux.syscalls import Statx, open_path, open_regular, statx_descriptor
+from keychain_auth.platform.posix.ownership import writable_by_others
 
 
 class Host:

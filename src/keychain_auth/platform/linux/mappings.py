@@ -19,9 +19,9 @@ import struct
 from keychain_auth.identity.facts import Code, MappedFile
 from keychain_auth.platform.base import NeedsThread
 from keychain_auth.platform.linux.filesystem import Mount, MountTable
-from keychain_auth.platform.linux.ownership import only_root_writes
 from keychain_auth.platform.linux.procfs import path_of
 from keychain_auth.platform.linux.syscalls import open_path, open_regular, statx_descriptor
+from keychain_auth.platform.posix.ownership import only_root_writes
 
 _KNOWN_FILES = 4096
 _LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once

@@ -6,42 +6,21 @@ Opening it asks whatever filesystem it lies on, so it can take for ever: that is
 
 from __future__ import annotations
 
-import os
-
-import msgspec
-
 from keychain_auth.identity.facts import FileKey, ScriptFacts
 from keychain_auth.platform.base import Digest, Pace
 from keychain_auth.platform.linux import filehash
+from keychain_auth.platform.posix.openfile import OpenedFile
 
 
-class LinuxFile:
-    """See ``base.Script``.
+class LinuxFile(OpenedFile):
+    """See ``base.Script``."""
 
-    Holds one descriptor until ``close``, or until nobody refers to it: who wanted it may have given up meanwhile.
-    """
-
-    __slots__ = ("_fd", "_nosuid", "facts", "key")
+    __slots__ = ("_nosuid",)
 
     def __init__(self, fd: int, key: FileKey, facts: ScriptFacts, *, nosuid: bool) -> None:
+        super().__init__(fd, key, facts)
         self._nosuid = nosuid
-        self._fd = fd
-        self.key = key
-        self.facts = facts
-
-    def __del__(self) -> None:
-        self.close()
 
     def hash(self, limit: int, pace: Pace) -> Digest:
         """See ``base.Script.hash``."""
         return filehash.digest(self._fd, limit, pace, nosuid=self._nosuid)
-
-    def hashed(self, sha256: str) -> ScriptFacts:
-        """The facts with the hash in them."""
-        return msgspec.structs.replace(self.facts, sha256=sha256)
-
-    def close(self) -> None:
-        """Close the file. May be called twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1

@@ -6,8 +6,8 @@ import os
 
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
 from keychain_auth.platform.linux.filesystem import MountTable
-from keychain_auth.platform.linux.ownership import only_root_writes, writable_by_others
 from keychain_auth.platform.linux.syscalls import statx_descriptor
+from keychain_auth.platform.posix.ownership import only_root_writes, writable_by_others
 
 __all__ = ["LOCAL_FILESYSTEMS", "filesystem_of", "is_of_root", "only_root_writes", "writable_by_others"]
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.identity.tree import CACHE, is_cached_bytecode
-from keychain_auth.platform.linux.ownership import only_root_writes
+from keychain_auth.platform.posix.ownership import only_root_writes
 
 MOST = 100_000
 _MOST_LINKS = 40  # path_resolution(7)

@@ -16,26 +16,21 @@ import socket
 from keychain_auth.platform.base import PeerGone
 from keychain_auth.platform.macos.audit_token import Token, peer_token, peer_uid
 from keychain_auth.platform.macos.peer import MacosPeer
+from keychain_auth.platform.posix.channel import SocketChannel
 
 _READ_BYTES = 65536
 
 
-class MacosChannel:
+class MacosChannel(SocketChannel):
     """The daemon's end of one connection; see ``Channel``."""
 
-    __slots__ = ("_first", "_socket", "send")
+    __slots__ = ("_first",)
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self._socket = connection
+        super().__init__(connection)
         self._first: Token | None = None
         with contextlib.suppress(OSError):  # gone already: then there is nobody to be known
             self._first = peer_token(connection)
-        self.send = connection.send
-
-    def fileno(self) -> int:
-        """The socket's descriptor, -1 once closed."""
-        return self._socket.fileno()
 
     def receive(self) -> tuple[bytes, int | None]:
         """See ``Channel.receive``. A passed descriptor is dropped by the kernel: recv(2) has no room for one."""
@@ -52,16 +47,6 @@ class MacosChannel:
             return None
         return first.pid if first is not None and now.raw == first.raw else None
 
-    def end_input(self) -> None:
-        """See ``Channel.end_input``."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
-
-    def end_output(self) -> None:
-        """See ``Channel.end_output``."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-
     def peer_credentials(self) -> tuple[int, int]:
         """(pid, uid): the process at the first look, the user of connect(2)."""
         uid = peer_uid(self._socket)
@@ -75,7 +60,3 @@ class MacosChannel:
             return MacosPeer(self._socket, self._first, peer_uid(self._socket))
         except OSError:
             raise PeerGone("the process that connected is gone") from None
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()

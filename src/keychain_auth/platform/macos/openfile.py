@@ -13,12 +13,11 @@ import stat
 import time
 from collections.abc import Collection
 
-import msgspec
-
 from keychain_auth.identity.facts import FileKey, ScriptFacts
 from keychain_auth.platform.base import Digest, FileTooLarge, Pace
-from keychain_auth.platform.linux.ownership import only_root_writes, writable_by_others
 from keychain_auth.platform.macos import libproc
+from keychain_auth.platform.posix.openfile import OpenedFile
+from keychain_auth.platform.posix.ownership import only_root_writes, writable_by_others
 from keychain_auth.platform.signed_file import examine
 
 _SETTLED_NS = 2_000_000_000
@@ -27,33 +26,18 @@ _DEVICE = 0xFFFFFFFF  # dev_t is a signed number in stat(2), an unsigned one in 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class MacosFile:
-    """See ``base.Script``. Holds one descriptor until ``close``, or until nobody refers to it."""
+class MacosFile(OpenedFile):
+    """See ``base.Script``."""
 
-    __slots__ = ("_fd", "_path", "facts", "key")
+    __slots__ = ("_path",)
 
     def __init__(self, fd: int, path: str, key: FileKey, facts: ScriptFacts) -> None:
-        self._fd = fd
+        super().__init__(fd, key, facts)
         self._path = path
-        self.key = key
-        self.facts = facts
-
-    def __del__(self) -> None:
-        self.close()
 
     def hash(self, limit: int, pace: Pace) -> Digest:
         """See ``base.Script.hash``."""
         return digest(self._fd, self._path, limit, pace)
-
-    def hashed(self, sha256: str) -> ScriptFacts:
-        """See ``base.Script.hashed``."""
-        return msgspec.structs.replace(self.facts, sha256=sha256)
-
-    def close(self) -> None:
-        """See ``base.Script.close``."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def open_file(path: str, uid: int) -> MacosFile | None:

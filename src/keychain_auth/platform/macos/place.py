@@ -5,8 +5,8 @@ Not verified on hardware (docs/platforms.md).
 
 from __future__ import annotations
 
-from keychain_auth.platform.linux.ownership import only_root_writes, writable_by_others
 from keychain_auth.platform.macos import libproc
+from keychain_auth.platform.posix.ownership import only_root_writes, writable_by_others
 
 LOCAL_FILESYSTEMS = frozenset(("apfs", "hfs"))
 
