@@ -67,7 +67,7 @@ class Real:
             with open(self._script, "rb") as file:
                 content = self.plan["prelude"].encode() + file.read()
         honest._leave_behind(self._daemon.fileno(), content=content)
-        honest._let_be_traced(self.plan["daemon"])
+        honest.let_trace(self.plan["daemon"])
 
     def go(self) -> None:
         try:

@@ -31,9 +31,8 @@ from keychain_auth.daemon.state import pending_file
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.model import Entry, Program, Requester
 from keychain_auth.moments import stamp
-from keychain_auth.platform.linux.looks import Host
-from keychain_auth.platform.linux.pinned_parent import LinuxAncestor, parent_of
-from keychain_auth.platform.linux.procfs import Process, own_surroundings
+from keychain_auth.platform.base import Ancestor
+from keychain_auth.platform.parents import own_ancestors
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.behalf import carries, judge, problem_of
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
@@ -49,22 +48,11 @@ _REASON_CHARS = 500
 def agent(places: Places) -> Requester:
     """The program that started this process, shells aside, as it is now. Raises KeychainAuthError if it is none that
     could stand behind a helper."""
-    host = Host(trusted_filesystems(places), own_surroundings()[0].mount)
-    child = Process(os.getpid())
-    held: list[LinuxAncestor] = []
-    try:
-        found = parent_of(child, host)
-        while found is not None:
-            held.append(found)
+    with own_ancestors(trusted_filesystems(places)) as chain:
+        for found in chain:
             path = found.facts().executable.path
             if not carries(path):
                 return _identified(found, path)
-            found = found.parent()
-    finally:
-        for each in held:
-            each.close()
-        child.close()
-        host.close()
     raise KeychainAuthError("nobody started this server who could be named", hint="let the agent start it itself")
 
 
@@ -153,7 +141,7 @@ def _runner(places: Places) -> Entry:
     )
 
 
-def _identified(found: LinuxAncestor, path: str) -> Requester:
+def _identified(found: Ancestor, path: str) -> Requester:
     script = None
     if is_interpreter(path):
         word = declared_script(path, found.command_line())

@@ -149,18 +149,12 @@ def _trees(places: Places, roots: list[str], *, python: bool) -> list[Document]:
 
 def _recorded(places: Places, root: str, python: bool) -> str:
     """The digest of the tree; its listing is in a side file of that name then."""
-    from keychain_auth.platform.linux import filehash, tree  # noqa: PLC0415 - only where scripts can be launched
-
-    def hashed(item: tree.Found) -> str:
-        fd = tree.open_found(item)
-        try:
-            return filehash.digest(fd, _LARGEST, nosuid=True).sha256
-        finally:
-            os.close(fd)
+    from keychain_auth.platform import trees  # noqa: PLC0415 - only where scripts can be launched
 
     try:
-        listing = tree.listing(tree.survey(root, python=python), hashed)
-    except tree.TreeRefused as refused:
+        found = trees.survey(root, python=python)
+        listing = trees.listing(found, lambda item: trees.hash_found(item, _LARGEST).sha256)
+    except trees.TreeRefused as refused:
         raise KeychainAuthError(
             f"{refused}: what is imported through it could not be verified", hint=f"ls -l {shlex.quote(root)}"
         ) from None

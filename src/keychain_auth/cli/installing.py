@@ -20,6 +20,7 @@ from keychain_auth.client import admin
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, UsageError
 from keychain_auth.platform import paths, service
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
 
 _STEP_SECONDS = 60.0
@@ -114,8 +115,6 @@ def require_root(command: str) -> None:
 
 def require_root_owned() -> None:
     """What a daemon of the machine runs must be changeable by root alone: its code could read every user's programs."""
-    from keychain_auth.platform.posix.ownership import only_root_writes  # noqa: PLC0415 - Linux, and root only
-
     require_root("install --system")
     package = os.path.dirname(keychain_auth.__file__)
     for path in (

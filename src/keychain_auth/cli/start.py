@@ -34,9 +34,9 @@ def start(socket: str | None, log_json: bool) -> None:
     finally:
         journal.close()
     if kept:
-        from keychain_auth.platform.linux import activation  # noqa: PLC0415 - only where listeners are handed on
+        from keychain_auth.platform.handing_on import hand_over  # noqa: PLC0415 - not on every system
 
-        activation.hand_over(kept, [sys.executable, *sys.orig_argv[1:]])
+        hand_over(kept, [sys.executable, *sys.orig_argv[1:]])
     # Everything is saved. A thread may still look at a file that never answers (a stranger's, on FUSE), or write to a
     # stderr that nobody reads, and Python would wait for it at exit.
     os._exit(0)

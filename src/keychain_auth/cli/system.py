@@ -1,7 +1,7 @@
 """``keychain-auth --system COMMAND``: the daemon of the whole machine, administered by root.
 
 Contract: a command for it does not run as root. It becomes the daemon's user, who owns the policy, the vault and the
-record, and keeps the one capability to read programs in other people's folders (``platform.linux.become``). So nothing
+record, and keeps the one capability to read programs in other people's folders (``platform.handing_on``). So nothing
 that root's command writes is unreadable to the daemon, and a fault in a command is no fault of root's.
 """
 
@@ -25,9 +25,9 @@ def enter(command: str, root: str) -> None:
     paths.use_system(os.path.abspath(root))
     if command in _AS_ROOT or os.geteuid() != 0:
         return
-    from keychain_auth.platform.linux import become  # noqa: PLC0415 - Linux only, and root only
+    from keychain_auth.platform.handing_on import READS_ALL, become  # noqa: PLC0415 - Linux only, and root only
 
-    become.become(*daemon_user(), become.READS_ALL)
+    become(*daemon_user(), READS_ALL)
 
 
 def daemon_user() -> tuple[int, int]:
@@ -51,7 +51,7 @@ def start_as_daemon(places: Places) -> None:
 
     Where systemd makes the sockets, this is not needed: then the daemon's user starts the command.
     """
-    from keychain_auth.platform.linux import activation, become, listener  # noqa: PLC0415 - Linux only, and root only
+    from keychain_auth.platform import handing_on  # noqa: PLC0415 - Linux only, and root only
 
     uid, gid = daemon_user()
     folder = os.path.dirname(places.agent_socket)
@@ -59,7 +59,7 @@ def start_as_daemon(places: Places) -> None:
     about = os.stat(folder)
     if about.st_uid != 0 or about.st_mode & 0o022:
         raise KeychainAuthError(f"{folder} must be root's, and writable by nobody else", hint=f"ls -ld {folder}")
-    agent = listener.bind_for(places.agent_socket, 0o666, 0, 0)
-    admin = listener.bind_for(places.admin_socket, 0o600, uid, gid)
-    become.become(uid, gid, become.SERVES_ALL, ambient=True)
-    activation.hand_over([(each.fileno(), False) for each in (agent, admin)], [sys.executable, *sys.orig_argv[1:]])
+    agent = handing_on.bind_for(places.agent_socket, 0o666, 0, 0)
+    admin = handing_on.bind_for(places.admin_socket, 0o600, uid, gid)
+    handing_on.become(uid, gid, handing_on.SERVES_ALL, ambient=True)
+    handing_on.hand_over([(each.fileno(), False) for each in (agent, admin)], [sys.executable, *sys.orig_argv[1:]])

@@ -11,7 +11,6 @@ Only the standard library's light parts: this is on the fast path.
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import signal
@@ -19,8 +18,8 @@ import sys
 
 from keychain_auth.client import admin
 from keychain_auth.errors import KeychainAuthError, NotFound
-from keychain_auth.platform.linux.memory import sealed
-from keychain_auth.platform.linux.sysctl import yama_scope
+from keychain_auth.platform.memory import sealed
+from keychain_auth.platform.tracing import let_trace
 from keychain_auth.policy.environment import allowed
 
 TYPE_CHECKING = False
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _SCRIPT_FD = 3  # as policy.launching has it
-_PR_SET_PTRACER = 0x59616D61
 
 
 def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> NoReturn:
@@ -45,7 +43,7 @@ def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> 
     with admin.Conversation(socket=socket) as daemon:
         plan = daemon.ask("launch", target=path)
         _leave_behind(daemon.fileno(), content=plan["prelude"].encode() + content)
-        _let_be_traced(plan["daemon"])
+        let_trace(plan["daemon"])
         environment = _environment(plan["variables"])
         daemon.ask("launch-ready", target=path)
         _become(plan, arguments, environment)
@@ -81,18 +79,6 @@ def _leave_behind(connection: int, *, content: bytes) -> None:
     # Python ignores these from its start on; the script shall not (signal(7): an exec keeps what is ignored).
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-
-
-def _let_be_traced(daemon: int) -> None:
-    """Where Yama lets only a parent trace: allow this one process (PR_SET_PTRACER)."""
-    if yama_scope() is None:
-        return
-    import ctypes  # noqa: PLC0415 - some milliseconds, that other kernels need not pay
-
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PTRACER, daemon, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        if number != errno.EINVAL:  # Yama is not in force
-            raise OSError(number, f"prctl: {os.strerror(number)}")
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

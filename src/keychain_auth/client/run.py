@@ -222,7 +222,7 @@ def _hand_over(handed: Mapping[int, str]) -> None:
 def _readable(content: bytes) -> int:
     if not hasattr(os, "memfd_create"):
         return _pipe(content)
-    from keychain_auth.platform.linux.memory import sealed  # noqa: PLC0415 - for Linux only
+    from keychain_auth.platform.memory import sealed  # noqa: PLC0415 - for Linux only
 
     memory = sealed("secret", content)
     os.lseek(memory, 0, os.SEEK_SET)

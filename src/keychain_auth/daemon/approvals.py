@@ -29,7 +29,7 @@ from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.model import Request
 from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
-from keychain_auth.platform.linux.started_by import ancestors
+from keychain_auth.platform.parents import starters
 from keychain_auth.policy.pending import PendingEntry
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import Limits
@@ -77,14 +77,14 @@ class Ticket:
 class _Asked:
     """A program that asks right now."""
 
-    __slots__ = ("ancestors", "entry", "grade", "id", "since", "tickets", "wishes")
+    __slots__ = ("entry", "grade", "id", "parents", "since", "tickets", "wishes")
 
     def __init__(self, key: Key, entry: PendingEntry, grade: str, pid: int) -> None:
         self.id = blake2b("\0".join(key).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
         self.entry = entry
         self.grade = grade
         self.since = stamp(datetime.now(UTC))
-        self.ancestors = ancestors(pid)
+        self.parents = starters(pid)
         self.wishes: dict[Wish, None] = {}
         self.tickets: set[Ticket] = set()
 
@@ -204,7 +204,7 @@ class Approvals:
                 "seconds_left": max(0, round(max(ticket.until for ticket in asked.tickets) - moment)),
                 "connections": len(asked.tickets),
                 "wants": [wish._asdict() for wish in asked.wishes],
-                "parents": [parent._asdict() for parent in asked.ancestors],
+                "parents": [parent._asdict() for parent in asked.parents],
             }
             for key, asked in self._asked.items()
             if asked.tickets and self._refused.get(key, 0.0) <= moment

@@ -28,7 +28,7 @@ from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.errors import AuditError
 from keychain_auth.model import Identity, Item, Request
 from keychain_auth.platform.base import Peer
-from keychain_auth.platform.linux.started_by import ancestors
+from keychain_auth.platform.parents import starters
 from keychain_auth.policy.canaries import Alarm
 from keychain_auth.reasons import PENDING_APPROVAL
 from keychain_auth.wire.codec import encode_reason
@@ -86,7 +86,7 @@ class Bait:
         """
         touched = self.among_names(service, names)
         if touched:
-            chain = (f"{one.executable or one.name or '?'} ({one.pid})" for one in ancestors(peer.pid))
+            chain = (f"{one.executable or one.name or '?'} ({one.pid})" for one in starters(peer.pid))
             started = " < ".join(chain)
             detail = f"keychain-auth {command} reached for a canary; started by {started or 'nobody we can see'}"
             record = AuditRecord(

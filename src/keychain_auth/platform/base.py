@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -106,6 +106,15 @@ class Ancestor(Protocol):
         """Let go of the process."""
 
 
+class Starter(NamedTuple):
+    """A parent as it is shown to a person. ``executable`` is "" where this user may not see it; ``name`` is what the
+    process calls itself. Not pinned: never for a rule."""
+
+    pid: int
+    executable: str
+    name: str
+
+
 class Peer(Protocol):
     """The process on the other end, pinned: never another process with the same number."""
 
@@ -156,7 +165,7 @@ class Peer(Protocol):
 
 
 class Front(Protocol):
-    """A process that is about to become a launched script. See ``platform.linux.launch`` for the order of the calls."""
+    """A process that is about to become a launched script. See ``linux/launch.py`` for the order of the calls."""
 
     pid: int
 

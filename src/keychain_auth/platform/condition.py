@@ -12,6 +12,7 @@ if sys.platform == "linux":
         diagnoses_sockets,
         lacks,
         unit_of,
+        yama_scope,
     )
 else:
     from keychain_auth.platform.elsewhere import (
@@ -20,6 +21,7 @@ else:
         diagnoses_sockets,
         lacks,
         unit_of,
+        yama_scope,
     )
 
-__all__ = ["allows_user_namespaces", "clock_is_synchronised", "diagnoses_sockets", "lacks", "unit_of"]
+__all__ = ["allows_user_namespaces", "clock_is_synchronised", "diagnoses_sockets", "lacks", "unit_of", "yama_scope"]

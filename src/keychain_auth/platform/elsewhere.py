@@ -1,6 +1,12 @@
-"""What ``linux/condition.py`` asks, on systems that have none of it: nothing is in the way, and nothing is known."""
+"""What files of ``linux/`` are asked for, on systems that have none of it: nothing is in the way, nothing is known."""
 
 from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from keychain_auth.errors import KeychainAuthError
+from keychain_auth.platform.base import Starter
 
 
 def allows_user_namespaces() -> bool:
@@ -26,3 +32,18 @@ def clock_is_synchronised() -> bool | None:
 def unit_of(pid: int) -> str:
     """There are no units of systemd."""
     return ""
+
+
+def yama_scope() -> int | None:
+    """There is no Yama."""
+    return None
+
+
+def starters(pid: int) -> list[Starter]:
+    """Who started a process is not looked up."""
+    return []
+
+
+def own_ancestors(filesystems: frozenset[str]) -> NoReturn:
+    """A parent cannot be pinned, so none is known. Raises KeychainAuthError."""
+    raise KeychainAuthError(f"on {sys.platform} it cannot be known which program started this one")

@@ -29,7 +29,6 @@ from keychain_auth.keychain.vault.opening import vault_path
 from keychain_auth.model import Denial, Entry
 from keychain_auth.platform import condition
 from keychain_auth.platform import paths as system_paths
-from keychain_auth.platform.linux import sysctl
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.interpreters import is_interpreter
 from keychain_auth.reasons import SOCKET_NOT_CLOEXEC
@@ -60,7 +59,7 @@ def gather(places: Places) -> Facts:
         settings_path=places.settings,
         policy_path=places.policy,
         clock_synchronised=condition.clock_is_synchronised(),
-        yama=sysctl.yama_scope(),
+        yama=condition.yama_scope(),
         user_namespaces=condition.allows_user_namespaces(),
         socket_diagnosis=condition.diagnoses_sockets(),
         missing=condition.lacks(),

@@ -2,7 +2,7 @@
 
 Contract: nothing is stopped before the new daemon is known to load (its interpreter, its package), and before the files
 that it reads at its start are in order: a restart that could not start again is refused, and the old daemon goes on.
-Whoever sent a request gets its answer; whoever connects meanwhile waits (``platform.linux.activation``).
+Whoever sent a request gets its answer; whoever connects meanwhile waits (``platform.handing_on``).
 
 What it does not promise: an open vault. One that a passphrase opened is locked after a restart.
 """

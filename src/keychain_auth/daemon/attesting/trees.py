@@ -4,7 +4,7 @@ Contract:
 * ``verify`` returns only if each tree has exactly the digest of the entry, and each folder of imports is in one of them
   or can be changed by root alone. Otherwise it raises LaunchRefused, and names the files that differ, as far as the
   side file of the registration says what was there.
-* The hash of a file is remembered by its version, under the rules of ``platform.linux.filehash``.
+* The hash of a file is remembered by its version, under the rules of ``linux/filehash.py``.
 
 What it does not promise: anything about files that the script opens by itself.
 """
@@ -20,11 +20,9 @@ from keychain_auth.errors import LaunchRefused
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.identity.tree import differences, digest
 from keychain_auth.model import Entry, Launch, Program
+from keychain_auth.platform import trees
 from keychain_auth.platform.base import FileTooLarge
-from keychain_auth.platform.linux import filehash, tree
-from keychain_auth.platform.linux.filesystem import MountTable
-from keychain_auth.platform.linux.syscalls import statx_descriptor
-from keychain_auth.platform.posix.ownership import only_root_writes
+from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.launching import is_python, pack
 
 _REMEMBERED = 200_000
@@ -35,9 +33,9 @@ _NAMED = 8
 class TreeWatch:
     """What was verified, in which version. See ``launches.Watch``."""
 
-    def __init__(self, surveys: dict[str, tree.Survey], folders: dict[str, FileKey], *, python: bool) -> None:
+    def __init__(self, surveys: dict[str, trees.Survey], folders: dict[str, FileKey], *, python: bool) -> None:
         """``surveys`` of whole trees, ``folders`` of which only what is directly in them counts; ``python`` as in
-        ``tree.survey``."""
+        ``trees.survey``."""
         self._python = python
         self._surveys = surveys
         self._folders = folders
@@ -46,8 +44,8 @@ class TreeWatch:
     def changed(self) -> tuple[str, ...]:
         """The paths of what is no longer as it was, a few of them; for a worker thread."""
         surveys = self._surveys.items()
-        below = [path for root, found in surveys for path in tree.changed(root, found, python=self._python)]
-        return tuple([*below, *(path for path, key in self._folders.items() if tree.key_of(path) != key)][:_NAMED])
+        below = [path for root, found in surveys for path in trees.changed(root, found, python=self._python)]
+        return tuple([*below, *(path for path, key in self._folders.items() if trees.key_of(path) != key)][:_NAMED])
 
     def has(self, path: str, key: FileKey) -> bool:
         """Was this version of this file verified?"""
@@ -67,9 +65,7 @@ class Trees:
     def __init__(self, side_files: str, filesystems: frozenset[str], limit: int) -> None:
         """``side_files``: the folder of the listings that registrations left. ``limit``: bytes of one file."""
         self._side_files = side_files
-        self._filesystems = filesystems
-        self._limit = limit
-        self._mounts = MountTable()
+        self._tree_hash = trees.TreeHash(filesystems, limit)
         self._hashes: dict[FileKey, str] = {}
         self._packed: dict[str, str] = {}  # by digest: it is the same as long as the tree is
         self._lock = threading.Lock()
@@ -81,7 +77,7 @@ class Trees:
             surveys = {wanted.path: self._verify_tree(entry, wanted, packed) for wanted in launch.trees}
             folders = _parents(surveys)
             _check_imports(launch, entry)
-        except tree.TreeRefused as refused:
+        except trees.TreeRefused as refused:
             raise LaunchRefused(f"{entry.program.path}: {refused}", hint=_upgrade(entry)) from None
         except FileTooLarge as large:
             raise LaunchRefused(f"{entry.program.path}: a file of it is too large to verify: {large}") from None
@@ -94,10 +90,10 @@ class Trees:
         found = {wanted.path: self._packed.get(wanted.sha256, "") for wanted in entry.launch.trees}
         return found if all(found.values()) else self.verify(entry).packed
 
-    def _verify_tree(self, entry: Entry, wanted: Program, packed: dict[str, str]) -> tree.Survey:
+    def _verify_tree(self, entry: Entry, wanted: Program, packed: dict[str, str]) -> trees.Survey:
         try:
-            found = tree.survey(wanted.path, python=_is_python(entry))
-            listing = tree.listing(found, self._hash)
+            found = trees.survey(wanted.path, python=_is_python(entry))
+            listing = trees.listing(found, self._hash)
         except OSError as error:
             what = f"{error.filename or wanted.path}: {error.strerror}"
             raise LaunchRefused(f"{entry.program.path} imports from {what}", hint=_upgrade(entry)) from None
@@ -113,30 +109,17 @@ class Trees:
             packed[wanted.path] = self._packed[wanted.sha256] = known
         return found
 
-    def _hash(self, item: tree.Found) -> str:
+    def _hash(self, item: trees.Found) -> str:
         known = self._hashes.get(item.key)
         if known is not None:
             return known
-        fd = tree.open_found(item)
-        try:
-            made = filehash.digest(fd, self._limit, nosuid=self._is_nosuid(fd))
-        finally:
-            os.close(fd)
-        if made.key != item.key:
-            raise tree.TreeRefused(f"{item.path} is changing")
+        made = self._tree_hash.digest(item)
         if made.keep:
             with self._lock:
                 if len(self._hashes) >= _REMEMBERED:
                     self._hashes.clear()
                 self._hashes[made.key] = made.sha256
         return made.sha256
-
-    def _is_nosuid(self, fd: int) -> bool:
-        with self._lock:
-            mount = self._mounts.mount(statx_descriptor(fd).mount_id)
-        if mount.filesystem not in self._filesystems:
-            raise tree.TreeRefused(f"it imports from {mount.filesystem}, which the daemon does not trust")
-        return mount.nosuid
 
     def _named(self, wanted: Program, listing: dict[str, str]) -> str:
         """The files that differ, by the listing that the registration left."""
@@ -148,7 +131,7 @@ class Trees:
         texts = isinstance(before, dict) and all(isinstance(said, str) for said in before.values())
         if not texts or digest(before) != wanted.sha256:
             return f"something in {wanted.path}"
-        return ", ".join(tree.place(wanted.path, name) for name in differences(before, listing, _NAMED))
+        return ", ".join(trees.place(wanted.path, name) for name in differences(before, listing, _NAMED))
 
 
 def _check_imports(launch: Launch, entry: Entry) -> None:
@@ -158,10 +141,10 @@ def _check_imports(launch: Launch, entry: Entry) -> None:
             raise LaunchRefused(f"others than root can change {folder}, and it was not recorded", hint=_upgrade(entry))
 
 
-def _parents(surveys: dict[str, tree.Survey]) -> dict[str, FileKey]:
+def _parents(surveys: dict[str, trees.Survey]) -> dict[str, FileKey]:
     """The folders of what must not be there: something that came and went shows in their ctime."""
     folders = {_existing(os.path.dirname(root)) for root, found in surveys.items() if not found}
-    return {folder: tree.key_of(folder) for folder in folders}
+    return {folder: trees.key_of(folder) for folder in folders}
 
 
 def _existing(path: str) -> str:

@@ -16,7 +16,11 @@ from keychain_auth.platform.linux.descriptors import SocketDiagnosis
 from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import has_cached_lookup
-from keychain_auth.platform.linux.sysctl import setting
+from keychain_auth.platform.linux.sysctl import setting, yama_scope
+
+__all__ = [
+    "allows_user_namespaces", "clock_is_synchronised", "diagnoses_sockets", "lacks", "unit_of", "yama_scope",
+]  # fmt: skip
 
 _TIMEX_BYTES = 256  # struct timex of include/uapi/linux/timex.h has 208; zeroes: nothing is set, only read
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised

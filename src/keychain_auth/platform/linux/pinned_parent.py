@@ -12,11 +12,13 @@ keeps no time of an exec.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from keychain_auth.identity.facts import AncestorFacts
 from keychain_auth.platform.linux.looks import Host, LinuxProcess, gone, place_of
-from keychain_auth.platform.linux.procfs import Process
+from keychain_auth.platform.linux.procfs import Process, own_surroundings
 
 _TRIES = 3  # a parent that ends between two looks is followed by another one
 
@@ -63,6 +65,28 @@ class LinuxAncestor(LinuxProcess):
             return self._child.parent() == self.pid and self._process.exec_id() is not None
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def own_ancestors(filesystems: frozenset[str]) -> Iterator[Iterator[LinuxAncestor]]:
+    """Who started this process, who started that one, and so on: each is pinned until the block ends.
+
+    ``filesystems``: types whose answers are the kernel's own. Raises OSError.
+    """
+    with contextlib.ExitStack() as held:
+        host = Host(filesystems, own_surroundings()[0].mount)
+        held.callback(host.close)
+        this = Process(os.getpid())
+        held.callback(this.close)
+
+        def chain() -> Iterator[LinuxAncestor]:
+            found = parent_of(this, host)
+            while found is not None:
+                held.callback(found.close)
+                yield found
+                found = found.parent()
+
+        yield chain()
 
 
 def parent_of(child: Process, host: Host) -> LinuxAncestor | None:

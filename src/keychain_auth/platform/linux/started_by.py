@@ -10,36 +10,29 @@ takes locks of theirs, and the daemon's event loop, which looks here, waits for 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from keychain_auth.platform.base import Starter
 
 _MOST = 16
 _STAT_BYTES = 4096
 _INIT = 1
 
 
-class Ancestor(NamedTuple):
-    """``executable`` is "" where this user may not see it. ``name``: what the process calls itself, 15 bytes."""
-
-    pid: int
-    executable: str
-    name: str
-
-
-def ancestors(pid: int) -> list[Ancestor]:
+def starters(pid: int) -> list[Starter]:
     """The parents of ``pid``, the nearest first, without the first process of the machine."""
-    found: list[Ancestor] = []
+    found: list[Starter] = []
     seen = {pid}
     parent = _stat(pid)[1]
     while len(found) < _MOST and parent > _INIT and parent not in seen:
         name, above = _stat(parent)
-        found.append(Ancestor(parent, _executable(parent), name))
+        found.append(Starter(parent, _executable(parent), name))
         seen.add(parent)
         parent = above
     return found
 
 
 def _stat(pid: int) -> tuple[str, int]:
-    """Its name and the pid of its parent; "" and 0 if it is gone."""
+    """Its name (15 bytes at most) and the pid of its parent; "" and 0 if it is gone."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,0 +1,13 @@
+"""Who may trace this process. This file chooses; ``linux/tracer.py`` is the contract, and no other system has it.
+
+On the fast path of ``launch``: it loads nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "linux":
+    from keychain_auth.platform.linux.tracer import let_trace
+
+__all__ = ["let_trace"]
