@@ -55,6 +55,13 @@ def test_a_dotenv_file_is_resolved_and_comes_first(stocked: World) -> None:
     assert shown(stocked, "--env-file", file, f"--env-file={other}")["X"] == "later"
 
 
+def test_wait_is_a_variable_of_the_command(running: World) -> None:
+    for words in (("--wait", "5m"), ("--wait=5m",)):
+        assert shown(running, *words, env={"KEYCHAIN_AUTH_WAIT": "1s"})["KEYCHAIN_AUTH_WAIT"] == "5m"
+    done = running.cli("run", "--wait", "2h", "true")
+    assert (done.returncode, "--wait 2h: a wait is 0 to 3600 seconds" in done.stderr) == (2, True)
+
+
 def test_only_takes_what_it_names(stocked: World) -> None:
     file = stocked.write("app.env", "URL=keychain://app/url\nOTHER=keychain://app/missing\nPLAIN=1\n")
     seen = shown(stocked, "--env-file", file, "--only", "URL,PLAIN", env={"REST": "keychain://app/missing"})

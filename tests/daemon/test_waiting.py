@@ -296,15 +296,21 @@ asyncio.run(main())
     [
         (CLIENT.format(arguments="wait=60, timeout=5"), {}),
         (CLIENT.format(arguments="timeout=5"), {"KEYCHAIN_AUTH_WAIT": "60s"}),
+        (CLIENT.format(arguments="timeout=5"), "--wait"),
         (ASYNC, {}),
     ],
-    ids=["argument", "variable", "asyncio"],
+    ids=["argument", "variable", "run --wait", "asyncio"],
 )
-def test_the_client_library_waits_and_then_works(running: World, text: str, env: dict[str, str]) -> None:
+def test_the_client_library_waits_and_then_works(running: World, text: str, env: dict[str, str] | str) -> None:
     look = Onlooker(running)
     running.cli("set", "aws", "key", input="hunter2")
     script = running.write("bin/app.py", text, 0o700)
-    process = running.spawn([running.python, script], env={"KEYCHAIN_AUTH_SOCKET": running.socket, **env})
+    words, variables = [running.python, script], {"KEYCHAIN_AUTH_SOCKET": running.socket}
+    if isinstance(env, str):
+        words = [running.python, "-m", "keychain_auth.cli.main", "run", env, "60s", "--", *words]
+    else:
+        variables |= env
+    process = running.spawn(words, env=variables)
     [asked] = look.until()
     assert asked["path"] == script
     approve(running, script, "--read", "aws", "--allow-declared")

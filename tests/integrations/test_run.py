@@ -10,6 +10,7 @@ import pytest
 from attacks.lab import build
 from integrations.lab import Plug
 from support.person import protect
+from support.waiting import Onlooker
 from support.world import World
 
 NAME = "keychain-auth-run"
@@ -92,6 +93,19 @@ def test_with_a_passphrase_set_the_person_is_asked_and_the_agent_is_not(plug: Pl
     assert "Next: keychain-auth unlock" in done.stderr
 
 
+def test_it_waits_for_a_person_to_approve_the_agent(plug: Plug, agent: str, world: World) -> None:
+    plug.authorize("github", "--read")
+    look = Onlooker(world)
+    line = f"{plug.path} --wait 60s -- {' '.join(SHOW[:2])} '{SHOW[2]}'; exit $?"
+    env = {**plug.environment(), **TOKEN}
+    process = world.spawn([agent, "/bin/bash", "-c", line], env=env)
+    [asked] = look.until()
+    assert (asked["path"], asked["helper"]["path"]) == (agent, plug.path)
+    assert process.out.all() == []
+    world.cli_json("approve", asked["hash"])
+    assert (process.wait(), process.out.text()) == (7, "s3cret")
+
+
 def test_all_or_nothing_and_what_is_missing_is_listed(plug: Plug, agent: str) -> None:
     plug.world.cli_json("behalf", plug.path, "--allow", agent)
     plug.authorize("github", "--read")
@@ -109,7 +123,9 @@ def test_what_the_command_gets(plug: Plug, agent: str) -> None:
     assert done.stdout == "s3cretkept none\n"
 
 
-@pytest.mark.parametrize("words", [("--reason", "x", "true"), ("-s", "/x", "true"), ("--fancy", "true"), ()])
+@pytest.mark.parametrize(
+    "words", [("--reason", "x", "true"), ("-s", "/x", "true"), ("--fancy", "true"), ("--wait", "soon", "true"), ()]
+)
 def test_words_that_do_not_fit(plug: Plug, agent: str, words: tuple[str, ...]) -> None:
     granted(plug, agent, "--for", "10m")
     line = '"$0" "$@"; exit $?'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from keychain_auth.cli.options import passphrase_option, socket_option
-from keychain_auth.client.run import Order, parse_descriptor, run
+from keychain_auth.client.run import Order, parse_descriptor, parse_wait, run
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -18,6 +18,11 @@ from keychain_auth.client.run import Order, parse_descriptor, run
     "a reference.",
 )  # fmt: skip
 @click.option("--mask", is_flag=True, help="Take the values out of what it prints. Then it is a child of this process.")
+@click.option(
+    "--wait", metavar="TIME", default="",
+    help="If COMMAND asks the daemon as a program that nobody registered yet, its requests wait so long for a person "
+    "(60s, 5m).",
+)  # fmt: skip
 @click.option("--reason", metavar="TEXT", default="", help="Goes into the audit log.")
 @passphrase_option
 @socket_option
@@ -27,6 +32,7 @@ def run_command(
     only: tuple[str, ...],
     descriptors: tuple[str, ...],
     mask: bool,
+    wait: str,
     reason: str,
     socket: str | None,
 ) -> None:
@@ -42,4 +48,5 @@ def run_command(
     order.only = [name for names in only for name in names.split(",") if name]
     order.descriptors = [parse_descriptor(word) for word in descriptors]
     order.mask, order.reason, order.socket = mask, reason, socket
+    order.wait = parse_wait(wait)
     run(order)

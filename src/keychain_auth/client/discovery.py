@@ -21,6 +21,9 @@ from keychain_auth.platform.paths import (
 
 __all__ = ["admin_socket_path", "default_socket_path", "find_socket_path", "resolve_socket_path"]
 
+WAIT_VARIABLE = "KEYCHAIN_AUTH_WAIT"
+"""How long a program's requests wait for a person, if the program does not say (``wire.client.checked_wait``)."""
+
 
 def find_socket_path(explicit: str | os.PathLike[str] | None = None) -> str:
     """The absolute path of the socket to connect to; for clients and for commands that ask a daemon.

@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # `typing` would double what this import costs
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)  # Windows knows no SIGPIPE
 _FIRST_CHUNK = 64 * 1024
 _NEXT_CHUNK = 256 * 1024  # more than a Unix socket holds by default (net.core.wmem_default)
-WAIT_VARIABLE = "KEYCHAIN_AUTH_WAIT"
 _YEARS = 1e9  # seconds; the clocks of poll, locks and event loops end somewhere above
 
 

@@ -22,7 +22,8 @@ import signal
 import sys
 
 from keychain_auth.client import references
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.client.discovery import WAIT_VARIABLE
+from keychain_auth.errors import InvalidRequest, KeychainAuthError, NotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ _PIPE_BYTES = 65536  # what a pipe holds where nothing else is said (pipe(7)); a
 
 class Order:
     """What the command line says. ``only``: these variables; empty for all. ``descriptors``: a variable or a reference,
-    and the number that its value is put on. ``left_behind``: variables that the command does not get."""
+    and the number that its value is put on. ``left_behind``: variables that the command does not get. ``wait``: what
+    its variable of that name says (``wire.client.checked_wait``); empty leaves it as it is."""
 
     def __init__(self) -> None:
         self.command: list[str] = []
@@ -49,6 +51,7 @@ class Order:
         self.reason = ""
         self.socket: str | None = None
         self.mask = False
+        self.wait = ""
         self.left_behind: tuple[str, ...] = ()
 
 
@@ -116,6 +119,7 @@ _TAKE_VALUE: dict[str, Callable[[Order, str], object]] = {
     "--only": _set_only,
     "--fd": lambda order, word: order.descriptors.append(parse_descriptor(word)),
     "--reason": lambda order, text: setattr(order, "reason", text),
+    "--wait": lambda order, text: setattr(order, "wait", parse_wait(text)),
     "--socket": lambda order, path: setattr(order, "socket", path),
     "-s": lambda order, path: setattr(order, "socket", path),
 }
@@ -129,6 +133,17 @@ def parse_descriptor(word: str) -> tuple[str, int]:
     if not _FIRST_FD <= int(number) <= _LAST_FD:
         raise UsageError(f"--fd {word}: the number is {_FIRST_FD} to {_LAST_FD}")
     return name, int(number)
+
+
+def parse_wait(text: str) -> str:
+    """``60s``, ``5m``: as the variable of the client library has it. Raises UsageError."""
+    from keychain_auth.wire.client import checked_wait  # noqa: PLC0415 - only who waits needs it
+
+    try:
+        checked_wait(text)
+    except InvalidRequest as problem:
+        raise UsageError(f"--wait {text}: {problem}", hint="keychain-auth run --wait 60s …") from None
+    return text
 
 
 def _environment(order: Order) -> dict[str, str]:
@@ -145,6 +160,8 @@ def _environment(order: Order) -> dict[str, str]:
             raise NotFound(f"nothing was started: --only names {', '.join(unknown)}, and no such variable is set")
         named = {name: text for name, text in named.items() if name in order.only}
     environment.update(named)
+    if order.wait:
+        environment[WAIT_VARIABLE] = order.wait
     return environment
 
 

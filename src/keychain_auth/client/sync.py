@@ -23,7 +23,7 @@ from _thread import allocate_lock  # what threading.Lock is; the module around i
 
 from keychain_auth.client import discovery
 from keychain_auth.client.connection import Connection, connect, forget_in_children
-from keychain_auth.client.exchange import WAIT_VARIABLE, Exchange, checked_timeout, with_wait
+from keychain_auth.client.exchange import Exchange, checked_timeout, with_wait
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
 from keychain_auth.wire import client as wire
 
@@ -61,7 +61,7 @@ class KeychainAuthClient:
     ) -> None:
         self._path = discovery.find_socket_path(socket_path)
         self._timeout = checked_timeout(timeout)
-        self._patience = wire.checked_wait(os.environ.get(WAIT_VARIABLE) if wait is None else wait)
+        self._patience = wire.checked_wait(os.environ.get(discovery.WAIT_VARIABLE) if wait is None else wait)
         self._lock = allocate_lock()
         self._closed = False
         self._connection: Connection | None = None

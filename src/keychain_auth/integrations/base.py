@@ -139,6 +139,7 @@ class Helper:
         self.program = program
         self.name = os.path.basename(program)
         self.service = service
+        self.wait = ""  # for a person to approve who stands behind it; otherwise as its environment says
         self._client: KeychainAuthClient | None = None
 
     def __enter__(self) -> Self:
@@ -222,7 +223,7 @@ class Helper:
         if self._client is None:
             from keychain_auth.client.sync import KeychainAuthClient  # noqa: PLC0415 - the front does without
 
-            self._client = KeychainAuthClient()
+            self._client = KeychainAuthClient(wait=self.wait or None)
         return self._client
 
 

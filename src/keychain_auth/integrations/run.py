@@ -4,6 +4,8 @@ As ``keychain-auth run``, with another right: it asks as a program, over the age
 helper's own entry, and only on behalf of who was approved (``on_behalf_of``). So an agent whose commands it starts has
 what was granted, for as long and as often as that was granted, and is never asked for a passphrase.
 
+With ``--wait`` it waits for a person to approve who stands behind it, and so do requests of the command itself.
+
 The command gets the environment that a launched script has (docs/operations.md, "Scripts"): variables that name code,
 and open files other than the standard streams, are left behind.
 """
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from keychain_auth.integrations.base import Helper
 
 SERVICE = ""
-_USAGE = "keychain-auth-run [--env-file FILE] [--only NAME,…] [--fd NAME:NUMBER] [--] COMMAND …"
+_USAGE = "keychain-auth-run [--wait TIME] [--env-file FILE] [--only NAME,…] [--fd NAME:NUMBER] [--] COMMAND …"
 
 
 def main(helper: Helper, arguments: list[str]) -> int:
@@ -32,6 +34,7 @@ def main(helper: Helper, arguments: list[str]) -> int:
         if order is None or order.reason or order.socket is not None:
             raise Refusal(wanted, "these words do not fit", _USAGE, EXIT_USAGE)
         wanted = f"to start {order.command[0]}"
+        helper.wait = order.wait
         order.left_behind = (SCRIPT_VARIABLE, CALLED_AS)
         run.run(order, lambda names: _values(helper, names, order.command[0]))
     except KeychainAuthError as error:
