@@ -245,27 +245,3 @@ for number in range(15):
     files.replace(path, text.encode())
     assert admin.ask("status")["policy"]["problem"] == ""
 """
-
-
-def kept(world: World) -> str:
-    """All that is left of the audit log."""
-    texts = []
-    for name in os.listdir(world.data_dir):
-        if name.startswith("audit.log"):
-            with open(os.path.join(world.data_dir, name), encoding="utf-8") as file:
-                texts.append(file.read())
-    return "".join(texts)
-
-
-def test_expected_open_the_settings_are_obeyed_whoever_wrote_them(cheap: World) -> None:
-    """daemon.toml is no part of what is sealed: here it makes the daemon throw its history away."""
-    sealed(cheap)
-    first = cheap.audit()[0]["chain"]
-    assert first in kept(cheap)
-    cheap.write_settings("[audit]\nmax_bytes = 1\nkeep = 1\n")  # any program of the user
-    assert cheap.cli("restart").returncode == 0
-    for _ in range(3):
-        cheap.cli("unlock")
-        told(cheap, "get", "aws", "key")
-    assert "not obeyed" not in cheap.cli("status").stdout.lower()
-    assert first not in kept(cheap)

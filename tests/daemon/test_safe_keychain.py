@@ -19,7 +19,9 @@ class SafeStore(Store):
 
     def open(self) -> Safe:
         protectors = [KeyFile(str(self._folder / "vault.key"))]
-        self._safe = Safe(str(self._folder), lambda: protectors, memoryview(bytearray(32)), LockSettings(), history=3)
+        self._safe = Safe(
+            str(self._folder), lambda: protectors, memoryview(bytearray(32)), LockSettings(), history=lambda vault: 3
+        )
         self._safe.open_at_start(protectors)
         return self._safe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -162,6 +163,31 @@ def test_it_is_restarted_with_its_sockets_and_its_few_capabilities(machine: Syst
     assert os.stat(machine.socket).st_ino == inode
     assert int(daemon.status("CapEff"), 16) == CAPABILITIES
     assert machine.talker(program, ann).ask(read("a")) == results({"target": "a", "value": "1"})
+
+
+def test_its_settings_count_as_they_were_accepted(machine: SystemWorld, ann: Account) -> None:
+    """Whoever gets at root's file of settings for a moment does not have the daemon."""
+    program = machine.program("talker")
+    machine.allow(entry(machine, program, "aws"))
+    daemon = machine.start()
+    assert machine.talker(program, ann).ask(write({"a": "1"})) == SUCCESS
+    done = machine.cli(
+        "protect", "add", "passphrase", "--new-passphrase-fd", "0", input="six random words are better\n"
+    )
+    assert done.returncode == 0, done.stderr
+    machine.settings("strict = true\n")
+    daemon.kill()
+    daemon.wait()
+    daemon = machine.start()
+    status = json.loads(machine.cli("status", "--json").stdout)
+    assert (status["pid"], status["settings"]["state"]) == (daemon.pid, "last accepted")
+    assert int(daemon.status("CapEff"), 16) == CAPABILITIES
+    assert machine.talker(program, ann).ask(read("a")) == results({"target": "a", "value": "1"})
+    done = machine.cli("policy", "seal", "--passphrase-fd", "0", input="six random words are better\n")
+    assert done.returncode == 0, done.stderr
+    assert "+strict = true" in done.stdout
+    assert machine.cli("restart").returncode == 0
+    assert json.loads(machine.cli("status", "--json").stdout)["settings"]["state"] == "as accepted"
 
 
 def test_clients_find_it_where_they_have_no_daemon_of_their_own(machine: SystemWorld, ann: Account) -> None:

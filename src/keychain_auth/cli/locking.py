@@ -6,6 +6,7 @@ Contract: a passphrase comes from the person's terminal or a descriptor, never f
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -15,9 +16,11 @@ from keychain_auth.cli.offline import remove_slot
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin, passphrase
+from keychain_auth.daemon.admin.lock import AGAIN
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import EXIT_LOCKED, DaemonNotRunning
+from keychain_auth.errors import EXIT_LOCKED, ConnectionLost, DaemonNotRunning, KeychainAuthError
 
+_ANEW_SECONDS, _ANEW_PAUSE = 30.0, 0.05
 _SLOW = 120.0  # seconds: Argon2id, pauses after wrong answers, and a rekey of a large vault
 _KINDS = ("keyfile", "passphrase", "recovery", "tpm2", "secret_service", "wsl", "dpapi", "macos_keychain")
 _MEANS = {
@@ -45,14 +48,38 @@ def unlock(socket: str | None, as_json: bool) -> None:
     answer = {}
     if not slots["open"] and any(slot["kind"] in ("passphrase", "recovery") for slot in slots["slots"]):
         answer["passphrase"] = passphrase.present("Passphrase or recovery code: ")
-    opened = admin.ask("unlock", socket=socket, timeout=_SLOW, **answer)
-    policy = admin.ask("status", socket=socket)["policy"]
+    opened = _unlock(socket, answer)
+    status = admin.ask("status", socket=socket)
+    policy, settings = status["policy"], status.get("settings", {"problem": ""})
     if as_json:
-        output.print_json({"outcome": "unlocked" if opened else "unchanged", "policy_problem": policy["problem"]})
+        outcome = "unlocked" if opened else "unchanged"
+        problems = {"policy_problem": policy["problem"], "settings_problem": settings["problem"]}
+        output.print_json({"outcome": outcome, **problems})
         return
     output.say("unlocked" if opened else "it was unlocked already")
-    if policy["problem"]:
-        complain(f"{policy['path']} is not obeyed: {policy['problem']}")
+    for file in (policy, settings):
+        if file["problem"]:
+            complain(f"{file['path']} is not obeyed: {file['problem']}")
+
+
+def _unlock(socket: str | None, answer: dict[str, str]) -> bool:
+    """Whether it was this that opened it. A daemon that began by settings which nobody accepted starts anew, and the
+    next one has to be asked again. Raises KeychainAuthError."""
+    deadline = time.monotonic() + _ANEW_SECONDS
+    anew = False
+    while True:
+        try:
+            opened = admin.ask("unlock", socket=socket, timeout=_SLOW, **answer)
+        except (DaemonNotRunning, ConnectionLost):
+            if not anew or time.monotonic() > deadline:
+                raise
+            opened = AGAIN
+        if opened != AGAIN:
+            return bool(opened)
+        if time.monotonic() > deadline:
+            raise KeychainAuthError("the daemon starts anew again and again", hint="keychain-auth status")
+        anew = True
+        time.sleep(_ANEW_PAUSE)
 
 
 @click.command()
@@ -105,8 +132,9 @@ def protect_list(socket: str | None, as_json: bool) -> None:
 def protect_add(kind: str, new_passphrase_fd: int | None, pcrs: str, socket: str | None, as_json: bool) -> None:
     """Add a way to open the vault.
 
-    With a first passphrase the policy is sealed too: from then on a change of config.json counts only once somebody
-    who knows the passphrase has accepted it, and commands that show or change secrets ask for it.
+    With a first passphrase policy and settings are sealed too: from then on a change of config.json or daemon.toml
+    counts only once somebody who knows the passphrase has accepted it, and commands that show or change secrets ask
+    for it.
 
     A TPM's slot opens on this machine only. With --pcrs it opens only as long as firmware and boot loader are what
     they are now: have another slot, and `protect reseal` after an update.

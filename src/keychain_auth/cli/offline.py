@@ -16,7 +16,7 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import VaultLocked
 from keychain_auth.keychain.vault import Keys, Vault, open_vault
-from keychain_auth.keychain.vault.format import OWN_POLICY
+from keychain_auth.keychain.vault.format import OWN_POLICY, OWN_SETTINGS
 from keychain_auth.protectors import passphrase, recovery
 
 
@@ -34,14 +34,13 @@ def open_alone(places: Places) -> Vault:
 
 
 def remove_slot(places: Places, number: int) -> str:
-    """Remove the key slot ``number``; its kind. With the last passphrase the seal of the policy goes.
+    """Remove the key slot ``number``; its kind. With the last passphrase the seals of policy and settings go.
 
     Raises VaultLocked if only a person can open the vault, UsageError, VaultError, AuditError.
     """
-    settings = load_settings(places.settings)
-    protection = Protection(places, settings.lock)
+    protection = Protection(places, load_settings(places.settings).lock)
     try:
-        vault = open_vault(places.vault, protection.unattended(), history=settings.history.values, makers=[])
+        vault = open_vault(places.vault, protection.unattended(), makers=[])
     except VaultLocked as locked:  # nothing here asks a person: a daemon counts the guesses, this would not
         locked.hint = "keychain-auth start; then, beside it: keychain-auth unlock, and this command again"
         raise
@@ -58,7 +57,8 @@ async def _remove(vault: Vault, protection: Protection, places: Places, number: 
         log.append([administrative("protect_remove", detail=f"slot {number}, while no daemon ran")], sync=True)
         slot = await Keys(vault).remove(number)
         if passphrase.KIND not in [slot.kind for slot in vault.slots]:
-            await vault.keep_own(OWN_POLICY, None)
+            for sealed in (OWN_POLICY, OWN_SETTINGS):
+                await vault.keep_own(sealed, None)
         if slot.kind not in (passphrase.KIND, recovery.KIND):
             protection.of(slot.kind).withdraw(slot.parameters())
     finally:

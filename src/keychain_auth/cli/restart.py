@@ -8,6 +8,7 @@ import click
 
 from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, socket_option
+from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 
 
@@ -23,12 +24,14 @@ def restart(socket: str | None, as_json: bool) -> None:
     before: dict[str, Any] = admin.ask("restart", socket=socket)
     status: dict[str, Any] = admin.ask("status", socket=socket)
     result = {"version": status["version"], "before": before["version"], "pid": status["pid"],
-              "keychain": status["keychain"]}  # fmt: skip
+              "keychain": status["keychain"], "settings": status["settings"]}  # fmt: skip
     if as_json:
         output.print_json(result)
         return
     output.say(
         f"The daemon was restarted: version {result['version']} (before: {result['before']}), pid {result['pid']}"
     )
+    if status["settings"]["problem"]:
+        complain(f"{status['settings']['path']} is not obeyed: {status['settings']['problem']}")
     if status["keychain"].get("open") is False:
         output.say("The vault is locked now. Next: keychain-auth unlock")

@@ -9,10 +9,12 @@ import click
 
 from keychain_auth.cli import system
 from keychain_auth.cli.options import socket_option
-from keychain_auth.daemon.app import App
+from keychain_auth.daemon.app import App, Ending
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.logfile import log_stream
-from keychain_auth.daemon.places import find_places
+from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.daemon.state import settings_seal
+from keychain_auth.daemon.state.settings_seal import StartAnew
 from keychain_auth.platform import paths
 
 
@@ -30,13 +32,28 @@ def start(socket: str | None, log_json: bool) -> None:
         system.start_as_daemon(places)
     journal = Journal(as_json=log_json, stream=log_stream(places.vault))
     try:
-        kept = App(places, journal).run()
+        ending = _run(places, journal)
     finally:
         journal.close()
-    if kept:
+    if ending.again:
         from keychain_auth.platform.handing_on import hand_over  # noqa: PLC0415 - not on every system
 
-        hand_over(kept, [sys.executable, *sys.orig_argv[1:]])
+        settings_seal.hand_on(ending.settings)
+        hand_over(ending.kept, [sys.executable, *sys.orig_argv[1:]])
     # Everything is saved. A thread may still look at a file that never answers (a stranger's, on FUSE), or write to a
     # stderr that nobody reads, and Python would wait for it at exit.
     os._exit(0)
+
+
+def _run(places: Places, journal: Journal) -> Ending:
+    """One daemon after the other, as long as this process can be the next one: where listeners are not handed on."""
+    settings = settings_seal.handed()
+    while True:
+        try:
+            ending = App(places, journal, settings).run()
+        except StartAnew as anew:
+            journal.warning("starting anew", why="other settings were accepted than those that it began by")
+            ending = Ending(anew.kept, anew.text, again=True)
+        if ending.kept or not ending.again:
+            return ending
+        settings = ending.settings

@@ -33,6 +33,9 @@ def status(checks: bool, socket: str | None, as_json: bool) -> None:
     if policy["problem"]:
         output.shout(f"{policy['path']} IS NOT OBEYED: {policy['problem']}")
         output.shout("The last good policy stays in force until the file is mended.")
+    settings = answer["settings"]
+    if settings["problem"]:
+        output.shout(f"{settings['path']} IS NOT OBEYED: {settings['problem']}")
     if answer["version"] != __version__:
         output.shout(
             f"The daemon is of version {answer['version']}, this command of {__version__}: keychain-auth restart"
@@ -52,6 +55,7 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
         "daemon": f"running, pid {answer['pid']}, version {answer['version']}, for {_time(answer['uptime_seconds'])}",
         "socket": f"{answer['socket']}, {answer['connections']} connected",
         "policy": f"{policy['state']}, {'sealed, ' * policy['sealed']}{programs}, {policy['path']}",
+        "settings": _settings(answer["settings"]),
         "pending": pending,
         "keychain": ", ".join(f"{name} {_plain(value)}" for name, value in keychain.items()),
         **_others(answer["keychains"]),
@@ -62,6 +66,13 @@ def _facts(answer: dict[str, Any]) -> dict[str, str]:
         "key memory": "locked" if answer["key_memory_locked"] else "NOT locked: RLIMIT_MEMLOCK is too small",
         "callers": ", ".join(f"{count} {name}" for name, count in answer["counts"].items()) or "none yet",
     }
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    words = [settings["state"], *["sealed"] * settings["sealed"], settings["path"]]
+    if settings["restart"]:
+        words.append("others count after: keychain-auth restart")
+    return ", ".join(words)
 
 
 def _rules(rules: dict[str, str], *, each: bool) -> dict[str, str]:

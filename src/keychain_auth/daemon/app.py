@@ -1,7 +1,7 @@
 """The daemon as a whole: the only place where the parts are put together.
 
 Order: harden the process, settings, policy, vault, audit log, sockets. Whatever does not open stops the start with its
-reason; nothing is replaced by something empty.
+reason; nothing is replaced by something empty. A vault that remembers other settings ends it, too (``StartAnew``).
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.verify import Report, verify
-from keychain_auth.daemon.admin.canaries import CanaryCommands, alarms_of
+from keychain_auth.daemon.admin.canaries import CanaryCommands
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
 from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
 from keychain_auth.daemon.admin.restarting import RestartCommands
+from keychain_auth.daemon.admin.sealing import SEALING_OPEN_TO_ALL, SealCommands
 from keychain_auth.daemon.admin.secrets import SecretCommands, UsesCommands
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
 from keychain_auth.daemon.admin.vault import VaultCommands
@@ -50,13 +51,14 @@ from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.server import Server
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.daemon.state import pending_file
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
+from keychain_auth.daemon.state.settings_seal import SettingsSeal, StartAnew, accepted_settings
 from keychain_auth.daemon.state.uses import Uses
+from keychain_auth.daemon.status import Status
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.owned import OwnedKeychain
@@ -67,25 +69,37 @@ from keychain_auth.platform import paths
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.local import LocalPlatform, harden_process, key_memory, watch_stop
 from keychain_auth.policy.parse import Policy
-from keychain_auth.protectors.strength import what_they_stop
 
 _STOP_SECONDS = 5.0
 _RESTART = "restart"
+_START_ANEW = "start anew"
 _USERS = 256  # pipelines that are kept, in system mode
 _LOOKS = 4  # threads for looks at processes
 _LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
 
 
+class Ending(NamedTuple):
+    """What the next daemon is to be given, if one is wanted: the listeners (``Listener.share``), and ``settings`` to
+    begin by in place of those of the file."""
+
+    kept: list[tuple[int, bool]]
+    settings: str | None
+    again: bool
+
+
 class App:
     """One daemon. Construct it in the main thread, then ``run``."""
 
-    def __init__(self, places: Places, journal: Journal) -> None:
-        """Open everything. Raises KeychainAuthError."""
+    def __init__(self, places: Places, journal: Journal, settings: str | None = None) -> None:
+        """Open everything. ``settings``: the text to begin by; None: what the file says.
+
+        Raises StartAnew if the vault opened and remembers other settings, KeychainAuthError.
+        """
         harden_process()
         self._places = places
         self._journal = journal
         self._started = time.time()
-        self._settings = load_settings(places.settings)
+        self._settings = load_settings(places.settings) if settings is None else accepted_settings(settings)
         files.make_private_dir(os.path.dirname(places.policy))
         self._platform = LocalPlatform(
             frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket),
@@ -105,17 +119,18 @@ class App:
             undo.callback(self._admin_listener.close)
             buffer, self._key_locked = key_memory()
             self._audit = LateAudit(self._open_audit)
+            undo.callback(self._audit.close)
             self._events = Events(self._audit, journal)
             self._protection = Protection(places, self._settings.lock)
             self._safe = Safe(
-                places.vault,
-                self._protection.unattended,
-                memoryview(buffer)[:32],
-                self._settings.lock,
-                history=self._settings.history.values,
+                places.vault, self._protection.unattended, memoryview(buffer)[:32], self._settings.lock,
+                history=self._history,
+            )  # fmt: skip
+            undo.callback(lambda: asyncio.run(self._safe.close()))
+            self._policy_seal = PolicySeal(self._safe, self._policy_file)
+            self._settings_seal = SettingsSeal(
+                self._safe, places.settings, self._settings, self._events.settings_not_obeyed
             )
-            undo.callback(self._close_safe)
-            self._seal = PolicySeal(self._safe, self._policy_file)
             self._uses = Uses(self._safe)
             self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
             self._canaries = CanaryWatch(self._safe, journal)
@@ -125,17 +140,20 @@ class App:
             # The way of a request is as short as it can be: where nothing is routed, nobody looks for routes.
             alone = self._router.routes.used() == [VAULT]
             self._keychain: Keychain = self._safe if alone else self._router
-            self._safe.open_at_start(self._protection.first())
+            try:
+                self._safe.open_at_start(self._protection.first())
+            except StartAnew as anew:
+                anew.kept = self._shared()
+                raise
             undo.pop_all()
 
-    def run(self) -> list[tuple[int, bool]]:
-        """Serve until SIGTERM, SIGINT or ``restart``; what the next daemon is to be given (``Listener.share``), if one
-        is wanted."""
+    def run(self) -> Ending:
+        """Serve until SIGTERM, SIGINT, ``restart``, or until the vault says that other settings were accepted."""
         readiness = self._platform.readiness()
         with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
             return runner.run(self._serve(readiness))
 
-    async def _serve(self, readiness: Readiness) -> list[tuple[int, bool]]:
+    async def _serve(self, readiness: Readiness) -> Ending:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._events.fault)
         limits = self._settings.limits
@@ -156,16 +174,17 @@ class App:
             self._approvals,
         )  # fmt: skip
         self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
-        commands = self._commands(turn)
+        told: asyncio.Queue[str] = asyncio.Queue()
+        commands = self._commands(turn, told)
         if self._platform.launches:
             launching = self._launching(turn, launches)
             commands.add(launching, launching)
         admin_gate = AdminGate(structs.replace(host, serves_all=False), commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
-        housekeeping = Housekeeping(self._audit, self._policy_file, self._refusals, self._journal)
-        told: asyncio.Queue[str] = asyncio.Queue()
+        watched = (self._policy_file.refresh, self._settings_seal.refresh)
+        housekeeping = Housekeeping(self._audit, watched, self._refusals, self._journal)
         restarting = RestartCommands(
-            self._policy_file, self._places.settings, commands, lambda: told.put_nowait(_RESTART)
+            self._policy_file, self._settings_seal, commands, lambda: told.put_nowait(_RESTART)
         ).table
         if self._platform.hands_on:
             commands.add(restarting, restarting)
@@ -182,13 +201,16 @@ class App:
         gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
         self._platform.tell("READY=1")
-        kept = self._shared() if await told.get() == _RESTART else []
+        again = await told.get() in (_RESTART, _START_ANEW)
+        kept = self._shared() if again else []
         await self._end(admin, housekeeping, pending)
-        self._journal.info("restarting" if kept else "stopped")
-        return kept
+        self._journal.info("restarting" if again else "stopped")
+        return Ending(kept, self._settings_seal.text, again)
 
     def _shared(self) -> list[tuple[int, bool]]:
-        return [listener.share() for listener in (self._listener, self._admin_listener)]
+        """The listeners for the next daemon, on a system that hands them on."""
+        listeners = (self._listener, self._admin_listener) if self._platform.hands_on else ()
+        return [listener.share() for listener in listeners]
 
     async def _end(self, admin: Server, housekeeping: Housekeeping, pending: PendingFile) -> None:
         """Answer what was asked, save everything, close everything."""
@@ -228,11 +250,11 @@ class App:
         routes = Routes(keychains.default, keychains.routes)
         return Router(self._safe, routes, keychains.all_stores(), answer_bytes=self._settings.limits.answer_bytes)
 
-    def _commands(self, turn: Turn) -> AdminCommands:
-        """What the admin socket can do."""
+    def _commands(self, turn: Turn, told: asyncio.Queue[str]) -> AdminCommands:
+        """What the admin socket can do. ``told``: what ends this daemon."""
         limits = self._settings.limits
         probe = self._router.probe
-        commands = AdminCommands(self._audit, turn, self._refusals, probe, self.status, self._verify_audit)
+        commands = AdminCommands(self._audit, turn, self._refusals, probe, self._status, self._verify_audit)
         commands.guarded = self._guarded
         commands.add(SecretCommands(self._router, commands, limits, self._bait).table)
         commands.add(CanaryCommands(self._canaries, self._router, commands, limits).table)
@@ -241,8 +263,13 @@ class App:
         commands.add(ExchangeCommands(self._router, commands, limits, self._bait).table)
         commands.add(UsesCommands(self._uses).table, ("uses",))
         commands.add(VaultCommands(self._safe, self._router.routes, commands).table)
-        locking = LockCommands(self._safe, self._protection, self._seal, self._router, commands, self._refusals)
+        seals = (self._policy_seal, self._settings_seal)
+        locking = LockCommands(
+            self._safe, self._protection, seals, self._router, commands, self._refusals,
+            lambda: told.put_nowait(_START_ANEW),
+        )  # fmt: skip
         commands.add(locking.table, OPEN_TO_ALL)
+        commands.add(SealCommands(*seals, commands).table, SEALING_OPEN_TO_ALL)
         return commands
 
     def _pipelines(self, turn: Turn) -> Callable[[int], Pipeline]:
@@ -277,70 +304,44 @@ class App:
             trees, load_preludes(), settings.limits.verify_seconds,
         ).table  # fmt: skip
 
-    def status(self) -> dict[str, Any]:
-        """The daemon's state for ``keychain-auth status``. Holds no secret."""
-        policy = self._policy_file
-        seq, chain = self._audit.head
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime_seconds": int(time.time() - self._started),
-            "socket": self._places.agent_socket,
-            "connections": self._server.connections,
-            "policy": {
-                "path": self._places.policy,
-                "entries": len(policy.policy.by_program),
-                "state": "last good" if policy.problem else "in force",
-                "sealed": policy.sealed,
-                "problem": policy.problem,
-                "trusted_signers": len(policy.policy.signers),
-            },
-            "pending": self._count_pending(),
-            "keychain": self._safe.health(),
-            "keychains": self._router.health(),
-            "sleep": self._sleep.state,
-            "held": alarms_of(self._canaries),
-            "notifications": self._notifier.state,
-            "protection": what_they_stop(self._safe.slot_kinds(), own_user=paths.is_system()),
-            "audit": {"path": self._places.audit_log, "seq": seq, "chain": chain, "waiting": self._audit.waiting},
-            "identity": self._platform.rules(),
-            "counts": dict(self._gate.counts),
-            "key_memory_locked": self._key_locked,
-        }
+    def _status(self) -> dict[str, Any]:
+        return Status(
+            self._places, self._started, self._server, self._policy_file, self._settings_seal, self._safe, self._router,
+            self._sleep, self._canaries, self._notifier, self._audit, self._platform.rules(), self._gate.counts,
+            self._key_locked,
+        ).tell()  # fmt: skip
 
     def _verify_audit(self, head: tuple[int, str]) -> Report:
         return verify(self._places.audit_log, self._audit.key, live_head=head)
 
     def _open_audit(self, key: bytes) -> AuditLog:
-        audit = self._settings.audit
+        audit = self._settings_seal.obeyed.audit
         return AuditLog.open(self._places.audit_log, key, max_bytes=audit.max_bytes, keep=audit.keep)
 
     def _opened(self, vault: Vault) -> None:
-        """The vault was opened, and nobody uses it yet: whatever rests on it comes first."""
+        """The vault was opened, and nobody uses it yet: whatever rests on it comes first. Raises StartAnew: what waited
+        for the record is on record then."""
+        self._settings_seal.opened(vault)
         vault.answer_bytes = self._settings.limits.answer_bytes
         if self._audit.open(vault.audit_key()):
             for finding in self._audit.findings:
                 self._journal.error("the audit log was not in order", why=finding)
-        self._seal.opened(vault)
+        self._settings_seal.require_running()
+        self._settings_seal.refresh()
+        self._policy_seal.opened(vault)
         self._canaries.opened(vault)
         self._uses.opened(vault)
         gc.collect()
         gc.freeze()
+
+    def _history(self, vault: Vault) -> int:
+        return self._settings_seal.history(vault)
 
     def _locked(self, why: str) -> None:
         self._router.forget()
         self._journal.info("locked", why=why)
         self._canaries.locked()
         self._events.record("lock", why)
-
-    def _close_safe(self) -> None:
-        asyncio.run(self._safe.close())
-
-    def _count_pending(self) -> int | None:
-        try:
-            return len(pending_file.load(self._places.pending))
-        except (KeychainAuthError, ValueError, OSError):
-            return None
 
     def _policy_changed(self, policy_file: PolicyFile, before: Policy) -> None:
         if policy_file.policy is not before or not policy_file.problem:

@@ -46,6 +46,11 @@ class Events:
             self._journal.error("config.json is not obeyed, the last good policy stays", path=policy_file.path, why=why)
             self.record("policy_unsealed" if why in (MISSING, UNSEALED) else "policy_malformed", why, failed=True)
 
+    def settings_not_obeyed(self, path: str, why: str) -> None:
+        """daemon.toml says something else than what was accepted."""
+        self._journal.error("daemon.toml is not obeyed, what was accepted last stays", path=path, why=why)
+        self.record("settings_unsealed", why, failed=True)
+
     def fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A fault of the daemon's own: its kind and place. An exception handler of asyncio."""
         fault = context.get("exception")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.refusals import Refusals
-from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError
 
 _EVERY_SECONDS = 1.0
@@ -17,9 +17,12 @@ _SYNC_APART_SECONDS = 0.05
 class Housekeeping:
     """Two small loops: fsync of the audit log soon after what must not be lost, and a look around each second."""
 
-    def __init__(self, audit: LateAudit, policy_file: PolicyFile, refusals: Refusals, journal: Journal) -> None:
+    def __init__(
+        self, audit: LateAudit, watched: Sequence[Callable[[], None]], refusals: Refusals, journal: Journal
+    ) -> None:
+        """``watched``: called to look at a file each."""
         self._audit = audit
-        self._policy_file = policy_file
+        self._watched = watched
         self._refusals = refusals
         self._journal = journal
         self._tasks: list[asyncio.Task[None]] = []
@@ -52,7 +55,8 @@ class Housekeeping:
                 loop.call_exception_handler({"message": "a look around failed", "exception": fault})
 
     def _look(self) -> None:
-        self._policy_file.refresh()
+        for look in self._watched:
+            look()
         self._refusals.summarise()
         try:
             problem = self._audit.check()

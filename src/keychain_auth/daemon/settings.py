@@ -32,8 +32,10 @@ routes = { "desktop-*" = "secret-service" }
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -106,17 +108,48 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_settings(path: str) -> Settings:
     """The settings in the file, or the defaults. Raises KeychainAuthError naming file and problem, UnsafeFile."""
+    return read_settings(path)[1]
+
+
+def read_settings(path: str) -> tuple[str, Settings]:
+    """The text of the file ("" if there is none) and what it says. Raises as ``load_settings``."""
     try:
         content = files.read_private(path)
     except FileNotFoundError:
-        return Settings()
+        return "", Settings()
+    try:
+        return content.decode(), parse_settings(content)
+    except ValueError as error:
+        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
+
+
+def parse_settings(content: bytes) -> Settings:
+    """What the content of a daemon.toml says. Raises ValueError, which says what is wrong."""
     try:
         settings = msgspec.toml.decode(content, type=Settings)
-        _require_positive(settings)
-        _require_known(settings.keychains)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+    _require_positive(settings)
+    _require_known(settings.keychains)
     return settings
+
+
+def difference_lines(before: Settings, after: Settings) -> list[str]:
+    """What ``after`` says that ``before`` does not say, and the other way round: a line for each, as JSON."""
+    old, new = (dict(_flat("", msgspec.to_builtins(settings))) for settings in (before, after))
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    pairs = [(sign, name, said[name]) for name in names for sign, said in (("-", old), ("+", new)) if name in said]
+    return [f"{sign}{name} = {value}" for sign, name, value in pairs]
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            # A name that people chose (of a store, of a service) is quoted: it may hold dots, or anything else.
+            word = name if name.replace("_", "").isascii() and name.isidentifier() else json.dumps(name)
+            yield from _flat(f"{prefix}.{word}" if prefix else word, inner)
+    else:
+        yield prefix, json.dumps(value)
 
 
 def _require_positive(settings: Settings) -> None:

@@ -93,11 +93,16 @@ def _version(facts: Facts) -> Iterator[Finding]:
 
 
 def _settings(facts: Facts) -> Iterator[Finding]:
+    obeyed = facts.daemon.settings_problem if facts.daemon else ""
     if facts.settings_problem:
         says = f"{facts.settings_problem}: no daemon starts with these settings"
         yield Finding(Level.WRONG, says, f"edit {quote(facts.settings_path)}")
+    elif obeyed:
+        yield Finding(Level.WRONG, f"the daemon does not obey daemon.toml: {obeyed}", "keychain-auth policy seal")
+    elif facts.daemon and facts.daemon.settings_later:
+        yield Finding(Level.WRONG, "daemon.toml was changed since the daemon started", _restart(facts.daemon))
     else:
-        yield Finding(Level.OK, "the settings can be read")
+        yield Finding(Level.OK, "the settings can be read, and are obeyed")
 
 
 def _policy(facts: Facts) -> Iterator[Finding]:

@@ -57,6 +57,8 @@ class DaemonFact(msgspec.Struct, frozen=True):
     started: float
     unit: str = ""
     policy_problem: str = ""
+    settings_problem: str = ""
+    settings_later: bool = False
     key_memory_locked: bool = True
     locked: str = ""
     audit_waiting: int = 0

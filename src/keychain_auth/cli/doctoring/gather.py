@@ -89,6 +89,8 @@ def _daemon(status: dict[str, Any], now: float) -> DaemonFact:
         started=now - float(status["uptime_seconds"]),
         unit=condition.unit_of(int(status["pid"])),
         policy_problem=str(status["policy"]["problem"]),
+        settings_problem=str(status["settings"]["problem"]),
+        settings_later=bool(status["settings"]["restart"]),
         key_memory_locked=bool(status["key_memory_locked"]),
         locked=str(status["keychain"].get("locked", "")),
         audit_waiting=int(status["audit"]["waiting"]),

@@ -1,4 +1,4 @@
-"""Locking, key slots and the policy's seal, over the admin socket.
+"""Locking and key slots, over the admin socket.
 
 Contract: as in ``admin.socket``: what is done is on record before it is answered. No passphrase and no recovery code
 reaches a record, a log, or an error; a new recovery code is in the one answer that gives it out.
@@ -7,9 +7,9 @@ reaches a record, a log, or an error; a new recovery code is in the one answer t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from keychain_auth import reasons
 from keychain_auth.crypto.envelope import Protector
@@ -17,7 +17,7 @@ from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Comma
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.state.policy_seal import PolicySeal
+from keychain_auth.daemon.state.settings_seal import StartAnew
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
 from keychain_auth.identity.attest import Refusal
 from keychain_auth.keychain.base import Remembering
@@ -29,8 +29,21 @@ from keychain_auth.protectors.passphrase import Passphrase
 from keychain_auth.protectors.recovery import RecoveryCode
 from keychain_auth.protectors.strength import what_they_stop
 
-OPEN_TO_ALL = frozenset(("unlocked", "unlock", "lock", "authenticate", "slots", "policy-accepted"))
+OPEN_TO_ALL = frozenset(("unlocked", "unlock", "lock", "authenticate", "slots"))
 """Commands that need no passphrase first: they give nothing out, or take it themselves."""
+
+AGAIN = "again"
+"""What ``unlock`` answers when the daemon starts anew with other settings: ask once more."""
+
+
+class Seal(Protocol):
+    """``PolicySeal``, ``SettingsSeal``: what counts only as it was accepted, while a passphrase is set."""
+
+    async def prepare(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def drop(self) -> None: ...
 
 
 class LockCommands:
@@ -40,16 +53,20 @@ class LockCommands:
         self,
         safe: Safe,
         protection: Protection,
-        seal: PolicySeal,
+        seals: Sequence[Seal],
         remembering: Remembering,
         commands: AdminCommands,
         refusals: Refusals,
+        start_anew: Callable[[], None],
     ) -> None:
+        """``seals``: what is sealed while a passphrase is set. ``start_anew``: called when an unlocked vault says that
+        this daemon runs by the wrong settings."""
         self._safe = safe
         self._refusals = refusals
         self._remembering = remembering
         self._protection = protection
-        self._seal = seal
+        self._seals = seals
+        self._start_anew = start_anew
         self._record = commands.record
         self.table: Mapping[str, Command] = {
             "unlocked": self._unlocked,
@@ -61,8 +78,6 @@ class LockCommands:
             "protect-remove": self._protect_remove,
             "protect-reseal": self._protect_reseal,
             "rekey": self._rekey,
-            "policy-accepted": self._policy_accepted,
-            "policy-seal": self._policy_seal,
         }
 
     # --- open and locked ----------------------------------------------------------------------
@@ -70,8 +85,8 @@ class LockCommands:
     async def _unlocked(self, request: AdminRequest, peer: Peer, path: str) -> bool:
         return self._safe.is_open
 
-    async def _unlock(self, request: AdminRequest, peer: Peer, path: str) -> bool:
-        """False if it was open already."""
+    async def _unlock(self, request: AdminRequest, peer: Peer, path: str) -> bool | str:
+        """False if it was open already; AGAIN if the answer was right, and the next daemon has to be asked."""
         if self._safe.is_open:
             return False
         answers = self._answers(request) if request.passphrase is not None else []
@@ -80,6 +95,10 @@ class LockCommands:
         except WrongPassphrase:  # each has its line: an attempt takes long enough
             self._record(peer, path, "unlock", "", (), "DENIED", reasons.WRONG_PASSPHRASE)
             raise
+        except StartAnew as anew:
+            self._record(peer, path, "unlock", "", (), detail=str(anew))
+            self._start_anew()
+            return AGAIN
         except VaultLocked as error:  # takes no time
             refusal = Refusal(reasons.KEYCHAIN_LOCKED, str(error), path)
             self._refusals.record(
@@ -132,11 +151,13 @@ class LockCommands:
         protector = self._protection.new(request.kind, request.new_passphrase, request.pcrs)
         first = request.kind == passphrase.KIND and not self._safe.guarded
         if first:
-            await self._seal.prepare()
+            for seal in self._seals:
+                await seal.prepare()
         self._record(peer, path, "protect_add", "", (request.kind,))
         number = await Keys(vault).add(protector)
         if first:
-            self._seal.close()
+            for seal in self._seals:
+                seal.close()
         code = protector.text() if isinstance(protector, RecoveryCode) else None
         _forget([protector])
         return {"number": number, "kind": request.kind, "code": code}
@@ -147,7 +168,8 @@ class LockCommands:
         was_guarded = self._safe.guarded
         slot = await Keys(vault).remove(request.number)
         if was_guarded and not self._safe.guarded:
-            await self._seal.drop()
+            for seal in self._seals:
+                await seal.drop()
         if slot.kind not in (passphrase.KIND, recovery.KIND):
             withdraw = partial(self._protection.of(slot.kind).withdraw, slot.parameters())
             await asyncio.get_running_loop().run_in_executor(None, withdraw)
@@ -178,18 +200,6 @@ class LockCommands:
             return {"code": next((maker.text() for maker in makers if isinstance(maker, RecoveryCode)), None)}
         finally:
             _forget([*answers, *makers])
-
-    # --- the policy ---------------------------------------------------------------------------
-
-    async def _policy_accepted(self, request: AdminRequest, peer: Peer, path: str) -> dict[str, Any]:
-        text = self._seal.accepted()
-        return {"sealed": text is not None, "text": text}
-
-    async def _policy_seal(self, request: AdminRequest, peer: Peer, path: str) -> None:
-        if request.value is None:
-            raise UsageError("the text of the policy is needed")
-        self._record(peer, path, "policy_seal", "", ())
-        await self._seal.accept(request.value)
 
 
 def _forget(protectors: Sequence[Protector]) -> None:

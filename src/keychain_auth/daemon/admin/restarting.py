@@ -1,7 +1,7 @@
 """``restart``: this process becomes the daemon that is installed now, and keeps its sockets.
 
 Contract: nothing is stopped before the new daemon is known to load (its interpreter, its package), and before the files
-that it reads at its start are in order: a restart that could not start again is refused, and the old daemon goes on.
+that it obeys from its start are in order: a restart that could not start again is refused, and the old daemon goes on.
 Whoever sent a request gets its answer; whoever connects meanwhile waits (``platform.handing_on``).
 
 What it does not promise: an open vault. One that a passphrase opened is locked after a restart.
@@ -19,6 +19,7 @@ from keychain_auth import __version__
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.state.policy_file import PolicyFile
+from keychain_auth.daemon.state.settings_seal import SettingsSeal
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.platform.base import Peer
 
@@ -30,7 +31,7 @@ class RestartCommands:
     """``begin`` is called once everything was looked at."""
 
     def __init__(
-        self, policy_file: PolicyFile, settings: str, commands: AdminCommands, begin: Callable[[], None]
+        self, policy_file: PolicyFile, settings: SettingsSeal, commands: AdminCommands, begin: Callable[[], None]
     ) -> None:
         self._policy_file = policy_file
         self._settings = settings
@@ -49,7 +50,8 @@ class RestartCommands:
             raise KeychainAuthError(
                 f"{config} is not in order, and a daemon does not start on it: {problem}", hint=f"edit {config}"
             )
-        load_settings(self._settings)
+        if self._settings.text is None:  # else the next daemon begins by what was accepted, whatever the file says
+            load_settings(self._settings.path)
         version = await asyncio.get_running_loop().run_in_executor(None, installed_version)
         self._commands.record(peer, path, "restart", "", (), detail=f"version {__version__} to {version}")
         self._begin()

@@ -50,9 +50,10 @@ class Safe:
         key: memoryview,
         settings: LockSettings,
         *,
-        history: int,
+        history: Callable[[Vault], int],
     ) -> None:
-        """``unattended``: what can open a slot without a person. ``key``: memory for the vault key.
+        """``unattended``: what can open a slot without a person. ``key``: memory for the vault key. ``history``: see
+        ``open_vault``.
 
         Raises VaultInUse, VaultError, UnsafeFile.
         """

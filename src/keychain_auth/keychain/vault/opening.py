@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def open_vault(
     protectors: Sequence[Protector],
     key_buffer: bytearray | memoryview | None = None,
     *,
-    history: int = KEEP,
+    history: int | Callable[[Vault], int] = KEEP,
     claim: int | None = None,
     makers: Sequence[Protector] | None = None,
 ) -> Vault:
@@ -54,9 +54,10 @@ def open_vault(
 
     ``protectors`` are tried in turn. ``key_buffer`` (32 writable bytes, in memory that is never swapped) receives
     the vault key; ``Vault.close`` wipes it. ``history``: how many earlier values of a target stay; with 0 those that
-    there are go. ``claim``: what ``claim_vault`` gave; it stays the caller's. A vault of an older format is brought to
-    ours. ``makers``: whose slots a new vault gets; without it those of ``protectors``, with none of them no vault is
-    made. Takes about 5 µs for each secret, and as long as the protector does; not for the event loop.
+    there are go; or who says that, once he may read what the vault remembers. ``claim``: what ``claim_vault`` gave; it
+    stays the caller's. A vault of an older format is brought to ours. ``makers``: whose slots a new vault gets; without
+    it those of ``protectors``, with none of them no vault is made. Takes about 5 µs for each secret, and as long as the
+    protector does; not for the event loop.
 
     Raises VaultInUse, VaultLocked if only a person can open it, WrongPassphrase, VaultKeyMissing, VaultDamaged or
     another VaultError, or UnsafeFile.
@@ -86,17 +87,18 @@ def open_vault(
             undo.callback(codec.wipe)
             state, index = _load(reader, codec)
             _check_slots(index, codec, slots)
-            writer = Writer(path, codec, state, history)
+            writer = Writer(path, codec, state)
             worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault-writer")
             undo.callback(worker.shutdown)
             worker.submit(writer.open).result()
-            worker.submit(writer.prepare, version).result()
+            vault = Vault(
+                path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,
+                vault_id=vault_id, slots=slots,
+            )  # fmt: skip
+            worker.submit(writer.prepare, version, history if isinstance(history, int) else history(vault)).result()
             scrub_stack()  # this thread may be idle from now on
         undo.pop_all()
-    return Vault(
-        path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,
-        vault_id=vault_id, slots=slots,
-    )  # fmt: skip
+    return vault
 
 
 def vault_path(folder: str) -> str:

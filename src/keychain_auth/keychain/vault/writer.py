@@ -53,11 +53,10 @@ _PRESENT = "SELECT id, generation, name, value FROM secrets WHERE id IN (%s)"
 class Writer:
     """The only one that writes. All methods but the constructor run in one and the same thread."""
 
-    def __init__(self, path: str, codec: Codec, state: State, keep: int = KEEP) -> None:
-        """``keep``: how many earlier values of a target stay."""
+    def __init__(self, path: str, codec: Codec, state: State) -> None:
         self._path = path
         self._codec = codec
-        self._history = History(codec, keep)
+        self._history = History(codec, KEEP)
         self._db: sqlite3.Connection | None = None
         self._last_generation = state.generation
         self.state = state
@@ -69,8 +68,12 @@ class Writer:
         except sqlite3.Error as error:
             raise failure(error, "open", self._path) from error
 
-    def prepare(self, version: int) -> None:
-        """Before the first change: bring a file of format ``version`` to ours, drop a history that is not wanted."""
+    def prepare(self, version: int, keep: int = KEEP) -> None:
+        """Before the first change: bring a file of format ``version`` to ours, drop a history that is not wanted.
+
+        ``keep``: how many earlier values of a target stay from now on.
+        """
+        self._history.keep = keep
         forget = self._history.keep == 0 and self.state.past_count > 0
         if version == FORMAT and not forget:
             return

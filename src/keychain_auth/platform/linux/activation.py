@@ -6,9 +6,10 @@ Contract:
 * Each descriptor becomes close-on-exec, must be a listening Unix stream socket at an absolute path, and one of the
   paths that are to be served. Anything else is refused: a daemon that ignored a socket would leave programs waiting for
   ever.
-* SO_PASSCRED is set, and where it was not set before (``PassCredentials=yes`` is missing in the unit) on each accepted
-  connection too. The kernel names the sender of what is sent before accept(2) in any case (unix_maybe_add_creds in
-  net/unix/af_unix.c); what is sent between accept and that carries no sender, and is not acted on (``caller_changed``).
+* SO_PASSCRED is set, and where it may not have been set from the beginning (``PassCredentials=yes`` is missing in the
+  unit) on each accepted connection too. The kernel names the sender of what is sent before accept(2) in any case
+  (unix_maybe_add_creds in net/unix/af_unix.c); what is sent between accept and that carries no sender, and is not acted
+  on (``caller_changed``).
 
 The other way round, ``hand_over`` makes this process a new daemon that finds the same sockets: nobody who connects
 meanwhile is refused, because they are never closed.
@@ -32,8 +33,8 @@ _notify_socket = ""
 
 
 class Handed(NamedTuple):
-    """A listening socket. ``ours``: a daemon made it, so a daemon removes it at the end. ``late``: SO_PASSCRED was not
-    set before, and connections that wait already did not inherit it."""
+    """A listening socket. ``ours``: a daemon made it, so a daemon removes it at the end. ``late``: SO_PASSCRED may
+    have been set later, and connections that wait already did not inherit it."""
 
     socket: socket.socket
     ours: bool
@@ -59,10 +60,12 @@ def take(paths: Collection[str]) -> dict[str, Handed]:
         if path not in paths or path in sockets:
             raise _unusable(f"it was handed {path or 'a socket that is no listening Unix socket'}, and serves "
                             f"{', '.join(sorted(paths))}")  # fmt: skip
-        late = not given.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
+        made = ours[number - _FIRST : number - _FIRST + 1] == [_OURS]
+        # One that systemd made may have had it set by the daemon before, after somebody connected.
+        late = not made or not given.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED)
         given.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         given.setblocking(False)
-        sockets[path] = Handed(given, ours[number - _FIRST : number - _FIRST + 1] == [_OURS], late)
+        sockets[path] = Handed(given, made, late)
     return sockets
 
 

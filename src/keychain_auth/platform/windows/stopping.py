@@ -14,6 +14,7 @@ import sys
 assert sys.platform == "win32"  # for type checkers, which look at this file as on Windows; nobody else imports it
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -48,7 +49,8 @@ def watch_stop(loop: asyncio.AbstractEventLoop, tell: Callable[[str], object]) -
 
     def wait() -> None:
         win32event.WaitForSingleObject(event, win32event.INFINITE)
-        loop.call_soon_threadsafe(tell, "stop")
+        with contextlib.suppress(RuntimeError):  # a daemon that this process was before: its loop is closed
+            loop.call_soon_threadsafe(tell, "stop")
 
     threading.Thread(target=wait, name="stop", daemon=True).start()
 
