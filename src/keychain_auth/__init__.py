@@ -48,10 +48,10 @@ __all__ = [
 
 _ELSEWHERE = {
     "AsyncKeychainAuthClient": "keychain_auth.client.aio",
-    "BadAnswer": "keychain_auth.wire.client",
+    "BadAnswer": "keychain_auth.wire.answers",
     "KeychainAuthClient": "keychain_auth.client.sync",
-    "Secret": "keychain_auth.wire.client",
-    "SecretInfo": "keychain_auth.wire.client",
+    "Secret": "keychain_auth.wire.answers",
+    "SecretInfo": "keychain_auth.wire.answers",
 }
 
 

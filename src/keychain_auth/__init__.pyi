@@ -27,7 +27,7 @@ from keychain_auth.errors import (
     UntrustedDaemon,
     UserNotAllowed,
 )
-from keychain_auth.wire.client import BadAnswer, Secret, SecretInfo
+from keychain_auth.wire.answers import BadAnswer, Secret, SecretInfo
 
 __version__: str
 

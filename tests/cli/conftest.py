@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cli.lab import Terminal
+from support.waiting import Onlooker
 from support.world import World
 
 
@@ -29,3 +30,9 @@ def running(world: World) -> World:
     """A world with a daemon."""
     world.start()
     return world
+
+
+@pytest.fixture
+def look(running: World) -> Onlooker:
+    """Sees who waits for a person."""
+    return Onlooker(running)

@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import io
-import signal
 import textwrap
-from typing import Any
 
 import pytest
 
+from cli.approving_lab import asked, entry_of
 from cli.lab import Terminal
-from daemon.requests import PENDING, denied, read, request, write
-from keychain_auth.cli.approving import lines
+from daemon.requests import PENDING, denied, read, write
 from keychain_auth.cli.approving.asking import (
-    Asked,
     Choice,
     Looked,
     Permission,
-    asked_from,
     choices,
     facts,
     permissions,
     why_not,
 )
-from keychain_auth.daemon.places import find_places
 from support.person import WORDS, protect
 from support.process import Process
 from support.waiting import Onlooker
 from support.world import World
-
-ENTRY = {
-    "path": "/home/me/tool", "hash": "sha256:" + "a" * 64, "command_line": "tool --go", "user": "me", "pid": 7,
-    "timestamp": "2026-05-21T12:00:00Z",
-}  # fmt: skip
-
-
-def asked(*wants: dict[str, Any], **more: Any) -> Asked:
-    document = {
-        **ENTRY, "id": "1", "grade": "user", "since": "2026-05-21T12:00:00Z", "seconds_left": 60, "connections": 1,
-        "wants": [{"service": "aws", "match": "exact", "targets": ["a"], **want} for want in wants],
-        "parents": [{"pid": 6, "executable": "/bin/sh", "name": "sh"}], **more,
-    }  # fmt: skip
-    return asked_from(document)
-
 
 # --- what can be chosen -------------------------------------------------------------------------
 
@@ -115,11 +94,6 @@ asyncio.run(main())
 WAIT_FOR_ONE = "await until(pilot, lambda: app._shown and 'waits: ' in text('#facts'), 'one waits, and is shown')\n"
 
 
-@pytest.fixture
-def look(running: World) -> Onlooker:
-    return Onlooker(running)
-
-
 def pilot(world: World, body: str) -> Process:
     code = PILOT.replace("BODY", textwrap.indent(body, " " * 8))
     return world.spawn([world.python, "-c", code], env={"KEYCHAIN_AUTH_SOCKET": world.socket})
@@ -128,10 +102,6 @@ def pilot(world: World, body: str) -> Process:
 def done(process: Process) -> str:
     assert process.wait(60) == 0, process.err.text()[-2000:]
     return process.out.text()
-
-
-def entry_of(world: World, program: str) -> dict[str, Any]:
-    return next(one for one in world.read_policy()["registered_binaries"] if one["path"] == program)
 
 
 @pytest.mark.parametrize(
@@ -296,82 +266,3 @@ def test_watch_without_a_terminal_or_textual_says_what_to_do(running: World) -> 
         assert terminal.wait() == 1
     finally:
         terminal.close()
-
-
-# --- in lines -----------------------------------------------------------------------------------
-
-
-def test_the_same_in_plain_lines(running: World, look: Onlooker) -> None:
-    running.cli("set", "aws", "key", input="hunter2")
-    talker = running.talker()
-    talker.send(request("search", wait=60))
-    look.until()
-    words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
-    person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
-    person.out.find(lambda line: b"[l] later?" in line)
-    person.feed(b"x\no\ns\n")  # no such answer, one that is not possible for a search, and one that is
-    assert talker.answer()["status"] == "success"
-    person.out.find(lambda line: b"this service" in line and b"Allow" not in line)
-    person.signal(signal.SIGINT)
-    assert person.wait() == 130
-    assert "a search, a check or a prefix cannot be allowed for a time" in person.err.text()
-    assert f"verified  program     {running.path('bin/talker')}" in person.out.text()
-    assert "[n] never: nothing: it is known from now on" in person.out.text()  # what an unknown answer is told
-    assert entry_of(running, running.path("bin/talker"))["allowed_read_services"] == ["aws"]
-
-
-def test_what_was_answered_is_not_asked_again_while_the_daemon_still_lists_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A script is looked at anew for a second and more, as its own new version: nobody may be asked about that."""
-    once, other = asked({"action": "read"}), asked({"action": "write"})
-    places = find_places("/nowhere/agent.sock")
-    told: list[Asked] = []
-    lists = iter(((1, [once]), (2, [once]), (3, [once, other])))
-    monkeypatch.setattr(lines, "who_waits", lambda _places, _version: next(lists))
-    monkeypatch.setattr(lines, "look_into", lambda _places, _asked: Looked())
-    monkeypatch.setattr(lines, "answer", lambda _places, one, _looked, _choice: told.append(one) or "done")
-    monkeypatch.setattr("sys.stdin", io.StringIO("s\n"))
-    assert lines.decide(places) == 0  # the input ends at the question about the other request
-    assert told == [once]
-    assert capsys.readouterr().out.count("read aws a") == 1
-
-
-def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World, look: Onlooker) -> None:
-    first = running.talker(running.build_client("first", "one"))
-    first.send(read("a", wait=60))
-    look.until(1)
-    words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
-    person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
-    person.out.find(lambda line: b"bin/first" in line)
-    person.feed(b"l\n")
-    second = running.talker(running.build_client("second", "two"))
-    second.send(read("a", wait=60))
-    at = person.out.find(lambda line: b"bin/second" in line)
-    person.out.find(lambda line: b"[l] later?" in line, at)
-    person.feed(b"d\n")
-    assert second.answer() == denied(PENDING)
-    assert first.answers() == []
-    person.signal(signal.SIGINT)
-    assert person.wait() == 130
-
-
-def test_a_file_that_was_exchanged_meanwhile_is_not_approved(running: World, look: Onlooker) -> None:
-    program = running.build_client(variant="one")
-    talker = running.talker(program)
-    talker.send(read("a", wait=60))
-    look.until()
-    words = [running.python, "-m", "keychain_auth", "approve", "-i"]
-    person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
-    person.out.find(lambda line: b"[l] later?" in line)
-    running.build_client(variant="two")
-    person.feed(b"s\n")
-    person.err.find(lambda line: b"is not the file any more that asked" in line)
-    assert running.read_policy()["registered_binaries"] == []
-    assert talker.answers() == []
-
-
-def test_approve_wants_a_hash_or_to_be_interactive(world: World) -> None:
-    assert world.cli("approve").returncode == 2
-    assert world.cli("approve", "-i", "aaaaaaaa").returncode == 2
-    assert world.cli("approve", "-i").returncode == 4

@@ -15,7 +15,7 @@ import pytest
 from client_lab import PATIENCE, Conversation, ScriptedDaemon, answer_one, echo, run_program
 
 from keychain_auth import AsyncKeychainAuthClient, KeychainAuthClient, errors
-from keychain_auth.wire.client import Secret, SecretInfo
+from keychain_auth.wire.answers import Secret, SecretInfo
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from client_lab import Conversation, ScriptedDaemon, answer_one, deny, echo, run_program
 
 from keychain_auth import KeychainAuthClient, errors
-from keychain_auth.wire.client import BadAnswer, Secret, SecretInfo
+from keychain_auth.wire.answers import BadAnswer, Secret, SecretInfo
 
 READ = {"type": "REQUEST", "action": "read", "service": "s", "targets": ["t"]}
 BIG = "x" * 900_000

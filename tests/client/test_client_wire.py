@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from keychain_auth import errors
 from keychain_auth.reasons import DENIED, FAILED
+from keychain_auth.wire import answers
 from keychain_auth.wire import client as wire
 from keychain_auth.wire.codec import Malformed, decode_request
 from keychain_auth.wire.messages import Limits
@@ -126,8 +127,8 @@ def test_no_error_carries_a_value_not_even_in_its_context() -> None:
         json.loads(answer)
     assert secret in messages(naive.value)
 
-    with pytest.raises(wire.BadAnswer) as parsed:
-        wire.parse_response(answer)
+    with pytest.raises(answers.BadAnswer) as parsed:
+        answers.parse_response(answer)
     with pytest.raises(errors.InvalidRequest) as written:
         wire.write("s", {"a": secret + "\ud800"}, None)
     assert secret not in messages(parsed.value)
@@ -135,11 +136,11 @@ def test_no_error_carries_a_value_not_even_in_its_context() -> None:
 
 
 def test_a_secret_does_not_show_its_value() -> None:
-    secret = wire.Secret("db", "hunter2", {"env": "dev"})
+    secret = answers.Secret("db", "hunter2", {"env": "dev"})
     assert repr(secret) == "Secret(target='db', attributes={'env': 'dev'})"
-    assert secret == wire.Secret("db", "hunter2", {"env": "dev"})
-    assert secret != wire.Secret("db", "other", {"env": "dev"})
-    assert secret != wire.SecretInfo("db", {"env": "dev"})
+    assert secret == answers.Secret("db", "hunter2", {"env": "dev"})
+    assert secret != answers.Secret("db", "other", {"env": "dev"})
+    assert secret != answers.SecretInfo("db", {"env": "dev"})
 
 
 @pytest.mark.parametrize(
@@ -152,8 +153,8 @@ def test_a_secret_does_not_show_its_value() -> None:
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_answer_is_a_bad_answer(line: bytes) -> None:
-    with pytest.raises(wire.BadAnswer):
-        wire.parse_response(line)
+    with pytest.raises(answers.BadAnswer):
+        answers.parse_response(line)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +162,21 @@ def test_a_line_that_is_no_answer_is_a_bad_answer(line: bytes) -> None:
                 [{"target": "t", "value": 5}], [{"target": "t", "value": "v", "attributes": []}]],
 )  # fmt: skip
 def test_results_of_another_shape_are_a_bad_answer(results: object) -> None:
-    with pytest.raises(wire.BadAnswer):
-        wire.secrets({"type": "RESPONSE", "status": "success", "results": results})
+    with pytest.raises(answers.BadAnswer):
+        answers.secrets({"type": "RESPONSE", "status": "success", "results": results})
 
 
 def test_absent_results_and_attributes_are_empty() -> None:
-    assert wire.secrets({"status": "success"}) == []
-    assert wire.infos({"status": "success", "results": [{"target": "t"}]}) == [wire.SecretInfo("t", {})]
+    assert answers.secrets({"status": "success"}) == []
+    assert answers.infos({"status": "success", "results": [{"target": "t"}]}) == [answers.SecretInfo("t", {})]
 
 
 @pytest.mark.parametrize("reason", [*sorted(DENIED | FAILED), "of_a_later_version"])
 def test_every_reason_becomes_the_published_text(reason: str) -> None:
     status = "error" if reason in FAILED else "denied"
     with pytest.raises(errors.RequestRejected) as caught:
-        wire.successful(
-            wire.parse_response(json.dumps({"type": "RESPONSE", "status": status, "reason": reason}).encode())
+        answers.successful(
+            answers.parse_response(json.dumps({"type": "RESPONSE", "status": status, "reason": reason}).encode())
         )
     assert str(caught.value) == f"Daemon rejected request: {reason}"
     assert caught.value.reason == reason

@@ -13,7 +13,8 @@ from fuzz.text_targets import JSON
 from keychain_auth.integrations import askpass, cargo, docker, git
 from keychain_auth.integrations.base import Helper, Refusal
 from keychain_auth.integrations.keyring_names import decoded, encoded
-from keychain_auth.wire.client import Secret, SecretInfo, read
+from keychain_auth.wire.answers import Secret, SecretInfo
+from keychain_auth.wire.client import read
 
 _HOSTS = ("forge.example", "forge.example:8443", "example", "other.example")
 

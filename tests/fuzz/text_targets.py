@@ -21,7 +21,7 @@ from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageErro
 from keychain_auth.limits import LONGEST_WAIT
 from keychain_auth.policy.parse import Policy, parse_policy
 from keychain_auth.policy.pending import NotAQueue, decode_queue, encode_queue, find, merge
-from keychain_auth.wire import client as answers
+from keychain_auth.wire import answers
 from keychain_auth.wire.codec import Malformed, decode_request
 from keychain_auth.wire.framing import LineSplitter, LineTooLong
 from keychain_auth.wire.messages import Limits

@@ -24,6 +24,7 @@ from keychain_auth.client import discovery
 from keychain_auth.client.connection import WANT_WRITE, Connection, connect, forget_in_children
 from keychain_auth.client.exchange import Exchange, checked_timeout, with_wait
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
+from keychain_auth.wire import answers
 from keychain_auth.wire import client as wire
 
 if TYPE_CHECKING:
@@ -82,9 +83,9 @@ class AsyncKeychainAuthClient:
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
         timeout: Timeout = ...,
-    ) -> list[wire.Secret]:
+    ) -> list[answers.Secret]:
         """See KeychainAuthClient.read."""
-        return wire.secrets(await self._ask(wire.read(service, targets, prefix, attributes), timeout))
+        return answers.secrets(await self._ask(wire.read(service, targets, prefix, attributes), timeout))
 
     async def get(self, service: str, target: str, *, timeout: Timeout = ...) -> str | None:
         """The value of one secret, None if there is no such secret."""
@@ -121,9 +122,9 @@ class AsyncKeychainAuthClient:
         *,
         attributes: Mapping[str, str] | None = None,
         timeout: Timeout = ...,
-    ) -> list[wire.SecretInfo]:
+    ) -> list[answers.SecretInfo]:
         """See KeychainAuthClient.search."""
-        return wire.infos(await self._ask(wire.search(service, prefixes, attributes), timeout))
+        return answers.infos(await self._ask(wire.search(service, prefixes, attributes), timeout))
 
     async def check(self, service: str, *, timeout: Timeout = ...) -> None:
         """See KeychainAuthClient.check."""
@@ -162,10 +163,10 @@ class AsyncKeychainAuthClient:
                 response = await self._converse(call)
         except TimeoutError:
             raise call.late(seconds or 0.0) from None
-        if wire.knows_no_wait(call, response):
+        if answers.knows_no_wait(call, response):
             self._patience = 0
             return await self._ask(call.plain(), timeout)
-        return wire.successful(response)
+        return answers.successful(response)
 
     async def _converse(self, call: wire.Call) -> dict[str, Any]:
         exchange = Exchange(await self._ready(), call)

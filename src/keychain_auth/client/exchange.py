@@ -16,6 +16,7 @@ import _socket as socket
 
 from keychain_auth.client.connection import WANT_READ, WANT_WRITE, Connection
 from keychain_auth.errors import ConnectionLost, InvalidRequest
+from keychain_auth.wire import answers
 from keychain_auth.wire import client as wire
 
 TYPE_CHECKING = False
@@ -76,11 +77,11 @@ class Exchange:
         """The answer, once ``advance`` has returned 0. Raises BadAnswer."""
         if self._line is None:
             raise RuntimeError("there is no answer yet")
-        return wire.parse_response(self._line)
+        return answers.parse_response(self._line)
 
     def reusable(self, response: dict[str, Any]) -> bool:
         """Is the connection good for another request, after this answer?"""
-        return self._call.sent_whole and not self._spare and not wire.closes_connection(response)
+        return self._call.sent_whole and not self._spare and not answers.closes_connection(response)
 
     def _send(self) -> None:
         try:

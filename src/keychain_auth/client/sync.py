@@ -25,6 +25,7 @@ from keychain_auth.client import discovery
 from keychain_auth.client.connection import Connection, connect, forget_in_children
 from keychain_auth.client.exchange import Exchange, checked_timeout, with_wait
 from keychain_auth.errors import ConnectionLost, KeychainAuthError, RequestTimeout
+from keychain_auth.wire import answers
 from keychain_auth.wire import client as wire
 
 TYPE_CHECKING = False
@@ -89,13 +90,13 @@ class KeychainAuthClient:
         prefix: bool = False,
         attributes: Mapping[str, str] | None = None,
         timeout: Timeout = ...,
-    ) -> list[wire.Secret]:
+    ) -> list[answers.Secret]:
         """The secrets named by ``targets`` (one name or several), with values and attributes.
 
         A name that does not exist is left out. With ``prefix`` each target is a beginning, the result is sorted by
         target, and the program needs ``can_search``. ``attributes`` keeps what has all these pairs.
         """
-        return wire.secrets(self._ask(wire.read(service, targets, prefix, attributes), timeout))
+        return answers.secrets(self._ask(wire.read(service, targets, prefix, attributes), timeout))
 
     def get(self, service: str, target: str, *, timeout: Timeout = ...) -> str | None:
         """The value of one secret, None if there is no such secret."""
@@ -139,9 +140,9 @@ class KeychainAuthClient:
         *,
         attributes: Mapping[str, str] | None = None,
         timeout: Timeout = ...,
-    ) -> list[wire.SecretInfo]:
+    ) -> list[answers.SecretInfo]:
         """Targets and attributes, never values, sorted by target; all of the service without ``prefixes``."""
-        return wire.infos(self._ask(wire.search(service, prefixes, attributes), timeout))
+        return answers.infos(self._ask(wire.search(service, prefixes, attributes), timeout))
 
     def check(self, service: str, *, timeout: Timeout = ...) -> None:
         """Return if this program may read, write and search ``service``; else raise the reason that applies."""
@@ -177,10 +178,10 @@ class KeychainAuthClient:
             raise call.late(seconds or 0.0) from None
         finally:
             lock.release()
-        if wire.knows_no_wait(call, response):
+        if answers.knows_no_wait(call, response):
             self._patience = 0
             return self._ask(call.plain(), timeout)
-        return wire.successful(response)
+        return answers.successful(response)
 
     def _converse(self, call: wire.Call, deadline: _Deadline) -> dict[str, Any]:
         exchange = Exchange(self._ready(deadline), call)

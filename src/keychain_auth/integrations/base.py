@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Protocol, Self
 
     from keychain_auth.client.sync import KeychainAuthClient
-    from keychain_auth.wire.client import Secret, SecretInfo
+    from keychain_auth.wire.answers import Secret, SecretInfo
 
     class HelperModule(Protocol):
         """One file of this folder."""

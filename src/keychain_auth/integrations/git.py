@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keychain_auth.wire.client import Secret, SecretInfo
+    from keychain_auth.wire.answers import Secret, SecretInfo
 
 SERVICE = "git"
 _REFRESH = "#oauth_refresh_token"

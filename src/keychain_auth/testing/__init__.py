@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-for _module in ("keychain_contract", "lab"):  # so that a failing assertion says what was there
+for _module in ("answers_contract", "keychain_contract", "lab"):  # so that a failing assertion says what was there
     pytest.register_assert_rewrite(f"keychain_auth.testing.{_module}")
 
 from keychain_auth.testing.keychain_contract import KeychainContract  # noqa: E402 - rewritten first
