@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from keychain_auth.identity.attest import LOCAL_FILESYSTEMS
-from keychain_auth.platform.linux import peer as peers
 from keychain_auth.platform.linux.descriptors import holding
 from keychain_auth.platform.linux.listener import UnixListener
+from keychain_auth.platform.linux.looks import place_of
 from keychain_auth.platform.linux.peer import Host
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import own_surroundings
@@ -53,7 +53,7 @@ def measure(channel: Any, rounds: int, calls: int) -> dict[str, list[float]]:
         "exec id (twice in a look)": process.exec_id,
         "namespaces": process.namespaces,
         "executable and its filesystem (twice in a look)": look._executable,
-        "file at the registered path": lambda: peers._at_path(executable.path, False),
+        "file at the registered path": lambda: place_of(executable.path, False),
         "descriptor: the peer's inode": lambda: host.diagnosis.peer_inode(inode),
         "descriptor: held, close-on-exec": lambda: holding(process.folder, theirs, 256),
         "tracer and seccomp filters": process.status,

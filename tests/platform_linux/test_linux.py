@@ -11,6 +11,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
 from keychain_auth.platform.linux.filehash import digest
-from keychain_auth.platform.linux.filesystem import MountTable
+from keychain_auth.platform.linux.filesystem import Mount, MountTable, read_mounts
 from keychain_auth.platform.linux.linux import LinuxPlatform
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
@@ -55,6 +56,14 @@ def test_statx_agrees_with_stat() -> None:
     assert about[:7] == (
         known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_uid, known.st_mode
     )  # fmt: skip
+
+
+def test_a_mount_point_cannot_end_its_line_early() -> None:
+    """Everybody may mount with fusermount, and the kernel escapes only newline, space, tab and backslash in the name."""
+    with tempfile.TemporaryFile() as table:
+        table.write("9 1 0:9 / /home/u/a\fb\u2028c\rd\x85e rw,nosuid - fuse.x x rw\n8 1 0:8 / / rw - ext4 /dev/vda rw\n".encode())
+        table.flush()
+        assert read_mounts(table.fileno()) == {9: Mount("fuse.x", (0, 9), True), 8: Mount("ext4", (0, 8), False)}
 
 
 def test_what_is_no_regular_file_is_not_even_opened(tmp_path: pathlib.Path) -> None:

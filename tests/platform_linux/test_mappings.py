@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 
@@ -91,6 +92,20 @@ def test_code_that_comes_from_no_file_is_seen(
     world: World, mappings: tuple[Mappings, MountTable], program: str, what: str
 ) -> None:
     assert code_of(mappings, started(world, program, what).pid) == Code(program=True, in_memory=True)
+
+
+def test_a_file_just_behind_memory_without_a_name_is_seen(
+    world: World, mappings: tuple[Mappings, MountTable], program: str, library: str
+) -> None:
+    """The line of a mapping without a name ends in a space: whoever takes that and the newline for what separates the
+    fields takes the next line for its name, and does not see what is mapped there."""
+    process = started(world, program, "behind", library)
+    with open(f"/proc/{process.pid}/maps", "rb") as file:
+        lines = re.findall(rb"^\S+ ..x. \S+ \S+ \d+\s*(.*)$", file.read(), re.MULTILINE)
+    assert not any(line == library.encode() for line in lines)  # a naive look
+    code = code_of(mappings, process.pid)
+    assert code.in_memory
+    assert [file.path for file in code.files] == [library]
 
 
 def test_many_mappings_are_for_a_thread(world: World, mappings: tuple[Mappings, MountTable], program: str) -> None:

@@ -65,7 +65,9 @@ def read_mounts(descriptor: int) -> dict[int, Mount]:
     while (chunk := os.pread(descriptor, _MOUNTINFO_BYTES, len(text))) != b"":
         text += chunk
     mounts = {}
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    # Only newline, space, tab and backslash are escaped in a mount point's name (fs/proc_namespace.c), which whoever
+    # mounts chooses, and fusermount lets everybody mount: str.splitlines would break a line at a form feed or U+2028.
+    for line in text.decode("utf-8", "surrogateescape").split("\n")[:-1]:
         before, _, after = line.partition(" - ")
         number, _, device, _, _, options, *_ = before.split(" ")
         major, _, minor = device.partition(":")

@@ -25,7 +25,8 @@ _COPIED = (b"Anonymous:", b"Swap:")
 def patched_file(process_folder: int) -> str:
     """The path of a file whose mapped code was changed in memory, "" if there is none. Raises OSError."""
     path = b""
-    for line in _read(process_folder, "smaps").splitlines():
+    # Not splitlines: of the name of a file only the newline is escaped there, not "\r".
+    for line in _read(process_folder, "smaps").split(b"\n"):
         if line[:1] in b"0123456789abcdef":  # the head of a mapping; its fields begin with capital letters
             match = _HEAD.match(line)
             path = match.group(1) if match else b""
