@@ -50,9 +50,9 @@ def measure(channel: Any, rounds: int, calls: int) -> dict[str, list[float]]:
     executable, mount = look._executable()
     work: dict[str, Callable[[], Any]] = {
         "peer: who connected, pinned": lambda: open_peer(channel._socket, look.pid).close(),
-        "exec id (twice in a look)": process.exec_id,
+        "exec id (twice in a look, then cheaper)": process.exec_id,
         "namespaces": process.namespaces,
-        "executable and its filesystem (twice in a look)": look._executable,
+        "executable and its filesystem": look._executable,
         "file at the registered path": lambda: place_of(executable.path, False),
         "descriptor: the peer's inode": lambda: host.diagnosis.peer_inode(inode),
         "descriptor: held, close-on-exec": lambda: holding(process.folder, theirs, 256),

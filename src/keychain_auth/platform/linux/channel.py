@@ -24,6 +24,7 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(_CREDENTIALS.size)
 _CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _CTRUNC = int(socket.MSG_CTRUNC)
 _SOL_SOCKET = int(socket.SOL_SOCKET)
+_SO_PEERCRED = int(socket.SO_PEERCRED)
 _SCM_CREDENTIALS = int(socket.SCM_CREDENTIALS)
 _SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
 
@@ -31,7 +32,7 @@ _SO_PASSRIGHTS = 83  # Linux 6.16: 0 refuses passed descriptors at the sender
 class UnixChannel(SocketChannel):
     """The daemon's end of one connection; see ``Channel``."""
 
-    __slots__ = ("_ancillary", "_host", "_recvmsg", "_sender")
+    __slots__ = ("_ancillary", "_credentials", "_host", "_recvmsg", "_sender")
 
     def __init__(self, connection: socket.socket, host: Host) -> None:
         super().__init__(connection)
@@ -41,6 +42,7 @@ class UnixChannel(SocketChannel):
         self._recvmsg = connection.recvmsg
         self._ancillary: list[tuple[int, int, bytes]] = []
         self._sender: int | None = None
+        self._credentials: tuple[int, int] | None = None
 
     def receive(self) -> tuple[bytes, int | None]:
         """The next bytes of one sender. See ``Channel.receive``."""
@@ -52,10 +54,12 @@ class UnixChannel(SocketChannel):
         return data, self._sender
 
     def peer_credentials(self) -> tuple[int, int]:
-        """(pid, uid) from SO_PEERCRED: taken by the kernel when the peer connected."""
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, uid, _ = _CREDENTIALS.unpack(raw)
-        return pid, uid
+        """(pid, uid) from SO_PEERCRED: taken by the kernel when the peer connected, and never other ones."""
+        if self._credentials is None:
+            raw = self._socket.getsockopt(_SOL_SOCKET, _SO_PEERCRED, _CREDENTIALS.size)
+            pid, uid, _ = _CREDENTIALS.unpack(raw)
+            self._credentials = pid, uid
+        return self._credentials
 
     def peer(self) -> LinuxPeer:
         """The process that connected. Raises PeerGone."""

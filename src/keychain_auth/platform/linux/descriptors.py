@@ -14,7 +14,6 @@ inherited close-on-exec, as Node does at its start: the rule is empty for those.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -143,10 +142,13 @@ def holding(process_folder: int, inode: int, most: int) -> tuple[bool, bool]:
             for count, number in enumerate(numbers):
                 if count >= most:
                     raise TooManyDescriptors
-                with contextlib.suppress(FileNotFoundError):  # closed between the listing and the look
-                    if os.readlink(number.name, dir_fd=folder) == wanted:
+                name = number.name
+                try:
+                    if os.readlink(name, dir_fd=folder) == wanted:
                         holds = True
-                        inheritable = inheritable or not _close_on_exec(process_folder, number.name)
+                        inheritable = inheritable or not _close_on_exec(process_folder, name)
+                except FileNotFoundError:
+                    continue  # closed between the listing and the look
     finally:
         os.close(folder)
     return holds, inheritable
@@ -155,9 +157,10 @@ def holding(process_folder: int, inode: int, most: int) -> tuple[bool, bool]:
 def _close_on_exec(process_folder: int, number: str) -> bool:
     fd = os.open(f"fdinfo/{number}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process_folder)
     try:
-        for line in os.read(fd, 4096).split(b"\n"):
-            if line.startswith(b"flags:"):
-                return bool(int(line[6:], 8) & os.O_CLOEXEC)
+        fields = os.read(fd, 4096)
     finally:
         os.close(fd)
-    raise OSError(errno.EPROTO, "fdinfo without flags")
+    at = fields.find(b"flags:")  # the second line of numbers (proc_pid_fdinfo(5)): nothing before it is of the process's own
+    if at < 0:
+        raise OSError(errno.EPROTO, "fdinfo without flags")
+    return bool(int(fields[at + 6 : fields.index(b"\n", at)], 8) & os.O_CLOEXEC)

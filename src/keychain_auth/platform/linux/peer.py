@@ -17,6 +17,7 @@ from keychain_auth.platform.linux.looks import Host, LinuxProcess, gone, place_o
 from keychain_auth.platform.linux.mappings import open_mapped
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.peercred import open_peer
+from keychain_auth.platform.linux.procfs import exec_id_now
 from keychain_auth.platform.linux.pinned_parent import LinuxAncestor, parent_of
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
@@ -48,8 +49,10 @@ class LinuxPeer(LinuxProcess):
     def facts(self, *, patient: bool = False) -> PeerFacts:
         """See ``Peer.facts``."""
         process = self._process
+        stat = -1
         try:
-            exec_id = process.exec_id()
+            stat = process.open_stat()
+            exec_id = exec_id_now(stat)
             # The file before and after the descriptors: a program that was exec'd in between holds what it inherited,
             # and start time and layout alone would not show it (both survive an exec without address randomisation).
             namespaces = process.namespaces()
@@ -79,7 +82,7 @@ class LinuxPeer(LinuxProcess):
                 tracer=status.tracer,
                 code=code,
                 guard=process.guard(status.gids),
-                steady=self._executable()[0] == executable and process.exec_id() == exec_id,
+                steady=self._still_runs(executable) and exec_id_now(stat) == exec_id,
             )
         except TooManyDescriptors:
             if patient:
@@ -89,6 +92,9 @@ class LinuxPeer(LinuxProcess):
             raise NeedsThread from None
         except OSError as error:
             raise gone(error) from None
+        finally:
+            if stat >= 0:
+                os.close(stat)
 
     def strict_facts(self) -> StrictFacts:
         """See ``Peer.strict_facts``."""

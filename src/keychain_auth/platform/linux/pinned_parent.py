@@ -50,7 +50,7 @@ class LinuxAncestor(LinuxProcess):
                 exec_id=exec_id,
                 tracer=process.status().tracer,
                 code=self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=True),
-                steady=self._executable()[0] == executable and process.exec_id() == exec_id,
+                steady=self._still_runs(executable) and process.exec_id() == exec_id,
             )
         except OSError as error:
             raise gone(error) from None

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 from keychain_auth.identity.facts import ExecId, Namespaces
@@ -21,7 +22,8 @@ _NAMESPACES = ("ns/user", "ns/pid", "ns/mnt")
 # 45 to 51.
 _PARENT = 4 - 3
 _START_TIME = 22 - 3
-_LAYOUT = (26 - 3, 27 - 3, 28 - 3, 45 - 3, 46 - 3, 47 - 3, 48 - 3, 49 - 3, 50 - 3, 51 - 3)
+_LAYOUT = itemgetter(26 - 3, 27 - 3, 28 - 3, 45 - 3, 46 - 3, 47 - 3, 48 - 3, 49 - 3, 50 - 3, 51 - 3)
+_STAT_BYTES = 4096
 _ARGUMENTS_BYTES = 128 * 1024
 
 
@@ -108,13 +110,15 @@ class Process:
 
     def parent(self) -> int:
         """The number of its parent: who started it, or has adopted it since; 0 for one in no namespace of ours."""
-        return int(self._read("stat", 4096).rpartition(b")")[2].split()[_PARENT])
+        return int(self._read("stat", _STAT_BYTES).rpartition(b")")[2].split()[_PARENT])
 
     def exec_id(self) -> ExecId:
         """Start time and memory layout: another exec, or another process, has others."""
-        # The name in parentheses may hold spaces and parentheses itself; nothing after the last one can.
-        fields = self._read("stat", 4096).rpartition(b")")[2].split()
-        return ExecId(int(fields[_START_TIME]), tuple(int(fields[index]) for index in _LAYOUT))
+        return _exec_id(self._read("stat", _STAT_BYTES))
+
+    def open_stat(self) -> int:
+        """A descriptor for ``exec_id_now``."""
+        return os.open("stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
 
     def status(self) -> Status:
         """Who traces it, and how many seccomp filters it runs under (proc_pid_status(5))."""
@@ -162,6 +166,21 @@ class Process:
             return os.read(fd, limit)
         finally:
             os.close(fd)
+
+
+def exec_id_now(stat: int) -> ExecId:
+    """As ``Process.exec_id``, by a descriptor of ``open_stat``.
+
+    The kernel looks at the process anew for each read from the beginning (seq_read_iter in fs/seq_file.c,
+    proc_single_show in fs/proc/base.c): to open the file again would show nothing else, for twice the time.
+    """
+    return _exec_id(os.pread(stat, _STAT_BYTES, 0))
+
+
+def _exec_id(text: bytes) -> ExecId:
+    # The name in parentheses may hold spaces and parentheses itself; nothing after the last one can.
+    fields = text.rpartition(b")")[2].split()
+    return ExecId(int(fields[_START_TIME]), tuple(map(int, _LAYOUT(fields))))
 
 
 def path_of(fd: int) -> str:

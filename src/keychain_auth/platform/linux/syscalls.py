@@ -53,8 +53,17 @@ class Statx(NamedTuple):
 
 def statx_descriptor(fd: int) -> Statx:
     """The attributes of the opened file ``fd`` (O_PATH is enough), from the kernel's own cache."""
+    return _statx_of(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC)
+
+
+def statx_link(folder: int, name: bytes) -> Statx:
+    """The same of what the magic link ``name`` in a /proc folder leads to: no path is looked up, nobody is asked."""
+    return _statx_of(folder, name, _AT_STATX_DONT_SYNC)
+
+
+def _statx_of(folder: int, name: bytes, flags: int) -> Statx:
     buffer = ctypes.create_string_buffer(_STATX_BYTES)
-    if _statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_WANTED, buffer) != 0:
+    if _statx(folder, name, flags, _STATX_WANTED, buffer) != 0:
         raise _errno("statx")
     uid, mode, inode, size, c_sec, c_nsec, m_sec, m_nsec, major, minor, mount_id = _FIELDS.unpack_from(buffer)
     return Statx(
@@ -73,14 +82,17 @@ class _OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
+_CACHED = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED | _RESOLVE_NO_MAGICLINKS)
+_CACHED_WORDS = ctypes.byref(_CACHED), ctypes.c_size_t(ctypes.sizeof(_CACHED))
+
+
 def open_cached(path: bytes) -> int:
     """An O_PATH descriptor of ``path`` from the dentry cache alone.
 
     Raises BlockingIOError (EAGAIN) where a disk or a filesystem's server would have to be asked, OSError with ENOSYS
     or EINVAL on kernels older than 5.12.
     """
-    how = _OpenHow(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_CACHED | _RESOLVE_NO_MAGICLINKS)
-    fd = _syscall(_NR_OPENAT2, _AT_FDCWD, path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how)))
+    fd = _syscall(_NR_OPENAT2, _AT_FDCWD, path, *_CACHED_WORDS)
     if fd < 0:
         raise _errno("openat2")
     return int(fd)
