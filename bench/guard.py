@@ -24,7 +24,7 @@ from workload import CONNECTIONS, MARK
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BASELINE = os.path.join(HERE, "instructions.json")
-KINDS = ("read", "ten", "prefix")
+KINDS = ("read", "ten", "prefix", "connect")
 _TURNS = 60
 _TOLERANCE = 0.05
 
@@ -47,7 +47,8 @@ def count() -> dict[str, int]:
         if done.returncode != 0:
             raise SystemExit(f"guard: {' '.join(done.args)} failed:\n{done.stderr[-2000:]}")
         # A part ends at each mark: the first where the first kind begins, the second where it ends, and so on.
-        return {kind: _total(f"{out}.{2 * at}") // (_TURNS * CONNECTIONS) for at, kind in enumerate(KINDS, start=1)}
+        requests = {kind: _TURNS if kind == "connect" else _TURNS * CONNECTIONS for kind in KINDS}
+        return {kind: _total(f"{out}.{2 * at}") // requests[kind] for at, kind in enumerate(KINDS, start=1)}
 
 
 def _total(path: str) -> int:

@@ -4,12 +4,15 @@ The real parts, from the connection to the vault and the audit log, on connectio
 itself; nobody is judged at accept, no other process runs. Eight connections ask, are served in one turn, and their
 answers are thrown away.
 
-Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10)
+``connect`` is the exception: a native program connects for each request, and is judged as any other (``knocking``).
+
+Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10), connect
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +20,8 @@ import sys
 import tempfile
 import time
 from typing import Any
+
+import knocking
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attesting.attestation import Attested
@@ -46,15 +51,7 @@ _SECONDS = 20.0  # longer answers than one part are made between turns of the lo
 _SUCCESS = b'{"type":"RESPONSE","status":"success"'
 _PATH = "/usr/local/bin/program-that-asks"
 _HASH = "0123456789abcdef" * 4
-_POLICY = {
-    "protocol_version": "1",
-    "registered_binaries": [
-        {
-            "path": _PATH, "hash": f"sha256:{_HASH}", "registered_at": "2026-05-21T12:00:00Z",
-            "allowed_read_services": [SERVICE], "allowed_write_services": [SERVICE], "can_search": True,
-        }
-    ],
-}  # fmt: skip
+_FILESYSTEMS = frozenset(("overlay", "tmpfs"))  # wherever the temporary folder lies
 _REQUESTS: dict[str, dict[str, object]] = {
     "read": {"targets": ["proj_123:staging:DATABASE_URL_042"]},
     "ten": {"targets": [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(40, 50)]},
@@ -81,19 +78,16 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
     vault = open_vault(os.path.join(folder, "vault"), [KeyFile(os.path.join(folder, "vault.key"))])
     names = [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(STORED)]
     await vault.write(SERVICE, [(name, f"postgres://app:{name}@db.staging.example:5432/app") for name in names], {})
-    policy = os.path.join(folder, "config.json")
-    with open(policy, "w", encoding="utf-8") as file:
-        json.dump(_POLICY, file)
-    os.chmod(policy, 0o600)
+    knock = knocking.build(folder) if "connect" in kinds else ""
     audit = AuditLog.open(os.path.join(folder, "audit", "audit.log"), vault.audit_key())
-    journal, limits, policy_file = Journal(), Limits(), PolicyFile(policy)
+    journal, limits, policy_file = Journal(), Limits(), PolicyFile(_written_policy(folder, knock))
     turn = Turn(audit, journal, policy_file.refresh)
     readiness.serve_by(turn.serve)
     builds = BuildsFile(os.path.join(folder, "builds.json"))
     nobody: Any = None  # stands for what only refusals need
     bait = Bait(CanaryWatch(nobody, journal), turn, nobody, journal, nobody)
     pipeline = Pipeline(vault, turn, nobody, journal, limits, lambda: None, bait)
-    platform = LinuxPlatform()
+    platform = LinuxPlatform(_FILESYSTEMS)
     listener = platform.listen(os.path.join(folder, "run", "agent.sock"))
     clients = []
     for _ in range(CONNECTIONS):
@@ -111,8 +105,11 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
         Connection(loop, readiness, turn, channel, session, limits, 300.0, 300.0, lambda _: None)
     await asyncio.sleep(0)
     for kind in kinds:
-        fields = {"type": "REQUEST", "action": "read", "service": SERVICE, **_REQUESTS[kind]}
-        request = json.dumps(fields).encode() + b"\n"
+        if kind == "connect":
+            door = knocking.Door(readiness, platform, listener, policy_file, builds, pipeline, turn, bait, nobody)
+            await door.serve([knock, listener.path, _request("read").decode()], _WARM, turns)
+            continue
+        request = _request(kind)
         _ask(readiness, clients, request, _WARM)
         os.ctermid()
         taken = _ask(readiness, clients, request, turns)
@@ -124,6 +121,30 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
     audit.close()
     await vault.close()
     journal.close()
+
+
+def _request(kind: str) -> bytes:
+    fields = {"type": "REQUEST", "action": "read", "service": SERVICE, **_REQUESTS[kind]}
+    return json.dumps(fields).encode() + b"\n"
+
+
+def _written_policy(folder: str, knock: str) -> str:
+    programs = {_PATH: _HASH}
+    if knock:
+        with open(knock, "rb") as file:
+            programs[os.path.realpath(knock)] = hashlib.file_digest(file, "sha256").hexdigest()
+    entries = [
+        {
+            "path": path, "hash": f"sha256:{sha256}", "registered_at": "2026-05-21T12:00:00Z",
+            "allowed_read_services": [SERVICE], "allowed_write_services": [SERVICE], "can_search": True,
+        }
+        for path, sha256 in programs.items()
+    ]  # fmt: skip
+    policy = os.path.join(folder, "config.json")
+    with open(policy, "w", encoding="utf-8") as file:
+        json.dump({"protocol_version": "1", "registered_binaries": entries}, file)
+    os.chmod(policy, 0o600)
+    return policy
 
 
 def _ask(readiness: Readiness, clients: list[socket.socket], request: bytes, turns: int) -> float:

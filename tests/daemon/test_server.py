@@ -36,6 +36,9 @@ class Queue:
             raise BlockingIOError
         return self._channels.popleft()
 
+    def may_have_more(self) -> bool:
+        return bool(self._channels)
+
     def close(self) -> None:
         self._ours.close()
         self._theirs.close()

@@ -59,9 +59,10 @@ def test_statx_agrees_with_stat() -> None:
 
 
 def test_a_mount_point_cannot_end_its_line_early() -> None:
-    """Everybody may mount with fusermount, and the kernel escapes only newline, space, tab and backslash in the name."""
+    """Everybody may mount with fusermount, and of its name only newline, space, tab and backslash are escaped."""
+    odd = "9 1 0:9 / /home/u/a\fb\u2028c\rd\x85e rw,nosuid - fuse.x x rw\n"
     with tempfile.TemporaryFile() as table:
-        table.write("9 1 0:9 / /home/u/a\fb\u2028c\rd\x85e rw,nosuid - fuse.x x rw\n8 1 0:8 / / rw - ext4 /dev/vda rw\n".encode())
+        table.write(odd.encode() + b"8 1 0:8 / / rw - ext4 /dev/vda rw\n")
         table.flush()
         assert read_mounts(table.fileno()) == {9: Mount("fuse.x", (0, 9), True), 8: Mount("ext4", (0, 8), False)}
 

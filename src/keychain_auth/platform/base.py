@@ -245,6 +245,9 @@ class Listener(Protocol):
     def accept(self) -> Channel:
         """The next connection. Raises BlockingIOError, OSError."""
 
+    def may_have_more(self) -> bool:
+        """False if ``accept`` would find nobody at this moment."""
+
     def share(self) -> tuple[int, bool]:
         """The endpoint for the daemon that comes next: a descriptor, and whether that has to remove it at its end.
 

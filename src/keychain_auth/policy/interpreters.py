@@ -10,6 +10,7 @@ that a person registered knowingly.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from keychain_auth.policy.names import file_name, is_of_windows
@@ -39,6 +40,7 @@ _WINDOWS_NAMES = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=256)  # asked several times for each connection, and so many names take 3 µs
 def is_interpreter(path: str) -> bool:
     """True if the file name of ``path`` is that of an interpreter, a loader or a program that runs others."""
     name = file_name(path)

@@ -78,6 +78,11 @@ class Connection:
 
     # --- input --------------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Take at once what was sent until now: nearly every program asks as soon as it is connected, and to wait until
+        that is reported costs another round of the loop."""
+        self._turn.serve((self._readable,))
+
     def _readable(self) -> None:
         try:
             data, sender = self._receive()

@@ -149,7 +149,8 @@ class Server:
 
     def _fill_doorway(self) -> None:
         until = time.monotonic() + _ACCEPT_SECONDS
-        while time.monotonic() < until:
+        more = True
+        while more and time.monotonic() < until:
             if self._doorway.full:
                 self._accept_on(False)
                 return
@@ -162,6 +163,7 @@ class Server:
                 self._accept_on(False)
                 return
             self._sort(channel)
+            more = self._listener.may_have_more()
 
     def _sort(self, channel: Channel) -> None:
         """To the doorway; but who was refused a moment ago, or again has too many, is answered later.
@@ -255,6 +257,8 @@ class Server:
             self._refused[connection] = None
         if self._ending:
             connection.stop()
+        else:
+            connection.begin()
 
     def _make_room(self) -> bool:
         """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers.

@@ -160,7 +160,7 @@ def _close_on_exec(process_folder: int, number: str) -> bool:
         fields = os.read(fd, 4096)
     finally:
         os.close(fd)
-    at = fields.find(b"flags:")  # the second line of numbers (proc_pid_fdinfo(5)): nothing before it is of the process's own
+    at = fields.find(b"flags:")  # only numbers stand before it (proc_pid_fdinfo(5))
     if at < 0:
         raise OSError(errno.EPROTO, "fdinfo without flags")
     return bool(int(fields[at + 6 : fields.index(b"\n", at)], 8) & os.O_CLOEXEC)

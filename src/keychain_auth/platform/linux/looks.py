@@ -141,21 +141,19 @@ class LinuxProcess:
         return LinuxFile(fd, file_key(about), facts, nosuid=mount.nosuid)
 
     def _executable(self) -> tuple[FileFacts, Mount]:
-        fd = self._process.open_executable()
-        try:
-            about = statx_descriptor(fd)
-            # The text of the link is a name to look entries up by. It is never opened: "x (deleted)" is a legal name.
-            path = path_of(fd)
-        finally:
-            os.close(fd)
+        """The file that runs, and the mount that it lies on.
+
+        Its name is asked for by itself, so after an exec in between it does not fit. That is seen: what stands there is
+        compared with the file (``judge``), and both are asked for once more at the end (``_still_runs``).
+        """
+        about = statx_link(self._process.folder, b"exe")
+        # The text of the link is a name to look entries up by. It is never opened: "x (deleted)" is a legal name.
+        path = self._process.executable_path()
         mount = self._mount(about.mount_id)
         return FileFacts(path, file_key(about), mount.filesystem), mount
 
     def _still_runs(self, file: FileFacts) -> bool:
-        """Does it run what ``_executable`` found, by the same name? Half of its price: nothing has to be opened.
-
-        The filesystem is the same one if the device is.
-        """
+        """Does it run what ``_executable`` found, by the same name? The filesystem is the same one if the device is."""
         same = file_key(statx_link(self._process.folder, b"exe")) == file.key
         return same and self._process.executable_path() == file.path
 

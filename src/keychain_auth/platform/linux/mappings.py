@@ -27,9 +27,9 @@ _KNOWN_FILES = 4096
 _LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once
 _PIECE_BYTES = 64 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
-# Lines of executable mappings: addresses, permissions, offset, device, inode, and the name if there is one. Where there is
-# none the line ends in a space, so what separates must be no newline, or the next line would pass for the name. To begin
-# with the newline of the line before, and not with "^", makes it a fifth of the time.
+# Lines of executable mappings: addresses, permissions, offset, device, inode, and the name if there is one. Where there
+# is none the line ends in a space, so what separates must be no newline: the next line would pass for the name. It
+# begins with the newline of the line before, and not with "^": that takes a fifth of the time.
 _EXECUTABLE = re.compile(rb"\n([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)")
 # The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]". But
 # a process can make the vdso writable and write its own code there: then the pages are copies, which pagemap tells.
@@ -64,12 +64,11 @@ class Mappings:
         found: dict[MappedFile, None] = {}
         own = in_memory = False
         seen: set[Line] = set()
-        for start, end, *rest in _EXECUTABLE.findall(b"\n" + _read(process_folder, patient)):
-            line: Line = (rest[0], rest[1], rest[2], rest[3])
-            name = line[3]
+        for start, end, major, minor, number, name in _EXECUTABLE.findall(b"\n" + _read(process_folder, patient)):
             if name in _KERNEL_PAGES:
                 in_memory |= name == b"[vdso]" and _is_copied(process_folder, int(start, 16), int(end, 16))
                 continue
+            line: Line = (major, minor, number, name)
             if line in seen:
                 continue
             seen.add(line)

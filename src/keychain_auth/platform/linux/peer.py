@@ -17,8 +17,8 @@ from keychain_auth.platform.linux.looks import Host, LinuxProcess, gone, place_o
 from keychain_auth.platform.linux.mappings import open_mapped
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.peercred import open_peer
-from keychain_auth.platform.linux.procfs import exec_id_now
 from keychain_auth.platform.linux.pinned_parent import LinuxAncestor, parent_of
+from keychain_auth.platform.linux.procfs import exec_id_now
 
 # A look in the event loop may take a few hundred microseconds; what exceeds these goes to a thread.
 _FEW_DESCRIPTORS = 256

@@ -7,6 +7,7 @@ that. The order of binding is that of ``endpoint``.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Callable
 
@@ -29,12 +30,18 @@ class SocketListener:
         except BaseException:
             self._let_go()
             raise
+        self._waiting = select.poll()
+        self._waiting.register(self._socket, select.POLLIN)
         self._bound = (about.st_dev, about.st_ino)
         self._remove = ours
 
     def fileno(self) -> int:
         """The listening descriptor."""
         return self._socket.fileno()
+
+    def may_have_more(self) -> bool:
+        """See ``Listener.may_have_more``. A tenth of the price of an accept that fails."""
+        return bool(self._waiting.poll(0))
 
     def share(self) -> tuple[int, bool]:
         """See ``Listener.share``: the socket listens for as long as somebody has the descriptor."""

@@ -88,6 +88,10 @@ class PipeListener:
             process = gone
         return PipeChannel(handle, self._readiness, self._host, pid, process)
 
+    def may_have_more(self) -> bool:
+        """See ``Listener.may_have_more``."""
+        return bool(self._connected)
+
     def share(self) -> tuple[int, bool]:
         """A pipe cannot be handed to another process of Windows by its number. Raises OSError."""
         raise OSError("a pipe is not handed on")
