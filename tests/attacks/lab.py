@@ -76,8 +76,16 @@ def attack(world: World, *words: str, env: Mapping[str, str] | None = None) -> d
 
 
 def wait_until_it_is(pid: int, program: str) -> None:
-    """Wait for an exec."""
-    until(lambda: os.readlink(f"/proc/{pid}/exe") == program, f"{pid} runs {program}")
+    """Wait until an exec is over: the link shows the new file some time before the memory is laid out, and whoever
+    is looked at in between is refused for that. Afterwards each of these programs waits for something, asleep."""
+
+    def is_over() -> bool:
+        if os.readlink(f"/proc/{pid}/exe") != program:
+            return False
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "S"
+
+    until(is_over, f"{pid} runs {program}")
 
 
 MAY_NOT_TRACE = "this kernel forbids to look into processes that are not one's children (yama.ptrace_scope)"
