@@ -102,6 +102,7 @@ system:
 	command -v dbus-run-session >/dev/null || optional="$$optional dbus"; \
 	command -v socat >/dev/null || optional="$$optional socat"; \
 	command -v fusermount3 >/dev/null || optional="$$optional fuse3"; \
+	test -x /usr/sbin/mkfs.btrfs || optional="$$optional btrfs-progs"; \
 	command -v secret-tool >/dev/null || optional="$$optional libsecret-tools"; \
 	command -v swtpm >/dev/null || optional="$$optional swtpm"; \
 	command -v etcd >/dev/null || optional="$$optional etcd-server"; \

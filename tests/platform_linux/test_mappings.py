@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -57,7 +59,8 @@ def code_of(looks: tuple[Mappings, MountTable], pid: int) -> Code:
             about = statx_descriptor(fd)
         finally:
             os.close(fd)
-        return mappings.code_of(process.folder, mounts.mount(about.mount_id), about.inode, patient=True)
+        mount, path = mounts.mount(about.mount_id), process.executable_path()
+        return mappings.code_of(process.folder, mount, about.inode, path, patient=True)
     finally:
         process.close()
 
@@ -112,8 +115,8 @@ def test_many_mappings_are_for_a_thread(world: World, mappings: tuple[Mappings, 
     process = Process(started(world, program, "many").pid)
     try:
         with pytest.raises(NeedsThread):
-            mappings[0].code_of(process.folder, UNKNOWN, 0, patient=False)
-        assert not mappings[0].code_of(process.folder, UNKNOWN, 0, patient=True).program
+            mappings[0].code_of(process.folder, UNKNOWN, 0, "", patient=False)
+        assert not mappings[0].code_of(process.folder, UNKNOWN, 0, "", patient=True).program
     finally:
         process.close()
 
@@ -152,3 +155,30 @@ class TestStrict:
             assert not strict.is_traced(process.folder)
         finally:
             process.close()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not only_root_writes("/opt") or os.stat("/opt").st_dev != os.stat("/").st_dev,
+    reason="needs root, and a folder /opt on the same filesystem as /",
+)
+def test_the_number_of_a_library_of_roots_gets_no_new_owner(
+    world: World, mappings: tuple[Mappings, MountTable], program: str, library: str
+) -> None:
+    """What was seen once counts as root's also after an upgrade removed it: so nobody else may be given its number."""
+    folder = tempfile.mkdtemp(prefix="ka-", dir="/opt")
+    os.chmod(folder, 0o755)
+    try:
+        path = os.path.join(folder, "library.so")
+        shutil.copy(library, path)
+        process = started(world, program, "library", path)
+        assert code_of(mappings, process.pid) == Code(program=True)
+        number = os.stat(path).st_ino
+        os.unlink(path)
+        assert code_of(mappings, process.pid) == Code(program=True)
+        process.kill()
+        later = [os.path.join(folder, str(at)) for at in range(100)]
+        for name in later:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o644))
+        assert number not in [os.stat(name).st_ino for name in later]
+    finally:
+        shutil.rmtree(folder)

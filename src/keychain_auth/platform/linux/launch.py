@@ -182,7 +182,7 @@ class Front:
                 sha256 = filehash.digest(fd, about.size, nosuid=mount.nosuid).sha256
             finally:
                 os.close(fd)
-        return path, sha256, self._host.mappings.code_of(process.folder, mount, about.inode, patient=True)
+        return path, sha256, self._host.mappings.code_of(process.folder, mount, about.inode, path, patient=True)
 
     def _files(self) -> dict[int, tuple[int, int]]:
         """Number of each descriptor to (device, inode), without asking a filesystem's server."""

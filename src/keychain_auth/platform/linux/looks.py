@@ -32,8 +32,9 @@ class Host:
         self.mount_namespace = mount_namespace
 
     def close(self) -> None:
-        """Close both."""
+        """Close them."""
         self.diagnosis.close()
+        self.mappings.close()
         self.mounts.close()
 
 

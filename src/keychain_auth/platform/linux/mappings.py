@@ -3,18 +3,23 @@
 /proc/PID/exe says what was started, not what was loaded into it: LD_PRELOAD, LD_AUDIT and LD_LIBRARY_PATH put code
 into a program before its first own instruction. /proc/PID/maps says what is there (proc_pid_maps(5)): the file behind a
 mapping by device and inode, and its path as the kernel knows it. The path is believed only if the file that stands
-there is that file.
+there is that file: what lies in a mount namespace of somebody else can be called anything (d_path in fs/d_path.c goes
+up to the root of that namespace). And a number is one file's only for as long as that file is there.
 
 What this does not promise: that the code of a file is unchanged in memory (``strict`` looks at that), that nothing else
-was loaded and unmapped before this look, and nothing about code that is written as data and interpreted.
+was loaded and unmapped before this look, and nothing about code that is written as data and interpreted. On btrfs a
+number is a subvolume's, and maps does not say whose: there a file of another subvolume with a made up name passes for
+the one that it is called after.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import struct
+import threading
 
 from keychain_auth.identity.facts import Code, MappedFile
 from keychain_auth.platform.base import NeedsThread
@@ -23,7 +28,9 @@ from keychain_auth.platform.linux.procfs import path_of
 from keychain_auth.platform.linux.syscalls import open_path, open_regular, statx_descriptor
 from keychain_auth.platform.posix.ownership import only_root_writes
 
-_KNOWN_FILES = 4096
+_KNOWN_FILES = 512  # each costs a descriptor
+# Where nobody unmounts anything while the machine runs, so that a descriptor that is kept is in nobody's way.
+_LASTING = ("/", "/usr", "/nix/store")
 _LOOP_BYTES = 64 * 1024  # about 700 mappings: what the event loop may read at once
 _PIECE_BYTES = 64 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
@@ -52,15 +59,26 @@ class Mappings:
         """``filesystems``: types whose answers are the kernel's own. On any other no file counts as root's."""
         self._mounts = mounts
         self._filesystems = filesystems
-        # Only root could make one of these untrue, so they stay. By path, device and inode as maps has them.
-        self._of_root: set[Line] = set()
+        self._lasting = frozenset(filter(None, map(_mount_of, _LASTING)))
+        # By path, device and inode as maps has them, each with a descriptor of the file. As long as that is open its
+        # number has no other owner, even if root removes the file: only root could make one of these untrue.
+        self._of_root: dict[Line, int] = {}
+        self._one_at_a_time = threading.Lock()
 
-    def code_of(self, process_folder: int, program: Mount, inode: int, *, patient: bool) -> Code:
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._one_at_a_time:
+            while self._of_root:
+                os.close(self._of_root.popitem()[1])
+
+    def code_of(self, process_folder: int, program: Mount, inode: int, path: str, *, patient: bool) -> Code:
         """What the process behind the /proc folder has mapped to run.
 
-        ``program`` and ``inode`` are its executable's. Raises NeedsThread unless ``patient``, OSError when it is gone.
+        ``program``, ``inode`` and ``path`` (as /proc/PID/exe has it) are its executable's. Raises NeedsThread unless
+        ``patient``, OSError when it is gone.
         """
-        own_line = b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode
+        own_name = os.fsencode(path).replace(b"\n", rb"\012")  # as seq_path in fs/seq_file.c does
+        own_line: Line = (b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode, own_name)
         found: dict[MappedFile, None] = {}
         own = in_memory = False
         seen: set[Line] = set()
@@ -74,16 +92,16 @@ class Mappings:
             seen.add(line)
             if name[:1] != b"/" or name.startswith(_MEMORY_FILES):
                 in_memory = True  # no name, the stack, the heap, or what the process called it
-            elif line[:3] == own_line:
+            elif line == own_line:
                 own = True
-            elif line not in self._of_root and (*line[:3], name.removesuffix(b" (deleted)")) not in self._of_root:
-                # (An upgrade removed it while it is in use. Its inode has no new owner as long as it is mapped, and
-                # only root can make files of such a name in a folder of root.)
-                if self._is_of_root(line, patient):
-                    self._remember(line)
-                else:
-                    path = os.fsdecode(name.replace(rb"\012", b"\n"))
-                    found[MappedFile(path, (int(line[0], 16), int(line[1], 16)), int(line[2]))] = None
+            elif (
+                line not in self._of_root
+                # An upgrade removed it while it is in use.
+                and (*line[:3], name.removesuffix(b" (deleted)")) not in self._of_root
+                and not self._is_of_root(line, patient)
+            ):
+                named = os.fsdecode(name.replace(rb"\012", b"\n"))
+                found[MappedFile(named, (int(line[0], 16), int(line[1], 16)), int(line[2]))] = None
         return Code(own, tuple(found), in_memory)
 
     def _is_of_root(self, line: Line, patient: bool) -> bool:
@@ -94,19 +112,36 @@ class Mappings:
             raise NeedsThread from None
         except OSError:
             return False  # removed, replaced, or with an odd name: not a file that the system installed
+        kept = False
         try:
             about = statx_descriptor(fd)
             mount = self._mounts.mount(about.mount_id)
             same = (int(line[0], 16), int(line[1], 16)) == mount.device and int(line[2]) == about.inode
             trusted = same and mount.filesystem in self._filesystems and not mount.nosuid
-            return trusted and only_root_writes(path_of(fd))
+            of_root = trusted and only_root_writes(path_of(fd))
+            kept = of_root and about.mount_id in self._lasting and self._keep(line, fd)
+            return of_root
+        finally:
+            if not kept:
+                os.close(fd)
+
+    def _keep(self, line: Line, fd: int) -> bool:
+        """Remember the file ``fd``, and with that keep the descriptor. False if another look did so meanwhile."""
+        if len(self._of_root) >= _KNOWN_FILES:
+            self.close()
+        with self._one_at_a_time:
+            return self._of_root.setdefault(line, fd) == fd
+
+
+def _mount_of(folder: str) -> int | None:
+    """The id of the mount that ``folder`` lies on; None if there is no such folder."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        try:
+            return statx_descriptor(fd).mount_id
         finally:
             os.close(fd)
-
-    def _remember(self, line: Line) -> None:
-        if len(self._of_root) >= _KNOWN_FILES:
-            self._of_root.clear()
-        self._of_root.add(line)
+    return None
 
 
 def open_mapped(file: MappedFile) -> int:

@@ -68,7 +68,9 @@ class LinuxPeer(LinuxProcess):
                 self.look = f"{folder} {self._device} {self._file} {exec_id}"
             at_path = place_of(executable.path, patient)
             status = process.status()
-            code = self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=patient)
+            code = self._host.mappings.code_of(
+                process.folder, mount, executable.key.inode, executable.path, patient=patient
+            )
             return PeerFacts(
                 pid=self.pid,
                 uid=self.uid,

@@ -49,7 +49,9 @@ class LinuxAncestor(LinuxProcess):
                 at_path=place_of(executable.path, patient=True),
                 exec_id=exec_id,
                 tracer=process.status().tracer,
-                code=self._host.mappings.code_of(process.folder, mount, executable.key.inode, patient=True),
+                code=self._host.mappings.code_of(
+                    process.folder, mount, executable.key.inode, executable.path, patient=True
+                ),
                 steady=self._still_runs(executable) and process.exec_id() == exec_id,
             )
         except OSError as error:
