@@ -92,8 +92,9 @@ def test_a_pair_waits_and_is_approved_once(world: World, helper: str, stranger: 
     assert waiting["command_line"].startswith(helper)
     assert helper in world.cli("list-pending").stdout
     digits = waiting["hash"].removeprefix("sha256:")[:16]
-    assert world.cli("approve", digits, "--read", "aws").returncode == 2  # the permissions are the helper's
-    assert world.cli_json("approve", digits)["helper"] == helper
+    behind = ("--helper", helper)
+    assert world.cli("approve", digits, *behind, "--read", "aws").returncode == 2  # the permissions are the helper's
+    assert world.cli_json("approve", digits, *behind)["helper"] == helper
     assert world.cli_json("list-pending") == []
     assert won(asked(world, stranger, helper))
     lines = [line for line in world.audit() if line["binary_path"] == helper]
@@ -226,7 +227,7 @@ def test_a_script_as_requester_is_known_by_its_content(world: World, helper: str
     assert asked(world, python, script, helper) == denied(PENDING)
     [waiting] = world.cli_json("list-pending")
     assert (waiting["path"], waiting["interpreter"]["path"]) == (script, python)
-    world.cli_json("approve", waiting["hash"])
+    world.cli_json("approve", waiting["id"])
     assert won(asked(world, python, script, helper))
 
 

@@ -31,7 +31,7 @@ def waiting_script(world: World, path: str) -> dict[str, Any]:
 def test_approve_of_a_script_says_how_it_is_started(world: World) -> None:
     path = script(world)
     queue(world, waiting_script(world, path))
-    said = world.cli("approve", sha256_of(path)).stdout
+    said = world.cli("approve", world.cli_json("list-pending")[0]["id"]).stdout
     assert f"Start it with: keychain-auth launch {path}\n" in said
     assert "--allow-declared" in said
 
@@ -39,7 +39,7 @@ def test_approve_of_a_script_says_how_it_is_started(world: World) -> None:
 def test_what_may_be_started_plainly_is_not_sent_to_launch(world: World) -> None:
     path = script(world)
     queue(world, waiting_script(world, path))
-    for words in (("approve", sha256_of(path)), ("register", "--script", path)):
+    for words in (("approve", world.cli_json("list-pending")[0]["id"]), ("register", "--script", path)):
         said = world.cli(*words, "--allow-declared").stdout
         assert "Start it with" not in said
         assert "forges its command line" in said

@@ -91,7 +91,7 @@ def test_a_prefix_must_mean_one_program(world: World) -> None:
         assert "give more digits" in done.stderr
         assert world.cli("deny", first[:length]).returncode == 2
     assert registered(world) == []
-    shown = [line.split()[0] for line in world.cli("list-pending").stdout.splitlines()[1:]]
+    shown = [line.split()[1] for line in world.cli("list-pending").stdout.splitlines()[1:3]]
     assert shown == [first, twin]  # the short form would not do
     assert world.cli_json("approve", first[:21])["path"] == one
     assert [entry["path"] for entry in world.pending()] == [two]
@@ -163,7 +163,7 @@ def test_a_script_is_approved_with_its_interpreter(running: World) -> None:
     (entry,) = running.cli_json("list-pending")
     interpreter = running.installation.interpreter
     assert (entry["path"], entry["interpreter"]["path"]) == (path, interpreter)
-    running.cli_json("approve", entry["hash"], "--allow-declared")
+    running.cli_json("approve", entry["id"], "--allow-declared")
     (added,) = registered(running)
     assert added["interpreter"] == {"path": interpreter, "hash": sha256_of(interpreter)}
     assert added["minimum_grade"] == "declared"
@@ -176,7 +176,7 @@ def test_a_changed_interpreter_is_not_approved(world: World) -> None:
     path = script(world)
     interpreter = {"path": world.installation.interpreter, "hash": "sha256:" + "0" * 64}
     queue(world, waiting(path, interpreter=interpreter))
-    done = world.cli("approve", sha256_of(path))
+    done = world.cli("approve", world.cli_json("list-pending")[0]["id"])
     assert done.returncode == 1
     assert f"{world.installation.interpreter} is not the file" in done.stderr
 
@@ -204,7 +204,7 @@ def test_command_lines_cannot_play_with_the_terminal(world: World) -> None:
     shown = world.cli("list-pending").stdout
     assert "\x1b" not in shown
     assert "\r" not in shown
-    assert len(shown.splitlines()) == 2
+    assert len(shown.splitlines()) == 3  # titles, the program, the next step
     assert "tool \\x1b[2J\\r[bold]all is well[/bold]\\nfake line" in shown
     (entry,) = world.cli_json("list-pending")  # programs get it as it is, escaped as JSON
     assert entry["command_line"].startswith("tool \x1b[2J\r")
@@ -243,18 +243,87 @@ def test_what_a_request_asks_for_is_told_from_what_would_be_granted(world: World
     assert "github" not in shown
 
 
-def test_expected_open_another_interpreter_put_into_the_queue_after_the_person_looked(world: World) -> None:
-    """The digits are those of the script. approve says by what it is run; then it is approved."""
-    tool = script(world)
-    python, evil = world.installation.interpreter, world.path("bin/python3")
-    with open(python, "rb") as file:
+def evil_twin(world: World, name: str, of: str) -> str:
+    """Another program, with the look of ``of``."""
+    path = world.path(f"bin/{name}")
+    with open(of, "rb") as file:
         content = file.read()
-    with open(evil, "wb") as file:
+    with open(path, "wb") as file:
         file.write(content + b"evil")
-    os.chmod(evil, 0o755)
-    world.user.own(evil)
-    queue(world, waiting(tool, interpreter={"path": python, "hash": sha256_of(python)}))
-    seen = world.cli_json("list-pending")[0]["hash"]
-    queue(world, waiting(tool, interpreter={"path": evil, "hash": sha256_of(evil)}))
-    done = world.cli("approve", seen, "--read", "aws", "--allow-declared")
-    assert f"run by {evil}" in done.stdout, done.stderr
+    os.chmod(path, 0o755)
+    world.user.own(path)
+    return path
+
+
+def named(path: str) -> dict[str, str]:
+    return {"path": path, "hash": sha256_of(path)}
+
+
+def naive(world: World, digits: str) -> dict[str, Any]:
+    """What an approval by the hash alone takes out of the queue, whatever stood there when the person looked."""
+    [found] = [entry for entry in world.pending() if entry["hash"] == digits]
+    return found
+
+
+def test_another_interpreter_put_into_the_queue_after_the_person_looked_is_not_approved(world: World) -> None:
+    tool, python = script(world), world.installation.interpreter
+    evil = evil_twin(world, "python3", python)
+    queue(world, waiting(tool, interpreter=named(python)))
+    [seen] = world.cli_json("list-pending")
+    assert seen["id"] in world.cli("list-pending").stdout
+    queue(world, waiting(tool, interpreter=named(evil)))
+    assert naive(world, seen["hash"])["interpreter"]["path"] == evil
+    assert world.cli("approve", seen["id"], "--read", "aws").returncode == EXIT_NOT_FOUND
+    done = world.cli("approve", seen["hash"], "--read", "aws")
+    assert done.returncode == 2
+    assert f"{tool} waits, run by {evil}" in done.stderr
+    assert world.cli("approve", seen["hash"], "--interpreter", python).returncode == EXIT_NOT_FOUND
+    assert registered(world) == []
+    queue(world, waiting(tool, interpreter=named(python)))
+    assert world.cli_json("approve", seen["id"], "--read", "aws")["outcome"] == "registered"
+    assert registered(world)[0]["interpreter"]["path"] == python
+
+
+def test_the_interpreter_may_be_named_in_place_of_the_id(world: World) -> None:
+    tool, python = script(world), world.installation.interpreter
+    queue(world, waiting(tool, interpreter=named(python)))
+    assert world.cli_json("approve", sha256_of(tool), "--interpreter", python)["outcome"] == "registered"
+
+
+def test_another_helper_put_into_the_queue_after_the_person_looked_is_not_approved(world: World) -> None:
+    helper, evil, agent = (world.build_client(name, name) for name in ("helper", "evil", "agent"))
+    for one in (helper, evil):
+        world.allow(one, on_behalf_of=[])
+    queue(world, waiting(agent, helper=named(helper)))
+    [seen] = world.cli_json("list-pending")
+    queue(world, waiting(agent, helper=named(evil)))
+    assert naive(world, seen["hash"])["helper"]["path"] == evil
+    assert world.cli("approve", seen["id"]).returncode == EXIT_NOT_FOUND
+    done = world.cli("approve", seen["hash"])
+    assert (done.returncode, f"behind {evil}" in done.stderr) == (2, True)
+    assert world.cli("approve", seen["hash"], "--helper", helper).returncode == EXIT_NOT_FOUND
+    assert [entry["on_behalf_of"] for entry in registered(world)] == [[], []]
+
+
+def test_another_place_of_the_same_content_put_into_the_queue_is_not_approved(world: World) -> None:
+    """Its hash is the same; the id that was shown is not."""
+    tool, copy = world.build_client("tool"), world.build_client("copy")
+    queue(world, waiting(tool))
+    [seen] = world.cli_json("list-pending")
+    queue(world, waiting(copy))
+    assert naive(world, seen["hash"])["path"] == copy
+    assert world.cli("approve", seen["id"]).returncode == EXIT_NOT_FOUND
+    assert world.cli("approve", seen["hash"], "--path", tool).returncode == EXIT_NOT_FOUND
+    assert registered(world) == []
+
+
+def test_the_list_says_what_to_do_next(world: World) -> None:
+    tool = world.build_client()
+    queue(world, waiting(tool))
+    [seen] = world.cli_json("list-pending")
+    assert (
+        f"Next, for what you know: keychain-auth approve {seen['id']} --read SERVICE"
+        in world.cli("list-pending").stdout
+    )
+    assert world.cli_json("deny", seen["id"])["outcome"] == "denied"
+    assert "Next" not in world.cli("list-pending").stdout

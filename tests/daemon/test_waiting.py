@@ -313,7 +313,7 @@ def test_the_client_library_waits_and_then_works(running: World, text: str, env:
     process = running.spawn(words, env=variables)
     [asked] = look.until()
     assert asked["path"] == script
-    approve(running, script, "--read", "aws", "--allow-declared")
+    approve(running, script, "--interpreter", running.installation.interpreter, "--read", "aws", "--allow-declared")
     assert process.wait() == 0, process.err.text()
     assert process.out.all()[0] == b"hunter2"
 

@@ -8,11 +8,12 @@ What a line shows, and how it is checked:
 * ``keychain-auth start`` is a daemon, which goes on running.
 * A block that is introduced by "Save this as `FILE`" is written into FILE.
 * Whoever is asked something answers "y", and that is also the value of a secret that is stored.
-* ``HASH``, and what a page approves, is the program that waits.
+* ``ID``, and what a page approves, is the program that waits.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 from docs.test_docs import ROOT, text_of
 from integrations import lab
+from keychain_auth.policy.pending import approval_id, decode_queue
 from support.process import Process
 from support.world import World
 
@@ -95,14 +97,14 @@ class Reader:
                 assert fits(step.output, output), f"$ {step.command}\n{output}\nwanted:\n{step.output}"
 
     def _filled_in(self, command: str, instead: Sequence[tuple[str, str]]) -> str:
-        """The command, with the last program in the queue where the page says HASH, or approves one of its own."""
+        """The command, with the last program in the queue where the page approves ID, or one of its own."""
         for words, typed in instead:
             if words in command:
                 command = command.replace(words, typed)
                 break
-        waiting = self.world.pending()
-        digest = (waiting[-1].get("request") or {}).get("id") or waiting[-1]["hash"] if waiting else "HASH"
-        return re.sub(r"\bHASH\b|(?<=approve )[0-9a-f]{16}\b", digest.removeprefix("sha256:"), command)
+        waiting = decode_queue(json.dumps(self.world.pending()).encode())
+        name = approval_id(waiting[-1]) if waiting else "ID"
+        return re.sub(r"(?<=approve )(?:ID|[0-9a-f]{32})\b", name, command)
 
     def file(self, name: str, text: str, mode: int = 0o644) -> None:
         """A file that the reader has."""

@@ -96,7 +96,7 @@ def _helpers(reader: Reader) -> None:
 def _git_is_served(reader: Reader) -> None:
     """As the page says: the first time it is refused and waits, then it has what was stored."""
     asks = "printf 'protocol=https\\nhost=forge.example\\n\\n' | GIT_TERMINAL_PROMPT=0 git credential fill"
-    reader.has(f"! {asks}", "keychain-auth approve HASH")
+    reader.has(f"! {asks}", "keychain-auth approve ID")
     reader.do(Shown(asks, 0, "protocol=https\nhost=forge.example\nusername=alice\npassword=y"))
 
 

@@ -45,12 +45,12 @@ def test_git_is_approved_once_and_nobody_else_with_it(plug: Plug, forge: str) ->
     assert done.returncode != 0
     assert done.stderr.splitlines()[1:3] == [
         "Why not: who started it is not approved (unregistered_binary_pending_approval)",
-        "Next: keychain-auth list-pending; then keychain-auth approve HASH",
+        "Next: keychain-auth list-pending; then keychain-auth approve ID",
     ]
     [waiting] = plug.world.cli_json("list-pending")
     assert os.path.basename(waiting["path"]) == "git"
     assert waiting["helper"]["path"] == plug.path
-    plug.world.cli_json("approve", waiting["hash"])
+    plug.world.cli_json("approve", waiting["id"])
     assert clone(plug, forge).returncode == 0
     assert {line.get("on_behalf_of") for line in plug.world.audit() if line["action"] == "read"} == {waiting["path"]}
     said = f"protocol=http\nhost={forge}\n\n"

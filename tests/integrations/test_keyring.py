@@ -195,7 +195,7 @@ def test_uv_and_the_newest_pip_ask_it_too_once_they_are_approved(world: World) -
             assert plug.run(*words, env=env).returncode != 0
             [waiting] = world.cli_json("list-pending")
             assert os.path.basename(waiting["path"]) == name
-            world.cli_json("approve", waiting["hash"])
+            world.cli_json("approve", waiting["id"])
             done = plug.run(*words, env=env)
             assert done.returncode == 0, done.stderr
         module = (python, "-m", "pip", *PIP, *named, "-d", world.path("other"), "thing")

@@ -74,7 +74,7 @@ def test_not_the_other_token_and_not_another_agent(plug: Plug, agent: str, world
     assert "Why not: who started it is not approved" in done.stderr
     [waiting] = world.cli_json("list-pending")
     assert (waiting["path"], waiting["helper"]["path"]) == (other, plug.path)
-    world.cli_json("approve", waiting["hash"])
+    world.cli_json("approve", waiting["id"])
     done = act(plug, other)  # it may ask now, and nothing was granted behind it
     assert (done.returncode, done.stdout) == (3, "")
     assert "service_not_allowed" in done.stderr
@@ -102,7 +102,7 @@ def test_it_waits_for_a_person_to_approve_the_agent(plug: Plug, agent: str, worl
     [asked] = look.until()
     assert (asked["path"], asked["helper"]["path"]) == (agent, plug.path)
     assert process.out.all() == []
-    world.cli_json("approve", asked["hash"])
+    world.cli_json("approve", asked["hash"], "--helper", plug.path)
     assert (process.wait(), process.out.text()) == (7, "s3cret")
 
 

@@ -36,7 +36,7 @@ from keychain_auth.platform.parents import own_ancestors
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.behalf import carries, judge, problem_of
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
-from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, in_words, merge, request_id
+from keychain_auth.policy.pending import PendingEntry, PendingProgram, PendingRequest, approval_id, in_words, merge
 from keychain_auth.policy.temporary import ended
 
 RUNNER = "keychain-auth-run"
@@ -82,7 +82,7 @@ def access(places: Places, requester: Requester) -> dict[str, Any]:
         "granted": [{"service": service, "any_name": True} for service in sorted(runner.read_services)],
         "limited_to_names_that_begin_with": None if runner.allowed_targets is None else list(runner.allowed_targets),
         "waiting": [
-            f"{references.compose(each.request.service, name)}: keychain-auth approve {request_id(each)}"
+            f"{references.compose(each.request.service, name)}: keychain-auth approve {approval_id(each)}"
             for each in pending_file.load(places.pending)
             if each.request is not None and each.path == requester.program.path
             for name in each.request.targets
@@ -114,7 +114,7 @@ def ask_for(
         helper=PendingProgram(runner.program.path, f"sha256:{runner.program.sha256}"),
         request=request,
     )
-    name_of_it = request_id(entry)
+    name_of_it = approval_id(entry)
     entry.request = structs.replace(request, id=name_of_it)
 
     def add(queue: list[PendingEntry]) -> tuple[list[PendingEntry], None]:

@@ -193,7 +193,7 @@ class Helper:
         why, mend = {
             reasons.PENDING_APPROVAL: (
                 # Launched, it is known: then who started it is not.
-                ("who started it is not approved", "keychain-auth list-pending; then keychain-auth approve HASH")
+                ("who started it is not approved", "keychain-auth list-pending; then keychain-auth approve ID")
                 if os.environ.get(SCRIPT_VARIABLE) == self.program
                 else ("it is not registered", register_command(self.program))
             ),

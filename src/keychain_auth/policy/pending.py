@@ -21,6 +21,7 @@ KEPT = 1000
 KEPT_BYTES = 5 * 1024 * 1024
 LIFETIME = timedelta(hours=24)
 COMMAND_LINE_BYTES = 4096
+ID_DIGITS = 32
 
 
 class NotAQueue(ValueError):
@@ -36,7 +37,7 @@ class PendingProgram(msgspec.Struct, frozen=True):
 
 class PendingRequest(msgspec.Struct, frozen=True):
     """What somebody asks for: a grant that ends. ``id`` (hex digits) is what a person approves it by, see
-    ``request_id``; ``reason`` are the words of who asks."""
+    ``approval_id``; ``reason`` are the words of who asks."""
 
     id: str
     service: str
@@ -70,7 +71,8 @@ class PendingEntry(msgspec.Struct, omit_defaults=True):
         helper = f"{self.helper.path} {self.helper.hash}" if self.helper else ""
         if self.request is not None:
             helper = f"{helper} {self.request.service} {self.request.targets}"
-        return (self.path, self.hash, self.interpreter.hash if self.interpreter else "", helper)
+        interpreter = f"{self.interpreter.path} {self.interpreter.hash}" if self.interpreter else ""
+        return (self.path, self.hash, interpreter, helper)
 
     def programs(self) -> tuple[Program, Program | None]:
         """What an approval registers: the program or script, and the script's interpreter."""
@@ -117,16 +119,16 @@ def in_words(request: PendingRequest) -> str:
     return f"asks for {wanted}, {span(request.seconds)}, {request.uses} uses: {request.reason}"
 
 
-def request_id(entry: PendingEntry) -> str:
-    """By what a person approves the request of ``entry``: 32 hex digits, made of all that an approval would grant.
+def approval_id(entry: PendingEntry) -> str:
+    """By what a person approves ``entry``: 32 hex digits, made of all that an approval would write into the policy.
 
     The queue is a file that any program of the user can write. So what stands under an id when it is approved is what
-    stood there when the person looked, or it has another id. 128 bits, because who asks may choose both of two wishes.
+    stood there when the person looked, or it has another id. 128 bits, because who asks may choose both of two entries.
     """
     asked = entry.request
     content = (entry.path, entry.hash, entry.interpreter, entry.helper)
     wish = None if asked is None else (asked.service, asked.targets, asked.seconds, asked.uses, asked.reason)
-    return blake2b(_encode((content, wish)), digest_size=16).hexdigest()
+    return blake2b(_encode((content, wish)), digest_size=ID_DIGITS // 2).hexdigest()
 
 
 def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
@@ -179,8 +181,8 @@ def encode_queue(queue: list[PendingEntry]) -> bytes:
 
 
 def find(queue: list[PendingEntry], wanted: str) -> list[PendingEntry]:
-    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``); or the request whose
-    whole id it is."""
+    """The entries whose hash begins with ``wanted`` (hex digits, with or without ``sha256:``); or the one whose whole
+    id it is. A request has no hash of its own."""
     digits = wanted.removeprefix("sha256:").lower()
-    requests = [entry for entry in queue if entry.request is not None and request_id(entry) == digits]
-    return requests or [entry for entry in queue if entry.request is None and entry.hash.startswith(f"sha256:{digits}")]
+    meant = [entry for entry in queue if len(digits) == ID_DIGITS and approval_id(entry) == digits]
+    return meant or [entry for entry in queue if entry.request is None and entry.hash.startswith(f"sha256:{digits}")]
