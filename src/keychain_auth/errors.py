@@ -43,7 +43,7 @@ HINTS = {
     reasons.KEYCHAIN_LOCKED: "keychain-auth unlock",
     reasons.AUDIT_UNAVAILABLE: "keychain-auth status; the daemon's log says why, often the disk is full",
     reasons.ANSWER_TOO_LARGE: "ask for fewer targets, or for a longer prefix",
-    reasons.RATE_LIMITED: "close connections that are not needed, and try again in a second",
+    reasons.RATE_LIMITED: "close connections that are not needed (or remove secrets), and try again in a second",
 }
 
 
@@ -175,7 +175,7 @@ class AuditUnavailable(RequestFailed):
 
 
 class RateLimited(RequestFailed):
-    """This caller exceeded its limit of connections."""
+    """This caller, or its user, has as much as it may have: of connections, or of what is stored."""
 
 
 _BY_REASON: dict[str, type[RequestRejected]] = {

@@ -183,12 +183,26 @@ def test_who_was_refused_a_moment_ago_comes_after_the_others(serve: Serve, monke
     assert gate.turned_away == [1]
 
 
+def test_the_doorway_takes_one_of_each_user_in_turn() -> None:
+    """Who starts a hundred processes is not looked at a hundred times as often."""
+    doorway = Doorway(8)
+    ends: list[Any] = [Channel(pid) for pid in range(6)]
+    processes = [(1, 10), (2, 10), (3, 10), (4, 10), (1, 20), (2, 20)]
+    for process, channel in zip(processes, ends, strict=True):
+        doorway.put(process, channel)
+    order = [taken[0] for _ in ends if (taken := doorway.take()) is not None]
+    assert order == [(1, 10), (1, 20), (2, 10), (2, 20), (3, 10), (4, 10)]
+    for channel in ends:
+        channel.close()
+        channel.peer.close()
+
+
 def test_the_doorway_takes_one_of_each_process_in_turn() -> None:
     doorway = Doorway(6)
     channels: list[Any] = [Channel(pid) for pid in (1, 1, 1, 2, 2, 3)]
     for channel in channels:
         assert not doorway.full
-        doorway.put(channel.pid, channel)
+        doorway.put((channel.pid, 1000), channel)
     assert doorway.full
     order = [taken[1] for _ in channels if (taken := doorway.take()) is not None]
     assert [channels.index(channel) for channel in order] == [0, 3, 5, 1, 4, 2]

@@ -42,6 +42,30 @@ def test_many_jobs_use_the_threads_that_there_are() -> None:
     assert len(seen) == 3
 
 
+def test_nobody_can_have_all_threads_hang() -> None:
+    async def hang() -> None:
+        workers = Workers("t", 1, spare=8, lost_each=2)
+        go = threading.Event()
+        for _ in range(2):
+            with pytest.raises(Overdue):
+                await workers.run(lambda: go.wait(20), 0.02, owner=1)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(Overdue):
+            await workers.run(lambda: go.wait(20), 20, owner=1)
+        assert asyncio.get_running_loop().time() - began < 5
+        assert await workers.run(lambda: 5, 10, owner=2) == 5
+        go.set()
+        while True:  # until the threads are back: then it is looked at again
+            try:
+                assert await workers.run(lambda: 6, 10, owner=1) == 6
+                break
+            except Overdue:
+                await asyncio.sleep(0)
+        workers.close()
+
+    asyncio.run(hang())
+
+
 def test_a_thread_that_hangs_is_replaced_and_its_place_given_back() -> None:
     async def hang() -> None:
         workers = Workers("t", 1, spare=2)

@@ -21,6 +21,7 @@ import pytest
 
 from keychain_auth.cli.app import commands
 from keychain_auth.daemon.settings import AuditSettings, HistorySettings, KeychainsSettings, LockSettings, Settings
+from keychain_auth.daemon.shares import UserSettings
 from keychain_auth.errors import NOT_RUNNING_MESSAGE
 from keychain_auth.keychain.kinds import (
     CredentialManagerSettings,
@@ -193,6 +194,7 @@ def test_the_settings_shown_are_all_settings_with_their_defaults() -> None:
     assert set(document["audit"]) == names(AuditSettings)
     assert set(document["history"]) == names(HistorySettings)
     assert set(document["lock"]) == names(LockSettings)
+    assert set(document["users"]) == names(UserSettings)
     assert set(document["keychains"]) == names(KeychainsSettings)
     for other in [*others, *blocks("docs/keychains.md", "toml"), *blocks("docs/fleet.md", "toml")]:
         msgspec.toml.decode(other, type=Settings)

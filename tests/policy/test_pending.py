@@ -36,6 +36,19 @@ def test_the_same_program_is_one_entry_with_the_newest_time() -> None:
     assert [(one.path, one.timestamp) for one in queue] == [("/bin/2", stamp(NOW)), ("/bin/1", stamp(later))]
 
 
+def test_beyond_the_bounds_the_oldest_of_who_has_most_goes() -> None:
+    """A user who asks with a thousand programs pushes out his own, and nobody else's."""
+    bobs = [msgspec.structs.replace(entry(number), user="bob") for number in (5001, 5002)]
+    queue = merge(bobs, [entry(number) for number in range(KEPT + 50)], NOW)
+    assert len(queue) == KEPT
+    assert queue[:2] == bobs
+    assert queue[2].path == "/bin/52"
+    large = [msgspec.structs.replace(entry(number), command_line="\1" * COMMAND_LINE_BYTES) for number in range(500)]
+    queue = merge(bobs, large, NOW)
+    assert queue[:2] == bobs
+    assert len(queue) < 300
+
+
 def test_a_script_is_another_entry_than_its_interpreter() -> None:
     python = PendingProgram("/usr/bin/python3.11", "sha256:" + "c" * 64)
     other = PendingProgram("/usr/bin/python3.12", "sha256:" + "d" * 64)

@@ -51,6 +51,7 @@ from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.server import Server
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
+from keychain_auth.daemon.shares import Shares
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.pending_file import PendingFile
@@ -62,6 +63,7 @@ from keychain_auth.daemon.status import Status
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.owned import OwnedKeychain
+from keychain_auth.keychain.quota import Quota
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
@@ -161,19 +163,25 @@ class App:
         turn = Turn(self._audit, self._journal, self._policy_file.refresh)
         readiness.serve_by(turn.serve)
         self._hasher = Hasher(self._settings.hash_limit_bytes)
-        self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS)
+        shares = Shares(self._settings.users if host.serves_all else None)
+        self._looks = Workers("look", _LOOKS, spare=_LOST_LOOKS, lost_each=shares.lost_looks)
         launches = Launches()
-        attestor = Attestor(host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches)
+        attestor = Attestor(
+            host, self._hasher, self._looks, limits, strict=self._settings.strict, launches=launches, shares=shares
+        )
         pending = PendingFile(self._places.pending, self._journal)
         self._refusals = Refusals(turn, self._journal, self._settings.audit)
         self._bait = Bait(self._canaries, turn, self._refusals, self._journal, self._notifier.tell)
         tell = functools.partial(self._notifier.tell, urgent=False)
-        self._approvals = Approvals(self._policy_file, limits, self._settings.wait_for_approval, tell)
+        wait = self._settings.wait_for_approval
+        self._approvals = Approvals(self._policy_file, limits, wait, tell, shares.waiting)
         self._gate = Gate(
             attestor, self._policy_file, pending, self._builds, self._pipelines(turn), turn, self._refusals, self._bait,
             self._approvals,
         )  # fmt: skip
-        self._server = Server(loop, readiness, turn, self._listener, self._gate, limits, self._journal)
+        self._server = Server(
+            loop, readiness, turn, self._listener, self._gate, limits, self._journal, share=shares.connections
+        )
         told: asyncio.Queue[str] = asyncio.Queue()
         commands = self._commands(turn, told)
         if self._platform.launches:
@@ -285,10 +293,11 @@ class App:
         if not self._platform.host().serves_all:
             only = pipeline(self._keychain, self._router)
             return lambda uid: only
-        policy_file = self._policy_file
+        policy_file, users = self._policy_file, self._settings.users
+        quota = Quota(self._safe.stored, users.secrets, users.stored_bytes)
 
         def of_user(uid: int) -> Pipeline:
-            owned = OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared)
+            owned = OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared, quota)
             return pipeline(owned, owned)
 
         return functools.lru_cache(maxsize=_USERS)(of_user)

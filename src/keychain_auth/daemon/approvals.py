@@ -2,8 +2,9 @@
 
 Contract:
 * Only a connection waits, and only for so long as its client is there, its deadline is not over, and there is room:
-  ``waiting`` connections in all, ``waiting_per_process`` of each process. Whoever finds no room is refused at once, as
-  if there were no waiting. So a flood of strangers holds a few connections, and costs nobody else anything.
+  ``waiting`` connections in all, ``waiting_per_process`` of each process, and a share of each user. Whoever finds no
+  room is refused at once, as if there were no waiting. So a flood of strangers holds a few connections, and costs
+  nobody else anything.
 * The same program is one entry, however many connections of it wait. A person who says "not now" ends all of them, and
   for some minutes the program does not wait again.
 * Waiting grants nothing. What ends it well is a change of the policy, made and sealed like any other; then the process
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from keychain_auth.daemon.caller import Caller
+from keychain_auth.daemon.shares import Share
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.model import Request
 from keychain_auth.moments import stamp
@@ -65,11 +67,12 @@ class End(Enum):
 class Ticket:
     """One connection that waits. ``until``: of ``time.monotonic``."""
 
-    __slots__ = ("generation", "key", "pid", "until")
+    __slots__ = ("generation", "key", "pid", "uid", "until")
 
-    def __init__(self, key: Key, pid: int, until: float, generation: int) -> None:
+    def __init__(self, key: Key, pid: int, uid: int, until: float, generation: int) -> None:
         self.key = key
         self.pid = pid
+        self.uid = uid
         self.until = until
         self.generation = generation
 
@@ -93,9 +96,18 @@ class Approvals:
     """Who waits now. Belongs to the event loop."""
 
     def __init__(
-        self, policy_file: PolicyFile, limits: Limits, unasked: float, tell: Callable[[str, str], None]
+        self,
+        policy_file: PolicyFile,
+        limits: Limits,
+        unasked: float,
+        tell: Callable[[str, str], None],
+        share: Share | None = None,
     ) -> None:
-        """``unasked``: seconds that a request waits although it did not ask to. ``tell``: shows a person something."""
+        """``unasked``: seconds that a request waits although it did not ask to. ``tell``: shows a person something.
+
+        ``share``: of the places, of each user.
+        """
+        self._share = Share() if share is None else share
         self._policy_file = policy_file
         self._limits = limits
         self._unasked = unasked
@@ -121,11 +133,11 @@ class Approvals:
 
     def begin(self, caller: Caller, request: Request, seconds: float) -> Ticket | None:
         """A place to wait in; None if there is none for this program now."""
-        entry, pid = caller.pending_entry(), caller.identity.pid
+        entry, pid, uid = caller.pending_entry(), caller.identity.pid, caller.identity.uid
         key, now = entry.key, time.monotonic()
         if self._refused.get(key, 0.0) > now:
             return None
-        if self._by_process.total() >= self._limits.waiting:
+        if self._by_process.total() >= self._limits.waiting or self._share.is_full(uid):
             return None
         if self._by_process[pid] >= self._limits.waiting_per_process:
             return None
@@ -135,14 +147,16 @@ class Approvals:
             self._announce(entry, request, now)
         if len(asked.wishes) < _MOST_WISHES:
             asked.wishes[Wish(request.action, request.service, request.match, request.targets[:_SHOWN_TARGETS])] = None
-        ticket = Ticket(key, pid, now + seconds, self._policy_file.generation)
+        ticket = Ticket(key, pid, uid, now + seconds, self._policy_file.generation)
         asked.tickets.add(ticket)
         self._by_process[pid] += 1
+        self._share.take(uid)
         self._note()
         return ticket
 
     def end(self, ticket: Ticket) -> None:
         """It waits no more."""
+        self._share.give_back(ticket.uid)
         self._by_process[ticket.pid] -= 1
         if not self._by_process[ticket.pid]:
             del self._by_process[ticket.pid]

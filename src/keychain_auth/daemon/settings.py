@@ -25,6 +25,9 @@ on_screen_lock = true            # the same when the screen is locked
 tpm = ""                         # the TPM, as tss2-tcti(7) has it: "device:/dev/tpmrm0"
 wsl_helper = ""                  # on WSL: the program on the Windows side that keeps a key (absolute path)
 
+[users]                          # system mode: what one user may have
+connections = 128
+
 [keychains]                      # docs/keychains.md
 default = "vault"
 routes = { "desktop-*" = "secret-service" }
@@ -40,6 +43,7 @@ from collections.abc import Iterator
 import msgspec
 
 from keychain_auth import files
+from keychain_auth.daemon.shares import UserSettings
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.keychain.kinds import StoreSettings, of_this_system
 from keychain_auth.keychain.router import VAULT
@@ -104,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     lock: LockSettings = LockSettings()
     keychains: KeychainsSettings = KeychainsSettings()
+    users: UserSettings = UserSettings()
 
 
 def load_settings(path: str) -> Settings:
@@ -154,6 +159,7 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
 
 def _require_positive(settings: Settings) -> None:
     numbers = {**msgspec.structs.asdict(settings.limits), **msgspec.structs.asdict(settings.audit)}
+    numbers |= {f"users.{name}": number for name, number in msgspec.structs.asdict(settings.users).items()}
     numbers["hash_limit_bytes"] = settings.hash_limit_bytes
     for name, store in settings.keychains.stores.items():
         numbers |= {

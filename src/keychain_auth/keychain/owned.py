@@ -1,7 +1,8 @@
 """A keychain as one user of the machine sees it: the services of that user, and those that are shared.
 
 Contract: see ``policy.users``. Nothing that a client can name leads to another user's secrets. What it does not
-promise: quotas. A user can store as much as the limits of each request allow.
+promise: anything about who else can look into the storage behind it. With a quota, each user, and each shared service,
+stores as much as that allows.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from keychain_auth.keychain.base import Keychain, Look, Recalled, Remembering
+from keychain_auth.keychain.quota import Quota
 from keychain_auth.model import Item
-from keychain_auth.policy.users import stored_name
+from keychain_auth.policy.users import own_prefix, stored_name
 
 
 class OwnedKeychain:
     """See Keychain. ``shared`` says which services are shared at this moment."""
 
-    def __init__(self, keychain: Keychain, uid: int, shared: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, keychain: Keychain, uid: int, shared: Callable[[], Collection[str]], quota: Quota | None = None
+    ) -> None:
         self._keychain = keychain
         self._uid = uid
         self._shared = shared
+        self._quota = quota
 
     def _name(self, service: str) -> str:
         return stored_name(service, self._uid, self._shared())
@@ -51,7 +56,17 @@ class OwnedKeychain:
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
     ) -> Coroutine[Any, Any, None]:
         """See Keychain."""
-        return self._keychain.write(self._name(service), entries, attributes, program)
+        name = self._name(service)
+        if self._quota is None:
+            return self._keychain.write(name, entries, attributes, program)
+        return self._write_within(self._quota, name, entries, attributes, program)
+
+    async def _write_within(
+        self, quota: Quota, name: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str
+    ) -> None:
+        owner = own_prefix(self._uid)
+        async with quota.room(owner if name.startswith(owner) else name, name, entries, attributes):
+            await self._keychain.write(name, entries, attributes, program)
 
     def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> Coroutine[Any, Any, None]:
         """See Keychain."""
@@ -69,7 +84,7 @@ class OwnedKeychain:
 
     async def services(self) -> list[str]:
         """See Keychain."""
-        own = f"@{self._uid}:"
+        own = own_prefix(self._uid)
         names = await self._keychain.services()
         return sorted({name.removeprefix(own) for name in names if name.startswith(own) or name in self._shared()})
 

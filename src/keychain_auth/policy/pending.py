@@ -1,13 +1,14 @@
 """Who asked and was not known: the rules of the pending queue. Pure: the clock is an argument.
 
 Contract (protocol, section "Files"): one entry for each program (for a script: for each pair of interpreter and
-script), gone after 24 hours, at most 1,000 and 5 MiB kept, the oldest out first (names full of control characters
-would else make 50 MB of it). Command lines can carry secrets: they are cut at 4 KiB, and the file that holds them is
-0600.
+script), gone after 24 hours, at most 1,000 and 5 MiB kept (names full of control characters would else make 50 MB of
+it). Beyond that the oldest goes out, of the user who has most: nobody pushes out another user's while his own are more.
+Command lines can carry secrets: they are cut at 4 KiB, and the file that holds them is 0600.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -132,20 +133,30 @@ def approval_id(entry: PendingEntry) -> str:
 
 
 def merge(queue: Iterable[PendingEntry], fresh: Iterable[PendingEntry], now: datetime) -> list[PendingEntry]:
-    """The queue after ``fresh`` requests, the oldest first: one for each key, expired ones gone, the newest 1,000 of
-    them that fit into 5 MiB."""
+    """The queue after ``fresh`` requests, the oldest first: one for each key, expired ones gone, at most 1,000 of them
+    and 5 MiB."""
     by_key: dict[tuple[str, str, str, str], PendingEntry] = {}
     for entry in (*queue, *fresh):
         by_key.pop(entry.key, None)  # asked again: it moves to the young end
         by_key[entry.key] = entry
     oldest = stamp(now - LIFETIME)
-    alive = [entry for entry in by_key.values() if entry.timestamp > oldest][-KEPT:]
-    room = KEPT_BYTES
-    for at in range(len(alive) - 1, -1, -1):
-        room -= len(_encode(alive[at]))
-        if room < 0:
-            return alive[at + 1 :]
-    return alive
+    return _within_bounds([entry for entry in by_key.values() if entry.timestamp > oldest])
+
+
+def _within_bounds(queue: list[PendingEntry]) -> list[PendingEntry]:
+    sizes = [len(_encode(entry)) for entry in queue]
+    of_user: dict[str, deque[int]] = {}
+    taken: Counter[str] = Counter()
+    for at, entry in enumerate(queue):
+        of_user.setdefault(entry.user, deque()).append(at)
+        taken[entry.user] += sizes[at]
+    gone: set[int] = set()
+    while len(queue) - len(gone) > KEPT or taken.total() > KEPT_BYTES:
+        most = max(of_user, key=lambda user: len(of_user[user]) / KEPT + taken[user] / KEPT_BYTES)
+        at = of_user[most].popleft()
+        taken[most] -= sizes[at]
+        gone.add(at)
+    return [entry for at, entry in enumerate(queue) if at not in gone]
 
 
 def _text(path: str) -> str:

@@ -23,4 +23,14 @@ def of_user(entry: Entry, uid: int, name: str) -> Entry | Denial:
 
 def stored_name(service: str, uid: int, shared: Collection[str]) -> str:
     """Under which name the secrets of ``service`` lie for the user ``uid``."""
-    return service if service in shared else f"@{uid}:{service}"
+    return service if service in shared else own_prefix(uid) + service
+
+
+def own_prefix(uid: int) -> str:
+    """How the stored names of this user's own services begin; no shared service begins so."""
+    return f"@{uid}:"
+
+
+def belongs(name: str, owner: str) -> bool:
+    """Is the stored ``name`` one of ``owner``, which is a user's ``own_prefix``, or a shared service?"""
+    return name.startswith(owner) if owner.startswith("@") else name == owner

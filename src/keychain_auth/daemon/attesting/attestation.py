@@ -24,6 +24,7 @@ from keychain_auth.daemon.attesting.launches import Launched, Launches, Watch
 from keychain_auth.daemon.attesting.verified import Verified
 from keychain_auth.daemon.attesting.waiting_room import RoomFull, WaitingRoom
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
+from keychain_auth.daemon.shares import Shares
 from keychain_auth.identity import attest
 from keychain_auth.identity.attest import Refusal
 from keychain_auth.identity.facts import HostFacts, MappedFile, PeerFacts
@@ -52,12 +53,13 @@ class Attested(NamedTuple):
 class Attestor:
     """Turns a peer into an identity. ``looks``: threads for looks at a process, which are short unless it wants to be
     waited for. ``strict``: the looks of strict mode for every program, whatever its entry says. ``launches``: the
-    scripts that were looked at before they ran."""
+    scripts that were looked at before they ran. ``shares``: what each user may have of it."""
 
     def __init__(
         self, host: HostFacts, hasher: Hasher, looks: Workers, limits: Limits, *, strict: bool,
-        launches: Launches | None = None,
+        launches: Launches | None = None, shares: Shares | None = None,
     ) -> None:  # fmt: skip
+        shares = shares or Shares()
         self._launches = Launches() if launches is None else launches
         self._strict = strict
         self._host = host
@@ -67,9 +69,9 @@ class Attestor:
         self._verified = Verified()
         self._behind = Behind(host, hasher)
         # Nobody knows yet whether these are strangers; a look takes no time, unless somebody keeps it waiting.
-        self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process)
+        self._unknown = WaitingRoom(max(1, limits.connections // 2), limits.connections_per_process, shares.looks)
         places = min(limits.verifying, max(1, limits.connections // 4))
-        self._strangers = WaitingRoom(places, limits.verifying_per_process)
+        self._strangers = WaitingRoom(places, limits.verifying_per_process, shares.verifying)
 
     async def attest(self, peer: Peer, policy: Policy) -> Attested | Refusal:
         """The peer's identity, or why it has none. Never waits when the program is native and its hash is known."""
@@ -263,9 +265,9 @@ class Attestor:
 
     async def _look(self, peer: Peer, look: Callable[[], T], until: float) -> T:
         """In a thread, because the process decides how long it takes. Raises Overdue, RoomFull."""
-        with self._unknown.place(peer.pid):
-            return await self._looks.run(look, until - time.monotonic())
+        with self._unknown.place(peer.pid, peer.uid):
+            return await self._looks.run(look, until - time.monotonic(), owner=peer.uid)
 
     def _waiting(self, peer: Peer, registered: bool) -> contextlib.AbstractContextManager[None]:
         """A place for what takes long. Raises RoomFull."""
-        return contextlib.nullcontext() if registered else self._strangers.place(peer.pid)
+        return contextlib.nullcontext() if registered else self._strangers.place(peer.pid, peer.uid)

@@ -6,7 +6,7 @@ Contract:
 * Work that is overdue before it began never begins.
 * A thread that is still in overdue work is lost until the work ends: a process can keep a read of its command line
   waiting (a page of its memory on FUSE), and no signal of ours gets the thread out of the kernel. Another thread takes
-  its place, at most ``spare`` times.
+  its place, at most ``spare`` times. Work for an owner of whose ``lost_each`` are lost already is overdue at once.
 
 Why not ThreadPoolExecutor: it has no deadline, and a thread that hangs is gone for good.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,10 +30,11 @@ class Overdue(Exception):
 class _Job:
     """One piece of work. ``future`` belongs to the event loop, the flags to the lock of the workers."""
 
-    __slots__ = ("ended", "future", "left", "running", "work")
+    __slots__ = ("ended", "future", "left", "owner", "running", "work")
 
-    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Callable[[], Any], future: asyncio.Future[Any], owner: int | None) -> None:
         self.work = work
+        self.owner = owner
         self.future = future
         self.running = False
         self.ended = False
@@ -46,8 +47,18 @@ class Workers:
     ``prepare`` is called in each new thread first.
     """
 
-    def __init__(self, name: str, threads: int, *, spare: int = 0, prepare: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        *,
+        spare: int = 0,
+        lost_each: int | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._name = name
+        self._lost_each = lost_each
+        self._lost_of: Counter[int | None] = Counter()
         self._threads = threads
         self._spare = spare
         self._prepare = prepare
@@ -58,10 +69,12 @@ class Workers:
         self._lost = 0
         self._closed = False
 
-    async def run(self, work: Callable[[], T], seconds: float | None = None) -> T:
+    async def run(self, work: Callable[[], T], seconds: float | None = None, owner: int | None = None) -> T:
         """What ``work`` returns, made in one of the threads. Raises Overdue after ``seconds``, if there are any."""
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future())
+        if owner is not None and self._lost_each is not None and self._lost_of[owner] >= self._lost_each:
+            raise Overdue
+        job = _Job(work, loop.create_future(), owner)
         self._submit(job)
         timer = loop.call_later(seconds, _expire, job.future) if seconds is not None else None
         try:
@@ -102,6 +115,7 @@ class Workers:
                     self._waiting.remove(job)
                 return
             self._lost += 1
+            self._lost_of[job.owner] += 1
             if self._waiting:
                 self._start_one()
 
@@ -137,6 +151,7 @@ class Workers:
             job.ended = True
             if job.left:
                 self._lost -= 1
+                self._lost_of[job.owner] -= 1
 
 
 def _expire(future: asyncio.Future[Any]) -> None:

@@ -29,6 +29,7 @@ from keychain_auth.errors import KeychainAuthError, TooManyGuesses, VaultLocked,
 from keychain_auth.keychain.vault import Keys, Vault, claim_vault, open_vault, peek_slots
 from keychain_auth.model import Item
 from keychain_auth.oslayer import system
+from keychain_auth.policy.users import belongs
 
 T = TypeVar("T")
 _MOST_GUESSES_WAITING = 8
@@ -252,6 +253,10 @@ class Safe:
     def services(self) -> Coroutine[Any, Any, list[str]]:
         """See Keychain."""
         return self.vault.services()
+
+    def stored(self, owner: str, but: str, targets: Sequence[str]) -> tuple[int, int]:
+        """What ``owner`` (``policy.users``) stores, see Vault. Raises VaultLocked."""
+        return self.vault.stored(partial(belongs, owner=owner), but, targets)
 
     async def probe(self) -> None:
         """Nothing to ask: what is known here is how it is."""

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.serving import eager
 from keychain_auth.daemon.serving.connection import Connection
-from keychain_auth.daemon.serving.doorway import Doorway
+from keychain_auth.daemon.serving.doorway import Doorway, Process
 from keychain_auth.daemon.serving.handler import Handler
 from keychain_auth.daemon.serving.turn import Turn
+from keychain_auth.daemon.shares import Share
 from keychain_auth.platform.base import Channel, Listener, Readiness
 from keychain_auth.reasons import RATE_LIMITED
 from keychain_auth.wire.codec import encode_reason
@@ -66,8 +67,11 @@ class Server:
         journal: Journal,
         *,
         for_people: bool = False,
+        share: Share | None = None,
     ) -> None:
-        """``for_people``: whoever connects here asks at once, and once. So a silent connection is no program that may
+        """``share``: of connections, of each user.
+
+        ``for_people``: whoever connects here asks at once, and once. So a silent connection is no program that may
         still want something: it is waited for as briefly as for an unfinished line, and gives way when room is needed.
         """
         self._loop = loop
@@ -78,13 +82,14 @@ class Server:
         self._limits = limits
         self._journal = journal
         self._for_people = for_people
-        self._connections: dict[Connection, int] = {}
+        self._share = Share() if share is None else share
+        self._connections: dict[Connection, Process] = {}
         self._by_process: Counter[int] = Counter()
         self._welcoming = 0
         self._doorway = Doorway(_DOORWAY)
         self._later = Doorway(_LATER)
         self._excess: deque[Channel] = deque()
-        self._exceeded: set[int] = set()  # processes that had too many since the last sweep
+        self._exceeded: set[Process | int] = set()  # processes and users that had too many since the last sweep
         self._later_timer: asyncio.TimerHandle | None = None
         self._more_to_welcome = False
         self._accepting = False
@@ -170,16 +175,18 @@ class Server:
 
         Such a flood goes round as fast as it is answered: at once, it would keep the daemon and the machine busy.
         """
-        pid, _ = channel.peer_credentials()
-        if self._by_process[pid] >= self._limits.connections_per_process:
+        process = pid, uid = channel.peer_credentials()
+        if self._share.is_full(uid) or self._by_process[pid] >= self._limits.connections_per_process:
             self._excess.append(channel)
-            if pid not in self._exceeded or len(self._excess) > _LATER:
-                self._exceeded.add(pid)
+            who = uid if self._share.is_full(uid) else process
+            if who not in self._exceeded or len(self._excess) > _LATER:
+                self._exceeded.add(who)
                 self._turn_away(self._excess.pop())
         else:
             self._by_process[pid] += 1
+            self._share.take(uid)
             later = self._gate.is_known_stranger(pid) and not self._later.full
-            (self._later if later else self._doorway).put(pid, channel)
+            (self._later if later else self._doorway).put(process, channel)
         if self._later_timer is None and (self._excess or len(self._later)):
             self._later_timer = self._loop.call_later(_LATER_APART, self._serve_later)
 
@@ -220,31 +227,31 @@ class Server:
             elif not self._ending:
                 self._accept_on(True)
 
-    def _welcome(self, pid: int, channel: Channel) -> None:
+    def _welcome(self, process: Process, channel: Channel) -> None:
         if not self._make_room():
             self._turn_away(channel)
-            self._forget(pid)
+            self._forget(process)
             return
         self._welcoming += 1
 
         def admitted(task: asyncio.Task[Handler]) -> None:
-            self._admitted(channel, pid, None if task.cancelled() or task.exception() else task.result())
+            self._admitted(channel, process, None if task.cancelled() or task.exception() else task.result())
 
         try:
             handler = eager.run(self._loop, self._gate.admit(channel), admitted)
         except BaseException:
-            self._admitted(channel, pid, None)
+            self._admitted(channel, process, None)
             raise
         if handler is not None:
-            self._admitted(channel, pid, handler)
+            self._admitted(channel, process, handler)
 
-    def _admitted(self, channel: Channel, pid: int, handler: Handler | None) -> None:
+    def _admitted(self, channel: Channel, process: Process, handler: Handler | None) -> None:
         self._welcoming -= 1
         if handler is None or self._stopping:
             channel.close()
             if handler is not None:
                 handler.close()
-            self._forget(pid)
+            self._forget(process)
             return
         patience = first = self._limits.idle_seconds if handler.admitted else _REFUSED_PATIENCE
         if self._for_people:
@@ -252,7 +259,7 @@ class Server:
         connection = Connection(
             self._loop, self._readiness, self._turn, channel, handler, self._limits, patience, first, self._ended
         )
-        self._connections[connection] = pid
+        self._connections[connection] = process
         if not handler.admitted:
             self._refused[connection] = None
         if self._ending:
@@ -289,7 +296,9 @@ class Server:
         self._refused.pop(connection, None)
         self._forget(self._connections.pop(connection))
 
-    def _forget(self, pid: int) -> None:
+    def _forget(self, process: Process) -> None:
+        pid, uid = process
+        self._share.give_back(uid)
         self._by_process[pid] -= 1
         if not self._by_process[pid]:
             del self._by_process[pid]

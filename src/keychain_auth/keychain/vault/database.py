@@ -106,6 +106,12 @@ class Reader:
             ).fetchone()
         return found
 
+    def length(self, row_id: bytes) -> int:
+        """Bytes of a row's sealed value as it is on disk now; 0 if there is no such row."""
+        with self._errors("read"):
+            found = self._db.execute("SELECT length(value) FROM secrets WHERE id = ?", (row_id,)).fetchone()
+        return found[0] if found and isinstance(found[0], int) else 0
+
     def past(self, row_id: bytes) -> list[tuple[object, object, object]]:
         """(name, value, generation) of the earlier rows of one target, the newest first."""
         with self._errors("read"):

@@ -103,6 +103,24 @@ class Reading:
         """See Keychain."""
         return self._index.services()
 
+    def stored(self, wanted: Callable[[str], bool], but: str = "", targets: Sequence[str] = ()) -> tuple[int, int]:
+        """Number and bytes (names, values, attributes) of the secrets of those services whose name is ``wanted``,
+        without these ``targets`` of the service ``but``."""
+        records = [
+            record
+            for service in self._index.services()
+            if wanted(service)
+            for record in self._index.shelf(service).records.values()
+        ]
+        left_out = self._named(but, list(dict.fromkeys(targets))) if targets else []
+        return len(records) - len(left_out), sum(map(self._size, records)) - sum(map(self._size, left_out))
+
+    def _size(self, record: Record) -> int:
+        blob = record.blob
+        value = max(0, (self._reader.length(row_id_of(record.context)) if blob is None else len(blob)) - OVERHEAD)
+        more = record.attributes or {}
+        return value + sum(len(text.encode()) for text in (record.target, *more, *more.values()))
+
     def _shelf(self, service: str) -> Shelf:
         """The vault's own rows, whose service begins with NUL, are no caller's business."""
         if service.startswith("\0"):

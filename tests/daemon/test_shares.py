@@ -1,0 +1,104 @@
+"""One user against the others of the machine: an attack wins where a user may have all of it, and loses to a share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.requests import PENDING, SUCCESS, denied, failed, read, results, write
+from support import users
+from support.system import SystemWorld
+from support.talker import Talker
+from support.users import Account
+from support.world import World
+
+pytestmark = pytest.mark.skipif(not users.may_be_root(), reason="only root can make a daemon for the whole machine")
+LIMITED = failed("rate_limited")
+
+
+@pytest.fixture
+def machine(world: World) -> Iterator[SystemWorld]:
+    made = SystemWorld(world)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def ann(stranger: Account) -> Account:
+    return stranger
+
+
+@pytest.fixture
+def bob() -> Account:
+    found = users.third()
+    assert found is not None
+    return found
+
+
+def started(machine: SystemWorld, settings: str) -> str:
+    """A program that everybody may use, and a daemon with these settings."""
+    machine.settings(settings)
+    program = machine.program("talker")
+    machine.allow(machine.world.entry(program, ["aws"], ["aws"], True))
+    machine.start()
+    return program
+
+
+@pytest.mark.parametrize(("share", "wins"), [(1000, True), (4, False)])
+def test_connections(machine: SystemWorld, ann: Account, bob: Account, share: int, wins: bool) -> None:
+    program = started(machine, f"[limits]\nconnections = 8\n[users]\nconnections = {share}\n")
+    anns: list[Talker] = []
+    for _ in range(8):
+        anns.append(machine.talker(program, ann))
+        if anns[-1].ask(read("x")) == LIMITED:
+            break
+    assert len(anns) == (8 if wins else 5)
+    assert machine.talker(program, bob).ask(read("x")) == (LIMITED if wins else results())
+    anns[0].close()
+    assert machine.talker(program, bob).ask(read("x")) == results()
+
+
+@pytest.mark.parametrize(("share", "wins"), [(1000, True), (1, False)])
+def test_places_to_wait_in(machine: SystemWorld, ann: Account, bob: Account, share: int, wins: bool) -> None:
+    started(machine, f"[limits]\nwaiting = 2\n[users]\nwaiting = {share}\n")
+    unknown = machine.program("unknown", "unknown")
+    waiting = [machine.talker(unknown, account) for account in (ann, ann, bob)]
+    for talker, answered in zip(waiting, (False, not wins, wins), strict=True):
+        talker.send(read("x", wait=30))
+        if answered:
+            assert talker.answer() == denied(PENDING)
+        else:
+            machine.cli("list-pending")  # it has been looked at
+            assert talker.answers() == []
+
+
+def test_what_is_stored(machine: SystemWorld, ann: Account, bob: Account) -> None:
+    program = started(machine, "[users]\nsecrets = 3\nstored_bytes = 5000\n")
+    anns, bobs = machine.talker(program, ann), machine.talker(program, bob)
+    assert anns.ask(write({"a": "1", "b": "2"})) == SUCCESS
+    assert anns.ask(write({"c": "3", "d": "4"})) == LIMITED  # all of it, or nothing
+    assert anns.ask(read("c", "d")) == results()
+    assert anns.ask(write({"a": "other", "b": "values", "c": "3"})) == SUCCESS
+    assert anns.ask(write({"c": "x" * 6000})) == LIMITED
+    assert bobs.ask(write({"a": "x" * 4000})) == SUCCESS
+    assert machine.cli("set", f"@{ann.uid}:aws", "by root", input="x").returncode == 0  # root is not counted …
+    assert anns.ask(write({"a": "y"})) == LIMITED  # … but what is there is
+    assert machine.cli("restart").returncode == 0
+    again = machine.talker(program, ann)
+    assert again.ask(write({"a": "y"})) == LIMITED
+    assert again.ask({"type": "REQUEST", "action": "delete", "service": "aws", "targets": ["b", "by root"]}) == SUCCESS
+    assert again.ask(write({"a": "y"})) == SUCCESS
+    reasons = {line["reason"] for line in machine.audit() if line["result"] == "ERROR"}
+    assert reasons == {"rate_limited"}
+
+
+def test_a_daemon_of_one_user_has_no_shares(world: World) -> None:
+    world.write_settings("[users]\nconnections = 1\nsecrets = 1\n")
+    program = world.granted("talker", "aws")
+    world.start()
+    talkers = [world.talker(program) for _ in range(3)]
+    for talker in talkers:
+        assert talker.ask(write({"a": "1", "b": "2"})) == SUCCESS
