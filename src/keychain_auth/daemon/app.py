@@ -46,6 +46,7 @@ from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.locking.sleep_watch import SleepWatch
 from keychain_auth.daemon.notifying import Notifier
 from keychain_auth.daemon.pipeline import Pipeline
+from keychain_auth.daemon.pipelines import of_each_user
 from keychain_auth.daemon.places import Places
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.server import Server
@@ -62,8 +63,6 @@ from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.daemon.status import Status
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError
 from keychain_auth.keychain.base import Keychain, Remembering
-from keychain_auth.keychain.owned import OwnedKeychain
-from keychain_auth.keychain.quota import Quota
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
@@ -75,7 +74,6 @@ from keychain_auth.policy.parse import Policy
 _STOP_SECONDS = 5.0
 _RESTART = "restart"
 _START_ANEW = "start anew"
-_USERS = 256  # pipelines that are kept, in system mode
 _LOOKS = 4  # threads for looks at processes
 _LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
 
@@ -281,7 +279,7 @@ class App:
         return commands
 
     def _pipelines(self, turn: Turn) -> Callable[[int], Pipeline]:
-        """The pipeline of each user: of a daemon for all one each, so that users do not meet in one service."""
+        """The pipeline of each user."""
         limits = self._settings.limits
 
         def pipeline(keychain: Keychain, remembering: Remembering) -> Pipeline:
@@ -293,14 +291,7 @@ class App:
         if not self._platform.host().serves_all:
             only = pipeline(self._keychain, self._router)
             return lambda uid: only
-        policy_file, users = self._policy_file, self._settings.users
-        quota = Quota(self._safe.stored, users.secrets, users.stored_bytes)
-
-        def of_user(uid: int) -> Pipeline:
-            owned = OwnedKeychain(self._keychain, uid, lambda: policy_file.policy.shared, quota)
-            return pipeline(owned, owned)
-
-        return functools.lru_cache(maxsize=_USERS)(of_user)
+        return of_each_user(pipeline, self._keychain, self._policy_file, self._settings.users, self._safe.stored)
 
     def _launching(self, turn: Turn, launches: Launches) -> Mapping[str, Any]:
         from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes  # noqa: PLC0415 - not on
