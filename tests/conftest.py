@@ -17,6 +17,7 @@ from support import unix_only
 if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have no use for users and homes of Linux
     from support import users
     from support.secret_service import Desktop
+    from support.signing import Publisher
     from support.world import World
 
 
@@ -37,6 +38,16 @@ def world() -> Iterator[World]:
         yield place
     finally:
         place.close()
+
+
+@pytest.fixture
+def publisher(world: World) -> Publisher:
+    """A trusted signer for the service ``own``."""
+    from support.signing import Publisher, trust
+
+    publisher = Publisher()
+    trust(world, publisher.signer("own"))
+    return publisher
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 
+from attacks.naive import SECRET
 from support.process import Process
 from support.world import World
 
@@ -67,3 +68,8 @@ def forged_bytecode(source: str, code: str) -> tuple[str, bytes]:
     head = importlib.util.MAGIC_NUMBER + bytes(4)
     head += (int(about.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + about.st_size.to_bytes(4, "little")
     return importlib.util.cache_from_source(source), head + marshal.dumps(compile(code, source, "exec"))
+
+
+def secret_by(said: str) -> set[str]:
+    """Who got the secret."""
+    return {line.split()[0] for line in said.splitlines() if SECRET in line}

@@ -5,6 +5,7 @@ The attacks are first shown to win against it, so that an attack that has stoppe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +22,53 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 SECRET = "the secret that only the trusted program may have"
 
 
-class NaiveBroker:
+class NaiveServer:
+    """Serves each connection to ``path`` in a thread of its own, by ``serve``."""
+
+    def __init__(self, path: str, **options: int) -> None:
+        """``options``: what is set on the listener (SO_PASSCRED)."""
+        self._clients: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        for name, value in options.items():
+            self._listener.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+        self._listener.bind(path)
+        os.chmod(path, 0o666)
+        self._listener.listen(16)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def serve(self, client: socket.socket) -> None:
+        """What is done with a connection, until OSError."""
+        raise NotImplementedError
+
+    def before_accept(self) -> None:
+        """Called before each connection is taken, and before it is looked at."""
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+        for client in self._clients:
+            client.close()
+
+    def _accept(self) -> None:
+        while True:
+            self.before_accept()
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.before_accept()
+            self._clients.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self.serve(client)
+
+
+class NaiveBroker(NaiveServer):
     """Serves ``path``. ``by_path``: hash the file that the link names, instead of the file behind the link.
     ``by_message``: believe the pid in the message's credentials, instead of the one of who connected.
 
@@ -39,14 +86,7 @@ class NaiveBroker:
         self._late = 0.01 if busy else 0.0
         self._go = threading.Event()
         self._go.set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, int(by_message))
-        self._listener.bind(path)
-        os.chmod(path, 0o666)
-        self._listener.listen(16)
-        self._clients: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        super().__init__(path, SO_PASSCRED=int(by_message))
 
     def hold(self) -> None:
         """Look at nobody for now."""
@@ -59,31 +99,18 @@ class NaiveBroker:
     def close(self) -> None:
         """End it."""
         self._go.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        for client in self._clients:
-            client.close()
+        super().close()
 
-    def _accept(self) -> None:
-        while True:
-            self._go.wait()
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._go.wait()
-            self._clients.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+    def before_accept(self) -> None:
+        """Wait while it is held."""
+        self._go.wait()
 
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """See ``NaiveServer.serve``."""
         time.sleep(self._late)
-        try:
-            trusted = self._trusts(self._pid(client))
-            for _ in client.makefile("rb"):
-                client.sendall(_answer(trusted))
-        except OSError:
-            return
+        trusted = self._trusts(self._pid(client))
+        for _ in client.makefile("rb"):
+            client.sendall(_answer(trusted))
 
     def _trusts(self, pid: int) -> bool:
         return self._hash(pid) == self._trusted

@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import struct
-import threading
 
-from attacks.naive import SECRET
+from attacks.naive import SECRET, NaiveServer
 
 
-class NaiveLauncher:
+class NaiveLauncher(NaiveServer):
     """Whoever says "launch" is what it promised to become, for ever; everybody else gets nothing."""
 
     def __init__(self, path: str) -> None:
         self._trusted: set[int] = set()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        os.chmod(path, 0o666)
-        self._listener.listen(16)
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        super().__init__(path)
 
-    def close(self) -> None:
-        """End it."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
+        """See ``NaiveServer.serve``."""
         pid, _, _ = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         with client, client.makefile("rb") as lines:
             for line in lines:

@@ -15,8 +15,18 @@ from collections.abc import Callable
 
 import pytest
 
-from attacks.launch_lab import ASKING, EVIL, NODE, NODE_ASKING, NODE_EVIL, declared, launch, output, registered
-from attacks.naive import SECRET
+from attacks.launch_lab import (
+    ASKING,
+    EVIL,
+    NODE,
+    NODE_ASKING,
+    NODE_EVIL,
+    declared,
+    launch,
+    output,
+    registered,
+    secret_by,
+)
 from keychain_auth.platform.linux import tree
 from support.daemon import Daemon
 from support.process import Process
@@ -70,37 +80,30 @@ def by_path(world: World, folder: str, code: str) -> str:
 def test_a_folder_above_the_tree_is_exchanged_and_put_back(
     world: World, keeper: Daemon, kind: Callable[[World, str, str], str]
 ) -> None:
-    path, aside, foreign = (world.path(name) for name in ("app", "aside", "foreign"))
+    path, aside, foreign = _places(world)
     put_back = f"import os\nos.rename({path!r}, {foreign!r})\nos.rename({aside!r}, {path!r})\n"
     load = kind(world, "app/lib", "X = 1\n")
     kind(world, "foreign/lib", put_back + EVIL)
     text = f"{STARTED}import sys\nsys.path.insert(0, {world.path('app/lib')!r})\n{load}{ASKING}"
     script = registered(world, world.write("main.py", text), "--tree", world.path("app/lib"), "--allow-declared")
 
-    def attacked(process: Process) -> str:
-        process.out.find(lambda line: line == b"started")
-        os.rename(path, aside)
-        os.rename(foreign, path)
-        process.feed(b"\n")
-        return output(process)
-
     before = tree.survey(world.path("app/lib"), python=True)
-    assert "evil" in _who(attacked(declared(world, script, interpreter=world.python)))
+    assert "evil" in secret_by(_exchanged(world, declared(world, script, interpreter=world.python)))
     assert tree.changed(world.path("app/lib"), before, python=True) == (), "who looks at the tree sees nothing"
 
-    said = attacked(launch(world, script))
-    assert _who(said) == set()
+    said = _exchanged(world, launch(world, script))
+    assert secret_by(said) == set()
     assert "is not what was registered with" in said or "No module named 'helper'" in said
     os.rename(path, foreign)
     os.rename(aside, path)
     process = launch(world, script)
     process.feed(b"\n")
-    assert _who(output(process)) == {"honest"}
+    assert secret_by(output(process)) == {"honest"}
 
 
 @pytest.mark.skipif(not os.path.exists(NODE), reason=f"there is no {NODE}")
 def test_a_folder_above_the_modules_of_node_is_exchanged_and_put_back(world: World, keeper: Daemon) -> None:
-    path, aside, foreign = (world.path(name) for name in ("app", "aside", "foreign"))
+    path, aside, foreign = _places(world)
     put_back = f"const fs = require('fs');fs.renameSync({path!r}, {foreign!r});fs.renameSync({aside!r}, {path!r});\n"
     world.write("app/node_modules/helper/index.js", "exports.x = 1;")
     world.write("foreign/node_modules/helper/index.js", put_back + NODE_EVIL)
@@ -112,40 +115,27 @@ def test_a_folder_above_the_modules_of_node_is_exchanged_and_put_back(world: Wor
     registered(world, script, "--tree", world.path("app/node_modules"), "--allow-declared", interpreter=NODE)
     before = tree.survey(world.path("app/node_modules"), python=False)
 
-    def attacked(process: Process) -> str:
-        process.out.find(lambda line: line == b"started")
-        os.rename(path, aside)
-        os.rename(foreign, path)
-        process.feed(b"\n")
-        return output(process)
-
-    assert "evil" in _who(attacked(declared(world, script, interpreter=NODE)))
+    assert "evil" in secret_by(_exchanged(world, declared(world, script, interpreter=NODE)))
     assert tree.changed(world.path("app/node_modules"), before, python=False) == ()
-    said = attacked(launch(world, script))
-    assert _who(said) == set()
+    said = _exchanged(world, launch(world, script))
+    assert secret_by(said) == set()
     assert "is not what was registered with" in said
     os.rename(path, foreign)
     os.rename(aside, path)
     process = launch(world, script)
     process.feed(b"\n")
-    assert _who(output(process)) == {"honest"}
+    assert secret_by(output(process)) == {"honest"}
 
 
 def test_a_file_that_the_tree_never_had(world: World, keeper: Daemon) -> None:
     """The folder in its place has the right files, and one more that is found before them."""
-    path, aside, foreign = (world.path(name) for name in ("app", "aside", "foreign"))
     world.write("app/lib/helper.py", "X = 1\n")
     world.write("foreign/lib/helper.py", "X = 1\n")
     world.write("foreign/lib/helper/__init__.py", EVIL)
     text = f"{STARTED}import sys\nsys.path.insert(0, {world.path('app/lib')!r})\nimport helper\n{ASKING}"
     script = registered(world, world.write("main.py", text), "--tree", world.path("app/lib"))
-    process = launch(world, script)
-    process.out.find(lambda line: line == b"started")
-    os.rename(path, aside)
-    os.rename(foreign, path)
-    process.feed(b"\n")
-    said = output(process)
-    assert _who(said) == set()
+    said = _exchanged(world, launch(world, script))
+    assert secret_by(said) == set()
     assert f"{world.path('app/lib/helper/__init__.py')} is not what was registered" in said
 
 
@@ -162,9 +152,19 @@ def test_data_below_a_tree_is_read_as_ever(world: World, keeper: Daemon) -> None
     script = registered(world, world.write("main.py", text), "--tree", world.path("app/lib"))
     said = output(launch(world, script))
     assert said.startswith("as it was\nTrue\n")
-    assert _who(said) == {"honest"}
+    assert secret_by(said) == {"honest"}
 
 
-def _who(said: str) -> set[str]:
-    """Who got the secret."""
-    return {line.split()[0] for line in said.splitlines() if SECRET in line}
+def _places(world: World) -> list[str]:
+    """Where the folder belongs, where it is put aside, and where the foreign one lies."""
+    return [world.path(name) for name in ("app", "aside", "foreign")]
+
+
+def _exchanged(world: World, process: Process) -> str:
+    """What the started script says once another folder is in the place of its own."""
+    path, aside, foreign = _places(world)
+    process.out.find(lambda line: line == b"started")
+    os.rename(path, aside)
+    os.rename(foreign, path)
+    process.feed(b"\n")
+    return output(process)

@@ -27,6 +27,7 @@ from attacks.launch_lab import (
     launch,
     output,
     registered,
+    secret_by,
 )
 from attacks.naive import SECRET
 from support.daemon import Daemon
@@ -36,11 +37,6 @@ from support.world import World
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 USER_SITE = f".local/lib/{VERSION}/site-packages"
-
-
-def secret_by(said: str) -> set[str]:
-    """Who got the secret."""
-    return {line.split()[0] for line in said.splitlines() if SECRET in line}
 
 
 def python_path(world: World) -> dict[str, str]:

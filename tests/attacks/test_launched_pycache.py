@@ -23,6 +23,7 @@ from attacks.launch_lab import (
     launch,
     output,
     registered,
+    secret_by,
 )
 from attacks.naive import SECRET
 from support.daemon import Daemon
@@ -59,9 +60,9 @@ def put_in(world: World, name: str) -> str:
 @pytest.mark.parametrize("name", ["__init__.py", "__init__.pyc"])
 def test_pycache_as_a_package(world: World, keeper: Daemon, name: str) -> None:
     script = script_of(world, LOADER + ASKING, "--allow-declared")
-    assert _who(output(launch(world, script))) == {"honest"}
+    assert secret_by(output(launch(world, script))) == {"honest"}
     put = put_in(world, name)
-    assert "evil" in _who(output(declared(world, script, interpreter=world.python)))
+    assert "evil" in secret_by(output(declared(world, script, interpreter=world.python)))
     said = output(launch(world, script))
     assert SECRET not in said
     assert f"{put} (new)" in said
@@ -76,7 +77,7 @@ def test_pycache_as_a_package_after_the_start(world: World, keeper: Daemon, name
     put_in(world, name)
     process.feed(b"\n")
     said = output(process)
-    assert _who(said) == set()
+    assert secret_by(said) == set()
     assert "lies in a __pycache__ folder" in said
     assert f"keychain-auth upgrade {script}" in said
 
@@ -106,9 +107,9 @@ def test_pycache_of_node(world: World, keeper: Daemon) -> None:
     world.write("node_modules/helper/index.js", "try { require('./__pycache__'); } catch {}")
     script = world.write("app.js", "require('helper');\n" + NODE_ASKING)
     registered(world, script, "--allow-declared", "--tree", world.path("node_modules"), interpreter=NODE)
-    assert _who(output(launch(world, script))) == {"honest"}
+    assert secret_by(output(launch(world, script))) == {"honest"}
     world.write("node_modules/helper/__pycache__/index.js", NODE_EVIL)
-    assert "evil" in _who(output(declared(world, script, interpreter=NODE)))
+    assert "evil" in secret_by(output(declared(world, script, interpreter=NODE)))
     said = output(launch(world, script))
     assert SECRET not in said
     assert "__pycache__/index.js (new)" in said
@@ -128,12 +129,12 @@ def test_an_archive_outside_of_what_was_registered(world: World, keeper: Daemon)
     archive = zipped(world, "other/a.zip")
     text = f"import sys\nsys.path.insert(0, {archive!r})\nimport helper\n{ASKING}"
     script = registered(world, world.write("app.py", text), "--allow-declared")
-    assert "evil" in _who(output(declared(world, script, interpreter=world.python)))
+    assert "evil" in secret_by(output(declared(world, script, interpreter=world.python)))
     said = output(launch(world, script))
     assert SECRET not in said
     assert f"{archive} lies outside of what was registered" in said
     registered(world, script, "--tree", os.path.dirname(archive))
-    assert "evil" in _who(output(launch(world, script)))  # now it was looked at
+    assert "evil" in secret_by(output(launch(world, script)))  # now it was looked at
 
 
 def test_an_archive_with_the_name_of_cached_bytecode(world: World, keeper: Daemon) -> None:
@@ -141,7 +142,7 @@ def test_an_archive_with_the_name_of_cached_bytecode(world: World, keeper: Daemo
     script = script_of(world, f"import sys\nsys.path.insert(0, {world.path(name)!r})\nimport helper\n{ASKING}")
     zipped(world, name)
     said = output(launch(world, script))
-    assert _who(said) == set()
+    assert secret_by(said) == set()
     assert "No module named 'helper'" in said  # it is not in the listing, so it is opened as no archive
 
 
@@ -152,8 +153,3 @@ def test_a_link_that_leads_through_one_outside(world: World, keeper: Daemon) -> 
     done = world.cli("register", "--script", world.write("app.py", ASKING), "--tree", world.path("lib"))
     assert done.returncode == 1
     assert f"through the link {world.path('hop')}" in done.stderr
-
-
-def _who(said: str) -> set[str]:
-    """Who got the secret."""
-    return {line.split()[0] for line in said.splitlines() if SECRET in line}

@@ -21,14 +21,6 @@ BANK = read("secret", service="bank")
 OWN = read("secret", service="own")
 
 
-@pytest.fixture
-def publisher(world: World) -> Publisher:
-    """A trusted signer for the service ``own``."""
-    publisher = Publisher()
-    trust(world, publisher.signer("own"))
-    return publisher
-
-
 def start(world: World, bank: str) -> Daemon:
     """A daemon with a secret in the service ``bank``, stored by the program ``bank``."""
     daemon = world.start()

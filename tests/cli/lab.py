@@ -103,12 +103,17 @@ def modules_after(world: World, words: Sequence[str]) -> set[str]:
         "import sys; from keychain_auth.cli.main import main; code = main(sys.argv[1:]);"
         "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
     )
-    done = subprocess.run(
-        [world.python, "-c", code, *words], env=world.environment(), cwd="/", stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=60, **world.user.popen(),
-    )  # fmt: skip
+    done = run_code(world, code, *words)
     assert done.returncode == 0, done.stderr
     return set(done.stderr.split())
 
 
-__all__ = ["NOT_RUNNING", "Terminal", "closed_stream", "modules_after", "script"]
+def run_code(world: World, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The Python ``code`` in a process of the world's user, with the arguments ``words``."""
+    return subprocess.run(
+        [world.python, "-c", code, *words], env=world.environment(), cwd="/", stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=60, **world.user.popen(),
+    )  # fmt: skip
+
+
+__all__ = ["NOT_RUNNING", "Terminal", "closed_stream", "modules_after", "run_code", "script"]

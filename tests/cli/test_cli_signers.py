@@ -5,20 +5,10 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
-
 from cli.lab import script
 from daemon.requests import PENDING, denied, read, results
 from support.signing import Publisher, trust
 from support.world import World
-
-
-@pytest.fixture
-def publisher(world: World) -> Publisher:
-    """A trusted signer for the service ``own``."""
-    publisher = Publisher()
-    trust(world, publisher.signer("own"))
-    return publisher
 
 
 def test_register_by_service_or_by_key(world: World, publisher: Publisher) -> None:

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from cli.lab import Terminal, script
+from cli.lab import Terminal, run_code, script
 from daemon.requests import PENDING, denied, read, results
 from support.world import World, sha256_of
 
@@ -300,8 +300,4 @@ def _peak(world: World, *words: str) -> int:
         "import sys; from keychain_auth.cli.main import main; main(sys.argv[1:]);"
         "print(*(line.split()[1] for line in open('/proc/self/status') if line[:5] == 'VmHWM'), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [world.python, "-c", code, *words], env=world.environment(), cwd="/", stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=60, **world.user.popen(),
-    )  # fmt: skip
-    return int(done.stderr.split()[-1])
+    return int(run_code(world, code, *words).stderr.split()[-1])

@@ -7,53 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import socket
 import struct
-import threading
 from typing import Any
 
+from attacks.naive import NaiveServer
 
-class NaiveDaemon:
+
+class NaiveDaemon(NaiveServer):
     """Serves ``path`` for the one program whose hash is ``trusted``."""
 
     def __init__(self, path: str, trusted: str, service: str) -> None:
         self._trusted, self._service = trusted, service
         self._items: dict[str, str] = {}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        os.chmod(path, 0o666)
-        self._listener.listen(16)
-        self._clients: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        super().__init__(path)
 
-    def close(self) -> None:
-        """End it."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        for client in self._clients:
-            client.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._clients.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        try:
-            pid = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-            with open(f"/proc/{pid}/exe", "rb") as file:
-                known = hashlib.sha256(file.read()).hexdigest() == self._trusted
-            for line in client.makefile("rb"):
-                client.sendall(json.dumps(self._answer(line, known)).encode() + b"\n")
-        except OSError:
-            client.close()
+    def serve(self, client: socket.socket) -> None:
+        """See ``NaiveServer.serve``."""
+        pid = struct.unpack("iII", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        with open(f"/proc/{pid}/exe", "rb") as file:
+            known = hashlib.sha256(file.read()).hexdigest() == self._trusted
+        for line in client.makefile("rb"):
+            client.sendall(json.dumps(self._answer(line, known)).encode() + b"\n")
 
     def _answer(self, line: bytes, known: bool) -> dict[str, Any]:
         if not known:

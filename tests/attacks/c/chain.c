@@ -5,6 +5,7 @@
  *   with the next as its uc_link) calls functions of libc alone. What was ours is unmapped, and the trusted file mapped.
  */
 #define _GNU_SOURCE
+#include "prctl_map.h"
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -43,22 +44,6 @@ static ucontext_t *then(ucontext_t *next, void (*function)(void), long a, long b
 }
 #define THEN(next, function, a, b, c, d, e, f)                                                                        \
     then(next, (void (*)(void))(function), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-
-static void fill_map(struct prctl_mm_map *map, int exe) {
-    char text[2048] = "";
-    FILE *file = fopen("/proc/self/stat", "r");
-    if (!file || !fgets(text, sizeof text, file)) exit(7);
-    fclose(file);
-    unsigned long long field[64] = {0};
-    int number = 3;
-    for (char *at = strtok(strrchr(text, ')') + 4, " "); at && number < 63; at = strtok(NULL, " "))
-        field[++number] = strtoull(at, NULL, 10);
-    map->start_code = field[26], map->end_code = field[27], map->start_stack = field[28];
-    map->start_data = field[45], map->end_data = field[46], map->start_brk = field[47];
-    map->brk = (uintptr_t)sbrk(0);
-    map->arg_start = field[48], map->arg_end = field[49], map->env_start = field[50], map->env_end = field[51];
-    map->exe_fd = (unsigned)exe;
-}
 
 int main(int count, char **words) {
     if (count != 4) return 2;

@@ -6,6 +6,7 @@
  *   The kernel allows it once nothing of the old executable is mapped, so the code moves to anonymous memory.
  */
 #include "payload.h"
+#include "prctl_map.h"
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,22 +16,6 @@
 #include <unistd.h>
 
 extern char __executable_start, _end;
-
-static void fill_map(struct prctl_mm_map *map, int exe) {
-    char text[2048] = "";
-    FILE *file = fopen("/proc/self/stat", "r");
-    if (!file || !fgets(text, sizeof text, file)) exit(7);
-    fclose(file);
-    unsigned long long field[64] = {0};
-    char *at = strrchr(text, ')');
-    int number = 3;
-    for (at = strtok(at + 4, " "); at && number < 63; at = strtok(NULL, " ")) field[++number] = strtoull(at, NULL, 10);
-    map->start_code = field[26], map->end_code = field[27], map->start_stack = field[28];
-    map->start_data = field[45], map->end_data = field[46], map->start_brk = map->brk = field[47];
-    map->brk = (uintptr_t)sbrk(0);
-    map->arg_start = field[48], map->arg_end = field[49], map->env_start = field[50], map->env_end = field[51];
-    map->exe_fd = (unsigned)exe;
-}
 
 int main(int count, char **words) {
     if (count != 5) return 2;
