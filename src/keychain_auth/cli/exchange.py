@@ -16,14 +16,13 @@ from typing import Any
 
 import click
 
-from keychain_auth import files
 from keychain_auth.cli import interchange, output
 from keychain_auth.cli.interchange import FORMATS, Secret
 from keychain_auth.cli.options import checked_service, json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 from keychain_auth.client.textfile import read_text
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.errors import NotFound, UsageError
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file to import
 _AT_ONCE = 200  # secrets in one transaction
@@ -54,13 +53,8 @@ def export(file: str, form: str, service: str | None, socket: str | None, as_jso
     if service and not secrets:
         raise NotFound(f"there is no service {service}", hint="keychain-auth list-secrets")
     text = interchange.compose(form, secrets)
-    if file == "-":
-        click.echo(text, nl=False)
+    if not output.deliver(text, file):
         return
-    try:
-        files.replace(os.path.abspath(file), text.encode())
-    except OSError as error:
-        raise KeychainAuthError(f"cannot write {file}: {error.strerror}") from None
     if as_json:
         output.print_json({"outcome": "exported", "file": file, "secrets": len(secrets)})
     else:

@@ -100,11 +100,7 @@ def authorize(
         return changed, (known, config_file.entry_of(changed, known))
 
     known, entry = config_file.change(find_places(), grant)
-    if as_json:
-        output.print_json({"outcome": "authorized", "service": service, **grants_of(known, entry)})
-    else:
-        output.say(f"authorized {known} for {service}")
-        tell_grants(entry)
+    _tell("authorized", f"authorized {known} for {service}", service, known, entry, as_json)
 
 
 def authorize_for_a_time(path: str, grant: edit.Document, as_json: bool) -> None:
@@ -146,10 +142,15 @@ def revoke(path: str, service: str | None, as_json: bool) -> None:
         return changed, (known, config_file.entry_of(changed, known))
 
     known, entry = config_file.change(find_places(), take)
+    what = "everything" if service is None else service
+    _tell("revoked", f"revoked {what} from {known}", service, known, entry, as_json)
+
+
+def _tell(outcome: str, sentence: str, service: str | None, known: str, entry: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        output.print_json({"outcome": "revoked", "service": service, **grants_of(known, entry)})
+        output.print_json({"outcome": outcome, "service": service, **grants_of(known, entry)})
     else:
-        output.say(f"revoked {'everything' if service is None else service} from {known}")
+        output.say(sentence)
         tell_grants(entry)
 
 

@@ -14,13 +14,12 @@ import sys
 
 import click
 
-from keychain_auth import files
 from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import references
 from keychain_auth.client.dotenv import LARGEST
 from keychain_auth.client.textfile import read_text
-from keychain_auth.errors import KeychainAuthError, UsageError
+from keychain_auth.errors import UsageError
 
 _PLACE = re.compile(r"\{\{[ \t]*(" + re.escape(references.SCHEME) + r"[^\s{}]*)[ \t]*\}\}")
 
@@ -50,13 +49,8 @@ def inject(template: str, target: str, reason: str, socket: str | None, as_json:
         undone="nothing was written",
     )  # fmt: skip
     filled = _PLACE.sub(lambda place: values[place[1]], text)
-    if target == "-":
-        click.echo(filled, nl=False)
+    if not output.deliver(filled, target, else_told="; the old file is untouched"):
         return
-    try:
-        files.replace(os.path.abspath(target), filled.encode())
-    except OSError as error:
-        raise KeychainAuthError(f"cannot write {target}: {error.strerror}; the old file is untouched") from None
     if as_json:
         output.print_json({"outcome": "written", "file": target, "secrets": len(values)})
     else:

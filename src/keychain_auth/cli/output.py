@@ -7,12 +7,15 @@ go through ``printable``. Tables are drawn by rich on a terminal, and are column
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
+from keychain_auth import files
 from keychain_auth.cli.report import printable
+from keychain_auth.errors import KeychainAuthError
 
 _WIDEST_COLUMN = 120
 
@@ -26,6 +29,21 @@ def say(*lines: object) -> None:
     """Each of ``lines`` as a line."""
     for line in lines:
         click.echo(printable(line))
+
+
+def deliver(text: str, file: str, *, else_told: str = "") -> bool:
+    """Write ``text`` as the private ``file``, whole; or to stdout if that is "-". True if there is a file now.
+
+    Raises KeychainAuthError, with ``else_told`` at its end.
+    """
+    if file == "-":
+        click.echo(text, nl=False)
+        return False
+    try:
+        files.replace(os.path.abspath(file), text.encode())
+    except OSError as error:
+        raise KeychainAuthError(f"cannot write {file}: {error.strerror}{else_told}") from None
+    return True
 
 
 def shout(line: object) -> None:

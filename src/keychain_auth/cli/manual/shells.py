@@ -42,8 +42,12 @@ def _words(command: Command) -> Iterator[tuple[str, str]]:
         yield HELP[-1], "Show this message and exit."
 
 
-def _valued(command: Command) -> Iterator[Option]:
-    return (option for option in command.options if option.metavar)
+def _valued(program: Command) -> Iterator[tuple[list[str], Option]]:
+    """Each option that takes a value, with the words after which the value is typed, one for each of its names."""
+    for command in program.all():
+        for option in command.options:
+            if option.metavar:
+                yield [" ".join([*command.words, name]) for name in option.names], option
 
 
 # --- bash -----------------------------------------------------------------------------------------
@@ -51,11 +55,9 @@ def _valued(command: Command) -> Iterator[Option]:
 
 def _bash(program: Command, mark: str) -> str:
     words = [f"        {_q(' '.join(c.words))}) words={_q(' '.join(_unique(_words(c))))} ;;" for c in program.all()]
-    values = []
-    for command in program.all():
-        for option in _valued(command):
-            cases = "|".join(_q(f"{' '.join(command.words)} {name}".strip()) for name in option.names)
-            values.append(f"        {cases}) {_bash_value(option)}; return ;;")
+    values = [
+        f"        {'|'.join(map(_q, after))}) {_bash_value(option)}; return ;;" for after, option in _valued(program)
+    ]
     return f"""{mark}# bash completion for keychain-auth: keychain-auth completion bash
 _keychain_auth() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD - 1]}}" path='' word words=''
@@ -101,12 +103,10 @@ def _zsh(program: Command, mark: str) -> str:
         lines.append("        ;;")
         cases.append("\n".join(lines))
     values = []
-    for command in program.all():
-        for option in _valued(command):
-            if option.choices or option.takes_file:
-                what = f"compadd -- {' '.join(map(_q, option.choices))}" if option.choices else "_files"
-                names = "|".join(_q(f"{' '.join(command.words)} {name}".strip()) for name in option.names)
-                values.append(f"    {names}) {what}; return ;;")
+    for after, option in _valued(program):
+        if option.choices or option.takes_file:
+            what = f"compadd -- {' '.join(map(_q, option.choices))}" if option.choices else "_files"
+            values.append(f"    {'|'.join(map(_q, after))}) {what}; return ;;")
     return f"""#compdef keychain-auth
 {mark}# zsh completion for keychain-auth: keychain-auth completion zsh
 _keychain_auth() {{
@@ -177,13 +177,12 @@ def _powershell(program: Command, mark: str) -> str:
     for command in program.all():
         words = ", ".join(f"@({_pq(word)}, {_pq(text or word)})" for word, text in _words(command))
         rows.append(f"        {_pq(' '.join(command.words))} = @({words})")
-    values = []
-    for command in program.all():
-        for option in _valued(command):
-            if option.choices:
-                for name in option.names:
-                    key = f"{' '.join(command.words)} {name}".strip()
-                    values.append(f"        {_pq(key)} = @({', '.join(map(_pq, option.choices))})")
+    values = [
+        f"        {_pq(words)} = @({', '.join(map(_pq, option.choices))})"
+        for after, option in _valued(program)
+        if option.choices
+        for words in after
+    ]
     return f"""{mark}# PowerShell completion for keychain-auth: keychain-auth completion powershell
 Register-ArgumentCompleter -Native -CommandName keychain-auth -ScriptBlock {{
     param($wordToComplete, $commandAst, $cursorPosition)
