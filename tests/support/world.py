@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import select
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from support import programs, users
+from support import programs, strays, users
 from support.daemon import Daemon
 from support.installation import installation_for
 from support.lines import PATIENCE
@@ -281,23 +279,12 @@ class World:
                 problems.append(f"{error}: {process.words}")
             if isinstance(process, Daemon) and "Traceback" in process.log:
                 problems.append(f"a daemon logged an exception:\n{process.log}")
-        for pid, words in self._strays():
-            if not _ends(pid):
+        for pid, words in strays.marked(self.home):
+            if not strays.ends(pid):
                 problems.append(f"a process got away: {pid} {words}")
         shutil.rmtree(self.home, ignore_errors=True)
         if problems:
             raise AssertionError("\n".join(problems))
-
-    def _strays(self) -> list[tuple[int, str]]:
-        """Living processes that carry this world's mark in their environment or its home in their command line."""
-        mark = self.home.encode()
-        found = []
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != os.getpid():
-                words = _read(f"/proc/{name}/cmdline")
-                if words and (mark in words or mark in _read(f"/proc/{name}/environ")):
-                    found.append((int(name), words.replace(b"\0", b" ").decode("utf-8", "replace")))
-        return found
 
 
 def sha256_of(path: str) -> str:
@@ -328,29 +315,6 @@ def _base_folder() -> str:
         if filesystem_of(folder) in _LOCAL:
             return folder
     return "/tmp"
-
-
-def _ends(pid: int) -> bool:
-    """Whether it ends within a second: what was about to end has not got away. What does not is killed."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        ended, _, _ = select.select([process], [], [], 1.0)
-        if not ended:
-            signal.pidfd_send_signal(process, signal.SIGKILL)
-        return bool(ended)
-    finally:
-        os.close(process)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 __all__ = ["PATIENCE", "World", "filesystem_of", "sha256_of"]

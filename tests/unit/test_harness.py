@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support import users
+from support import strays, users
 from support.lines import StreamEnded
 from support.world import World, sha256_of
 
@@ -140,7 +140,7 @@ def test_a_process_that_gets_away_is_found_and_killed(worlds: Callable[[], World
     process.out.find(lambda line: line == b"away")
     with pytest.raises(AssertionError, match="got away"):
         world.close()
-    assert world._strays() == []
+    assert strays.marked(world.home) == []
 
 
 def test_policy_written_is_policy_read(world: World) -> None:

@@ -1,0 +1,52 @@
+"""docs/architecture.md names files that are there, and every folder that is."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from docs.test_docs import ROOT
+
+PAGE = os.path.join(ROOT, "docs", "architecture.md")
+PACKAGE = os.path.join(ROOT, "src", "keychain_auth")
+
+
+def text() -> str:
+    with open(PAGE, encoding="utf-8") as file:
+        return file.read()
+
+
+def folders() -> list[str]:
+    found = []
+    for place, names, files in os.walk(PACKAGE):
+        names[:] = [name for name in names if name != "__pycache__"]
+        if "__init__.py" in files and place != PACKAGE:
+            found.append(os.path.relpath(place, PACKAGE))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("folder", folders())
+def test_every_folder_is_named(folder: str) -> None:
+    name = folder.rpartition("/")[2]
+    assert re.search(rf"`(?:{re.escape(folder)}|{re.escape(name)})/?`", text()), f"{folder} is not in architecture.md"
+
+
+def test_every_path_is_there() -> None:
+    named = {path for path in re.findall(r"`([\w/.]+/[\w.]*)`", text()) if not path.startswith("/")}
+    assert len(named) > 60
+    missing = [path for path in named if not any(os.path.exists(os.path.join(at, path)) for at in (PACKAGE, ROOT))]
+    assert missing == []
+
+
+def test_a_file_named_in_the_row_of_a_folder_is_in_it() -> None:
+    """Rows of the tables begin with a folder; a bare file name in such a row is a file of one of its folders."""
+    wrong = []
+    for row in re.findall(r"^\| (`.*)$", text(), re.MULTILINE):
+        first, _, rest = row.partition(" | ")
+        places = [path for path in re.findall(r"`([\w/]+)/?`", first) if os.path.isdir(os.path.join(PACKAGE, path))]
+        for name in re.findall(r"`(\w+\.py)`", rest) if places else ():
+            if not any(os.path.exists(os.path.join(PACKAGE, place, name)) for place in (*places, "")):
+                wrong.append(f"{name} in the row of {first}")
+    assert wrong == []
