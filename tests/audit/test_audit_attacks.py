@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from audit_lab import KEY, first_problem, make_record, naive_chain, naive_numbers, read, rechain, unkeyed
+from support.sampling import sampled
 
 from keychain_auth.audit.chain import GENESIS, Position, linker, seal_all, seal_head
 from keychain_auth.audit.chain import Position as At
@@ -100,7 +101,7 @@ def test_rechaining_without_the_key_loses_against_ours(written: Path) -> None:
 @pytest.mark.parametrize("index", [0, 3, 9])
 def test_every_single_byte_of_a_line_counts(written: Path, index: int) -> None:
     lines = read(written)
-    for position in range(len(lines[index])):
+    for position in sampled(range(len(lines[index]))):
         changed = bytearray(lines[index])
         changed[position] ^= 0x01
         written.write_bytes(b"".join([*lines[:index], bytes(changed), *lines[index + 1 :]]))
@@ -112,14 +113,15 @@ def test_cutting_the_tail_wins_without_a_head_and_loses_with_it(written: Path) -
     content, lines = written.read_bytes(), read(written)
     start = len(content) - len(lines[-1]) - len(lines[-2])
     unnoticed = []
-    for size in range(start, len(content)):
+    ends = start, start + len(lines[-2])  # at the ends of lines a bare chain sees nothing
+    for size in sorted({*ends, *sampled(range(start, len(content)))}):
         os.truncate(written, size)
         if naive_chain(written, linker(KEY)):
             unnoticed.append(size)
         problem = first_problem(written)
         assert problem.seq in (9, 10)
         written.write_bytes(content)
-    assert unnoticed == [start, start + len(lines[-2])]  # at the ends of lines a bare chain sees nothing
+    assert unnoticed == [*ends]
 
 
 @pytest.mark.parametrize("back", [0, 1, 2, 100, 400, 401])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.sampling import sampled
 from vault_lab import at_once, contents, fill, open_at, opened, snapshot, tampering
 
 from keychain_auth.errors import (
@@ -175,7 +176,8 @@ def test_a_flipped_bit_never_gives_wrong_content(vault_folder: Path) -> None:
     database = vault_folder / "vault.db"
     whole = database.read_bytes()
     noticed = 0
-    for offset in range(0, len(whole), 61):
+    offsets = sampled(range(0, len(whole), 61))
+    for offset in offsets:
         altered = bytearray(whole)
         altered[offset] ^= 1 << (offset % 8)
         database.write_bytes(altered)
@@ -189,7 +191,7 @@ def test_a_flipped_bit_never_gives_wrong_content(vault_folder: Path) -> None:
         except KeychainError as error:  # a flip may also look like a lock or an I/O error, but it is typed
             noticed += 1
             assert "vault.db" in str(error)
-    assert noticed > 20  # most of so small a file is unused space
+    assert noticed > len(offsets) // 30  # most of so small a file is unused space
 
 
 def test_a_flipped_bit_in_use_is_always_noticed(vault_folder: Path) -> None:

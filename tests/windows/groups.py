@@ -13,20 +13,12 @@ import re
 import subprocess
 import sys
 
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-k", "not flipped_bit")
-# Left out for their time alone; when they were last run there, they passed (wine.py -m pytest FILE): test_audit_attacks
-# and test_vault_slots (half a minute each), test_vault_backup and test_vault_check, the two vault tests of OPTIONS, and
-# test_vault_keychain and test_owned_keychain, the contract of all keychains (held there for the Credential Manager).
-_AUDIT = tuple(
-    f"tests/audit/test_audit_{name}.py"
-    for name in (
-        "attacks_files", "coalesce", "durability", "log", "query", "record", "shelf", "summary", "template",
-    )
-)  # fmt: skip
-_VAULT = tuple(
-    f"tests/vault/test_vault_{name}.py"
-    for name in ("attacks", "changes", "contract", "history", "keys", "opening", "samples")
-)
+OPTIONS = ("-q", "-p", "no:cacheprovider")
+_VAULT = ("attacks", "backup", "changes", "check", "contract", "history", "keychain", "keys", "opening", "samples")
+
+
+def _vault(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/vault/test_vault_{name}.py" for name in names)
 
 
 def _system(*names: str) -> tuple[str, ...]:
@@ -38,8 +30,9 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "wire": (("tests/wire",), 100),
     "policy": (("tests/policy",), 250),
     "identity": (("tests/identity",), 150),
-    "audit": (_AUDIT, 110),
-    "vault": (_VAULT, 60),
+    "audit": (("tests/audit",), 170),
+    "vault": ((*_vault(*_VAULT), "tests/vault/test_owned_keychain.py"), 210),
+    "vault, its slots": (_vault("slots"), 19),
     "client": (("tests/client",), 120),
     "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "keeping", "task"), 62),
     "daemon": (_system("scenario", "security", "pipe_connections"), 24),
