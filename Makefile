@@ -116,6 +116,7 @@ system:
 	command -v skopeo >/dev/null || optional="$$optional skopeo"; \
 	command -v restic >/dev/null || optional="$$optional restic"; \
 	command -v mbsync >/dev/null || optional="$$optional isync"; \
+	command -v osslsigncode >/dev/null || optional="$$optional osslsigncode"; \
 	command -v chromium >/dev/null || optional="$$optional chromium"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then missing="$$missing$$optional"; fi; \
 	test -z "$$missing" && exit; \

@@ -124,7 +124,8 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     ``foreign_mounts``: it sees other mounts than the daemon. ``launch``: how a launched script was started.
     ``retired``: its file was removed from its path since the daemon verified it there. ``guarded``: it was started so
     that no other program of its user can look into it (system mode). ``publisher``: who signed the code that runs, by
-    the operating system's word: on macOS the team identifier, "" for nobody.
+    the operating system's word: on macOS the team identifier, on Windows the subject of an Authenticode certificate, ""
+    for nobody; ``certificate`` is then "sha256:…" of that (Windows).
     """
 
     program: Program
@@ -140,6 +141,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     retired: bool = False
     guarded: bool = False
     publisher: str = ""
+    certificate: str = ""
 
     @property
     def subject(self) -> Program:
@@ -184,7 +186,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ``temporary`` are grants that end. ``on_behalf_of`` are who may stand behind a helper; None: it answers whoever
     starts it.
     ``users`` are the names or numbers of the users that it counts for, None for all; ``guarded`` asks for a process
-    that nobody else of its user can look into. ``publisher`` is who must have signed the code, "" for anybody.
+    that nobody else of its user can look into. ``publisher`` is who must have signed the code, by name or by
+    certificate, "" for anybody.
 
     ``withheld`` are services that this entry names and that ask for a surer grade than the caller's, with that
     grade (filled in by ``policy.match``; they are in neither list then), and ``known_as`` is the caller's grade then.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from audit_lab import KEY, first_problem, make_record, naive_chain, naive_numbers, read, rechain, unkeyed
-from support.sampling import sampled
 
 from keychain_auth.audit.chain import GENESIS, Position, linker, seal_all, seal_head
 from keychain_auth.audit.chain import Position as At
@@ -17,6 +16,7 @@ from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.reading import iterate, tail
 from keychain_auth.audit.record import encode
 from keychain_auth.audit.verify import verify
+from support.sampling import sampled
 
 Open = Callable[..., AuditLog]
 Lines = list[bytes]

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pipe_lab import Home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def desktop() -> None:
+    """Here, and not in a program whose output somebody reads to its end.
+
+    The first program that needs a desktop makes Wine start explorer.exe, which keeps that program's output open until
+    nobody has a desktop any more.
+    """
+    if sys.platform == "win32":
+        ctypes.windll.user32.GetDesktopWindow()
 
 
 @pytest.fixture
@@ -35,6 +48,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def tool(shared: Home) -> str:
     """A program that may do everything with the service ``svc`` there."""
     path = shared.program("tool")
-    shared.cli("register", path)
+    shared.register(path)
     shared.cli("authorize", path, "svc", "--read", "--write", "--search")
     return path

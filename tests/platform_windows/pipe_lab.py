@@ -6,6 +6,8 @@ daemon it is a program like any other.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import json
 import os
@@ -14,13 +16,17 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keychain_auth.platform.windows.place import only_root_writes, windows_own
+
 PATIENCE = 120.0
+PYTHON = os.path.dirname(sys.executable)
 _RUN = """
 import sys
 from keychain_auth import KeychainAuthClient
@@ -30,6 +36,13 @@ try:
 except RuntimeError as error:
     print(type(error).__name__, error)
 """
+
+
+@functools.cache
+def _libraries() -> list[str]:
+    """The libraries of this Python that somebody other than Windows' own could change."""
+    found = [path for kind in ("dll", "pyd") for path in Path(PYTHON).rglob(f"*.{kind}")]
+    return [os.path.realpath(path) for path in found if windows_own() and not only_root_writes(os.path.realpath(path))]
 
 
 class Home:
@@ -47,7 +60,9 @@ class Home:
             "APPDATA": str(folder / "roaming"),
             "LOCALAPPDATA": str(folder / "local"),
             "KEYCHAIN_AUTH_SOCKET": self.pipe,
-            "PYTHONHOME": os.path.dirname(sys.executable),  # a copy of Python elsewhere finds its library by this
+            # A copy of Python elsewhere finds its library and its DLLs by these.
+            "PYTHONHOME": PYTHON,
+            "PATH": os.pathsep.join((PYTHON, os.environ["PATH"])),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         self.log: list[str] = []
@@ -126,13 +141,17 @@ class Home:
         """A program of that name; its path."""
         folder = self.folder / name
         folder.mkdir()
-        source = os.path.dirname(sys.executable)
-        for file in os.listdir(source):
-            if file.endswith(".dll"):
-                shutil.copy(os.path.join(source, file), folder)
+        for library in Path(PYTHON).glob("libffi*.dll"):  # the only one that is not looked for on PATH
+            shutil.copy(library, folder)
         path = folder / f"{name}.exe"
         path.write_bytes(Path(sys.executable).read_bytes() + name.encode())
         return os.path.realpath(path)
+
+    def register(self, program: str, *options: str) -> None:
+        """``keychain-auth register``, with what Python loads; Wine's ole32 makes code in memory."""
+        found = [*_libraries(), *map(str, Path(program).parent.glob("*.dll"))]
+        libraries = [word for path in found for word in ("--library", path)]
+        self.cli("register", program, "--executable-memory", *libraries, *options)
 
     def ask(self, program: str, code: str) -> str:
         """What ``program`` prints when it runs ``code`` with a ``client``."""
@@ -143,6 +162,20 @@ class Home:
         done = subprocess.run([program, "-c", code], env=self.env, capture_output=True, check=False, timeout=PATIENCE)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().replace("\r\n", "\n").strip()
+
+    @contextlib.contextmanager
+    def running(self, program: str, code: str = "pass") -> Iterator[int]:
+        """``program`` while it waits, after it ran ``code``; its pid."""
+        words = [program, "-c", f"import sys\n{code}\nprint(flush=True)\nsys.stdin.read()"]
+        process = subprocess.Popen(words, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with process:
+            assert process.stdin is not None and process.stdout is not None
+            try:
+                assert process.stdout.readline()
+                yield process.pid
+            finally:
+                process.stdin.close()
+                process.wait(PATIENCE)
 
     def audit(self) -> list[dict[str, Any]]:
         """The lines of audit.log."""

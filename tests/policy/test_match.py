@@ -210,6 +210,13 @@ def test_a_publisher_that_is_asked_for_must_have_signed_the_code() -> None:
         assert (denial.reason, denial.field) == ("identity_not_verified", "publisher")
         assert (denial.wanted, denial.found) == ("ABCDE12345", found)
         assert mend(denial) == "install what ABCDE12345 signed, or: keychain-auth register /bin/tool --no-publisher"
+    certificate = f"sha256:{A}"
+    by_certificate = parse_policy(policy_of({**TOOL, "publisher": certificate}))
+    renewed = msgspec.structs.replace(tool, publisher="CN=Contoso", certificate=f"sha256:{B}")
+    assert isinstance(match(by_certificate, msgspec.structs.replace(renewed, certificate=certificate)), Entry)
+    denial = match(by_certificate, renewed)
+    assert isinstance(denial, Denial)
+    assert (denial.wanted, denial.found) == (certificate, f"CN=Contoso sha256:{B}")
     signed_by_somebody = msgspec.structs.replace(tool, publisher="ABCDE12345")
     assert isinstance(match(parse_policy(policy_of(TOOL)), signed_by_somebody), Entry)  # nobody was asked for
 

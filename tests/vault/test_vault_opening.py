@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.sampling import sampled
 from vault_lab import at_once, contents, fill, open_at, opened, snapshot, tampering
 
 from keychain_auth.errors import (
@@ -23,6 +22,7 @@ from keychain_auth.errors import (
 )
 from keychain_auth.keychain.vault import open_vault
 from keychain_auth.protectors.keyfile import KeyFile
+from support.sampling import sampled
 
 ENTRIES = {f"target-{number}": f"value {number}" for number in range(20)}
 Spoil = Callable[[Path], None]

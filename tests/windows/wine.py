@@ -32,6 +32,7 @@ from collections.abc import Mapping, Sequence
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # ``support``, when this is the program
 
 import setup
+import signing
 
 from support import users
 
@@ -58,7 +59,10 @@ class Wine:
             _copy_prefix(template, self._prefix)
             self.checkout = os.path.join(self.home, "checkout")
             _copy_checkout(self.checkout)
+            signed = os.path.join(self.checkout, "tests", "platform_windows", "signed")
+            signing.make_signed(signed, os.path.join(self.folder, "python.exe"))
             _own_all(self.home, self._account)
+            _keep_windows(self._prefix)
             self._start()
         except BaseException:
             self.close()
@@ -189,6 +193,14 @@ def _copy_prefix(template: str, prefix: str) -> None:
     shutil.copytree(template, prefix, symlinks=True, ignore=shared)
     os.chmod(prefix, 0o700)
     _mirror(os.path.join(template, _SHARED), os.path.join(prefix, _SHARED), _WRITTEN)
+
+
+def _keep_windows(prefix: str) -> None:
+    """The user under test cannot change what is Windows' own, as on Windows. (Only root can see to that.)"""
+    folder = os.path.join(prefix, "drive_c")
+    for place in (folder, os.path.join(folder, "windows"), os.path.join(folder, "windows", "system32")):
+        users.myself().own(place)
+        os.chmod(place, 0o755)
 
 
 def _mirror(source: str, target: str, own: Sequence[str]) -> None:

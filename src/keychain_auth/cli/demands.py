@@ -78,7 +78,8 @@ _OPTIONS = (
     click.option(
         "--publisher",
         metavar="NAME",
-        help="Refuse it unless this publisher signed its code, by the system's word. On macOS a team identifier.",
+        help="Refuse it unless this publisher signed its code, by the system's word: on macOS a team identifier, "
+        "on Windows the subject of an Authenticode certificate, or its sha256:….",
     ),
     click.option("--no-publisher", is_flag=True, help="Ask for no publisher any more."),
     click.option(

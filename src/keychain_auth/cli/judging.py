@@ -16,6 +16,7 @@ from keychain_auth.cli.programs import look_at
 from keychain_auth.errors import KeychainAuthError, NotFound
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.oslayer import system
+from keychain_auth.platform.place import publisher_of_file
 from keychain_auth.policy.builds import Builds
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import Policy
@@ -61,8 +62,13 @@ def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
     program = Program(name, file.program.sha256)
     if nearest is None or nearest.interpreter is None:
         grade, signature = location.grade_of(name), file.signature
-        asked = nearest.publisher if nearest is not None and sys.platform == "darwin" else ""  # no other vouches
-        return Identity(program, grade, pid=0, uid=system.user_id(), signature=signature, guarded=True, publisher=asked)
+        publisher, certificate = publisher_of_file(name)
+        if nearest is not None and sys.platform == "darwin":
+            publisher = nearest.publisher  # macOS vouches for what runs
+        return Identity(
+            program, grade, pid=0, uid=system.user_id(), signature=signature, guarded=True, publisher=publisher,
+            certificate=certificate,
+        )  # fmt: skip
     interpreter = look_at(nearest.interpreter.path).program
     # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=system.user_id(), script=program)

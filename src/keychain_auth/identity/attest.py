@@ -158,8 +158,13 @@ def native(
     of_root: bool,
     libraries: frozenset[Program] = frozenset(),
     signature: Signature | None = None,
+    publisher: str = "",
+    certificate: str = "",
 ) -> Identity:
-    """The identity of a program that the kernel runs directly. ``of_root``: only root can replace its file."""
+    """The identity of a program that the kernel runs directly. ``of_root``: only root can replace its file.
+
+    ``publisher`` and ``certificate`` are who signed the file, where the system says it of that and not of the process.
+    """
     return Identity(
         Program(facts.executable.path, sha256),
         Grade.SYSTEM if of_root and not libraries else Grade.USER,
@@ -171,7 +176,8 @@ def native(
         retired=facts.retired,
         signature=signature,
         guarded=facts.guard == host.guard >= 0,
-        publisher=facts.publisher,
+        publisher=facts.publisher or publisher,
+        certificate=certificate,
     )
 
 

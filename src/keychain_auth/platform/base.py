@@ -44,6 +44,7 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     """A file's SHA-256 in hex. ``of_root``: only root can change or replace it. ``keep``: it cannot change without its
     key changing.
 
+    ``publisher`` and ``certificate`` as in ``Identity``, where the system says that of a file (Windows).
     ``signature`` is verified, for the same bytes as the hash. ``tried`` are the public keys that it may be by; None if
     the file is not signed, so that no key could make a difference.
     """
@@ -54,6 +55,8 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     keep: bool
     signature: Signature | None = None
     tried: frozenset[bytes] | None = frozenset()
+    publisher: str = ""
+    certificate: str = ""
 
     def answers(self, keys: Collection[bytes]) -> bool:
         """Does it say whether one of ``keys`` signed the file?"""

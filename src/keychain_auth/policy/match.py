@@ -96,8 +96,8 @@ def _unsure(policy: Policy, entry: Entry, identity: Identity) -> Denial | None:
         return Denial(
             IDENTITY_NOT_VERIFIED, "executable_memory", "only code from files", "code in anonymous memory", entry
         )
-    if entry.publisher not in ("", identity.publisher):
-        found = identity.publisher or "nobody that this system vouches for"
+    if entry.publisher not in ("", identity.publisher, identity.certificate):
+        found = " ".join((identity.publisher, identity.certificate)).strip() or "nobody that this system vouches for"
         return Denial(IDENTITY_NOT_VERIFIED, "publisher", entry.publisher, found, entry)
     if entry.guarded and not identity.guarded:
         return Denial(IDENTITY_NOT_VERIFIED, "guarded", "started with keychain-auth-guarded", "started without", entry)

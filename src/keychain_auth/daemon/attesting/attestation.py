@@ -151,6 +151,8 @@ class Attestor:
             of_root=digest.of_root or self._verified.was_of_root(facts),
             libraries=libraries,
             signature=digest.signature,
+            publisher=digest.publisher,
+            certificate=digest.certificate,
         )
 
     def _entry(self, policy: Policy, facts: PeerFacts, digest: Digest) -> Entry | None:

@@ -18,6 +18,8 @@ import msvcrt
 import os
 from collections.abc import Callable, Collection
 
+import msgspec
+
 from keychain_auth.identity.facts import (
     Code,
     ExecId,
@@ -27,19 +29,27 @@ from keychain_auth.identity.facts import (
     PeerFacts,
     StrictFacts,
 )
-from keychain_auth.platform.base import Ancestor, Digest, Pace, PeerGone
+from keychain_auth.platform.base import Ancestor, Digest, NeedsThread, Pace, PeerGone
 from keychain_auth.platform.windows import openfile
-from keychain_auth.platform.windows.place import filesystem_of
-from keychain_auth.platform.windows.process import Process
+from keychain_auth.platform.windows.authenticode import publisher_of
+from keychain_auth.platform.windows.modules import Modules
+from keychain_auth.platform.windows.place import LOCAL_FILESYSTEMS, filesystem_of, windows_own
+from keychain_auth.platform.windows.process import Process, own_integrity
 
 NAMESPACES = Namespaces(0, 0, 0)
 
 
 class Host:
-    """What looks at all peers have in common. ``sections``: whether this Windows compares files with what runs."""
+    """What looks at all peers have in common. ``filesystems``: those that the daemon trusts.
 
-    def __init__(self) -> None:
+    ``sections``: whether this Windows compares files with what runs. ``modules``: what looks at loaded code; None where
+    this user can change Windows' own files, so that the look would say nothing.
+    """
+
+    def __init__(self, filesystems: frozenset[str] = LOCAL_FILESYSTEMS) -> None:
         self.sections = _says_what_runs()
+        self.modules = Modules(filesystems) if windows_own() else None
+        self.integrity = own_integrity()
 
 
 class WindowsPeer:
@@ -54,11 +64,14 @@ class WindowsPeer:
         self.look = f"{process.pid} {process.start_time}"
 
     def facts(self, *, patient: bool = False) -> PeerFacts:
-        """See ``Peer.facts``."""
+        """See ``Peer.facts``. What it has loaded is milliseconds of asking: never in the event loop."""
+        if not patient:
+            raise NeedsThread
         path = self._path()
         try:
             before = os.stat(path)
             executable = FileFacts(path, openfile.file_key(before), filesystem_of(path))
+            code = self._code(executable)
             after = os.stat(self._path())
         except OSError as error:
             raise PeerGone(f"its program {path} cannot be looked at: {error.strerror}") from None
@@ -75,7 +88,7 @@ class WindowsPeer:
             exec_id=ExecId(self._process.start_time, ()),
             seccomp_filters=0,
             tracer=-1 if self._process.is_traced() else 0,
-            code=Code(program=True),
+            code=code,
             steady=openfile.file_key(after) == executable.key,
             integrity=self._process.integrity,
         )
@@ -90,15 +103,34 @@ class WindowsPeer:
         try:
             if self._host.sections and not self._process.runs(msvcrt.get_osfhandle(fd)):
                 raise PeerGone(f"what lies at {path} is not what it runs")
-            return openfile.digest(fd, path, limit, pace, keys)
+            found = openfile.digest(fd, path, limit, pace, keys)
+            signed = publisher_of(msvcrt.get_osfhandle(fd), path)
+            return msgspec.structs.replace(found, publisher=signed.subject, certificate=signed.certificate)
         finally:
             os.close(fd)
 
     def _path(self) -> str:
         return os.path.realpath(self._process.image_path())
 
+    def _code(self, executable: FileFacts) -> Code:
+        """Raises PeerGone. What has higher rights cannot be looked at: an entry must allow all that this may hide."""
+        if self._host.modules is None:
+            return Code(program=True)
+        if self._process.is_open:
+            return self._host.modules.code_of(self._process.handle(), executable.key)
+        if self._process.integrity > self._host.integrity:
+            return Code(program=True, in_memory=True)
+        raise PeerGone("it does not let its own user look at what it has loaded")
+
     def open_library(self, file: MappedFile) -> openfile.WindowsFile | None:
-        """Modules are not looked at here, so none is ever asked for."""
+        """See ``Peer.open_library``."""
+        try:
+            opened = openfile.WindowsFile(file.path)
+        except (OSError, ValueError):
+            return None
+        if (opened.key.device, opened.key.inode) == (file.device[0], file.inode):
+            return opened
+        opened.close()
         return None
 
     def strict_facts(self) -> StrictFacts:

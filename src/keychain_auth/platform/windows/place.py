@@ -11,6 +11,7 @@ import sys
 
 assert sys.platform == "win32"  # for type checkers, which look at this file as on Windows; nobody else imports it
 
+import functools
 import os
 
 import pywintypes
@@ -21,6 +22,7 @@ import win32file
 from keychain_auth.oslayer import security
 
 LOCAL_FILESYSTEMS = frozenset(("NTFS", "ReFS"))
+_EVERYBODY = frozenset(("*", "S-1-1-0", "S-1-5-11", "S-1-5-32-545"))  # Everyone, Authenticated Users, Users
 _KINDS = {win32con.DRIVE_REMOTE: "a network drive", win32con.DRIVE_REMOVABLE: "a removable drive",
           win32con.DRIVE_CDROM: "a compact disc", win32con.DRIVE_RAMDISK: "a disk in memory"}  # fmt: skip
 
@@ -37,14 +39,28 @@ def filesystem_of(path: str) -> str:
         return "an unknown drive"
 
 
+@functools.cache
+def windows_own() -> frozenset[str]:
+    """SIDs of SYSTEM, Administrators, TrustedInstaller, and of whoever else could change what every process has loaded.
+
+    On Windows there is nobody else. Under Wine there is: the owner of Wine's own files. Empty if this user or
+    everybody could: then nothing of Windows can be told from what somebody put there.
+    """
+    found = security.ROOT | _changers(os.path.realpath(os.path.join(win32api.GetSystemDirectory(), "ntdll.dll")))
+    return frozenset() if found & (_EVERYBODY | {security.sid_text(security.own_sid())}) else found
+
+
 def only_root_writes(path: str) -> bool:
-    """Can nobody but Windows' own (SYSTEM, Administrators, TrustedInstaller) change the file, or exchange it?"""
+    """Can nobody but Windows' own (``windows_own``) change the file, or exchange it?"""
+    return not _changers(path) - windows_own()
+
+
+def _changers(path: str) -> set[str]:
+    """Who could change the file, put something beside it, or exchange a folder above."""
     folder = os.path.dirname(path)
-    return all(
-        not who - security.ROOT
-        for place, exchanging in _chain(path)
-        for who in (_writers(place, exchanging=exchanging and place != folder),)
-    )
+    return {
+        who for place, exchanging in _chain(path) for who in _writers(place, exchanging=exchanging and place != folder)
+    }
 
 
 def is_of_root(path: str) -> bool:
@@ -57,7 +73,7 @@ def writable_by_others(path: str, uid: int) -> str:
 
     ``uid`` is this user's, always: nobody else is served.
     """
-    trusted = security.ROOT | {security.sid_text(security.own_sid())}
+    trusted = security.ROOT | windows_own() | {security.sid_text(security.own_sid())}
     for place, exchanging in _chain(path):
         if _writers(place, exchanging=exchanging) - trusted:
             return place

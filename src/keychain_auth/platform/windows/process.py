@@ -60,12 +60,12 @@ _shell.CommandLineToArgvW.restype = ctypes.POINTER(wintypes.LPWSTR)
 
 
 class Process:
-    """Opened by its number. Raises PeerGone."""
+    """Opened by its number. Raises PeerGone. ``is_open``: its memory can be asked about (PROCESS_QUERY_INFORMATION)."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         looked = time.time()
-        self._handle = _open(pid)
+        self._handle, self.is_open = _open(pid)
         try:
             self.start_time = _began(self._handle)
             if self.start_time * _FILETIME_SECONDS - _FILETIME_EPOCH > looked + 0.05:  # the clocks' resolution
@@ -83,6 +83,10 @@ class Process:
     def close(self) -> None:
         """Let go of it. May be called twice."""
         self._handle.Close()
+
+    def handle(self) -> int:
+        """For who asks the kernel about it; as long as it is not closed."""
+        return int(self._handle)
 
     def has_ended(self) -> bool:
         """Is it no more than an open handle? A microsecond."""
@@ -180,11 +184,11 @@ def _memory(handle: Any, address: int, size: int) -> bytes:
     return buffer.raw[: done.value]
 
 
-def _open(pid: int) -> Any:
-    access = win32con.PROCESS_QUERY_INFORMATION | win32con.SYNCHRONIZE
-    for rights in (access | _LIMITED, _LIMITED | win32con.SYNCHRONIZE):
+def _open(pid: int) -> tuple[Any, bool]:
+    access = _LIMITED | win32con.SYNCHRONIZE
+    for asking in (win32con.PROCESS_QUERY_INFORMATION, 0):
         try:
-            return win32api.OpenProcess(rights, False, pid)
+            return win32api.OpenProcess(access | asking, False, pid), bool(asking)
         except pywintypes.error as error:
             failed = error
     raise PeerGone(f"the process that connected cannot be opened: {failed.strerror}")

@@ -34,7 +34,7 @@ class WindowsPlatform:
         system: bool = False,
         guard_group: str = "",
     ) -> None:
-        self._shared = Host()
+        self._shared = Host(LOCAL_FILESYSTEMS | filesystems)
         self._readiness = Readiness()
         self._host = HostFacts(user_id(), NAMESPACES, LOCAL_FILESYSTEMS | filesystems, integrity=own_integrity())
 
@@ -70,7 +70,9 @@ class WindowsPlatform:
             "filesystems": ", ".join(sorted(self._host.filesystems)),
             "executable": f"SHA-256 of the file at its path while nobody writes it; section {sections}",
             "tracer": "no debugger at the look",
-            "mappings": "not looked at: a library beside the program may be anybody's who can write there",
+            "mappings": "not looked at: this user can change Windows' own files"
+            if self._shared.modules is None
+            else "the program's own, Windows' own files, and what the entry lists",
             "launch": _NO_LAUNCH,
             "message": "the process must still live; Windows does not name the sender of a byte",
         }
