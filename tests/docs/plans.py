@@ -297,7 +297,7 @@ PLANS = {
             ),
             Elsewhere(
                 r"keychain-auth approve --interactive",
-                "tests/cli/test_cli_watch.py::test_the_same_in_plain_lines",
+                "tests/cli/test_cli_watch_lines.py::test_the_same_in_plain_lines",
                 _TERMINAL,
             ),
             Elsewhere(

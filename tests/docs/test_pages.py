@@ -51,8 +51,8 @@ def test_every_page_with_commands_is_typed() -> None:
         ("tests/nowhere.py::test_x", "there is no tests/nowhere.py"),
         ("tests/docs/test_manual.py::test_unheard_of", "tests/docs/test_manual.py has no test_unheard_of"),
         (
-            "tests/cli/test_cli_watch.py::test_the_same_in_plain_lines",
-            "tests/cli/test_cli_watch.py does not say --purge",
+            "tests/cli/test_cli_watch_lines.py::test_the_same_in_plain_lines",
+            "tests/cli/test_cli_watch_lines.py does not say watch, --purge",
         ),
     ],
 )

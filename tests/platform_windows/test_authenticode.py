@@ -18,15 +18,12 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("Authenticode is a part of Windows (tests/windows runs this)", allow_module_level=True)
 
-_SIGNED = Path(__file__).parent / "signed"
-if not (_SIGNED / "signed.exe").exists():
-    pytest.skip("no program was signed for this test (osslsigncode is missing, or no Wine)", allow_module_level=True)
-
 import winreg
 from ctypes import wintypes
 
 from pipe_lab import Home
 
+_SIGNED = Path(__file__).parent / "signed"
 _CONTOSO = 'CN=Contoso, O="Contoso, Ltd."'
 _NOBODY = ("", "")
 _CHECK = 'print(client.check("svc"))'
@@ -47,6 +44,9 @@ for path in sys.argv[1:]:
     os.close(fd)
     print(json.dumps([naive, *authenticode.publisher_of_file(path)]))
 """
+pytestmark = pytest.mark.skipif(
+    not (_SIGNED / "signed.exe").exists(), reason="no program was signed for this (osslsigncode is missing, or Wine is)"
+)
 _crypt = ctypes.WinDLL("crypt32", use_last_error=True)
 _crypt.CertOpenStore.argtypes = (ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p, wintypes.DWORD, ctypes.c_wchar_p)
 _crypt.CertOpenStore.restype = ctypes.c_void_p
