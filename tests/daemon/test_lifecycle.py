@@ -102,7 +102,7 @@ def test_only_its_own_socket_is_removed_at_the_end(world: World) -> None:
         assert not os.path.exists(daemon.admin_socket)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(world: World, number: int) -> None:
     program = world.granted("talker", "aws")
     daemon = world.start()
@@ -112,6 +112,14 @@ def test_a_signal_ends_it_cleanly(world: World, number: int) -> None:
     assert talker.eof()
     assert not os.path.exists(world.socket)
     assert [line["action"] for line in world.audit()][-1] == "daemon_stop"
+
+
+def test_under_nohup_it_outlives_its_terminal(world: World) -> None:
+    program = world.granted("talker", "aws")
+    daemon = world.start(before=("/usr/bin/nohup",))
+    daemon.signal(signal.SIGHUP)
+    assert world.talker(program).ask(read("a")) == results()
+    assert daemon.stop() == 0
 
 
 def test_what_was_answered_before_the_end_is_there_after_it(world: World) -> None:

@@ -1,4 +1,4 @@
-"""``keychain-auth start``: the daemon in the foreground, until SIGTERM or Ctrl-C."""
+"""``keychain-auth start``: the daemon in the foreground, until SIGTERM, Ctrl-C, or the end of its terminal."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from keychain_auth.platform import paths
 def start(socket: str | None, log_json: bool) -> None:
     """Run the daemon in the foreground.
 
-    It serves this user only. SIGTERM or Ctrl-C ends it: what was asked until then is answered. Its log goes to stderr.
-    keychain-auth install has systemd start it.
+    It serves this user only. SIGTERM, Ctrl-C or the end of its terminal (SIGHUP) ends it: what was asked until then is
+    answered. Its log goes to stderr. keychain-auth install has systemd start it.
     """
     places = find_places(socket)
     if paths.is_system() and os.geteuid() == 0:
