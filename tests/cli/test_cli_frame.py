@@ -60,6 +60,32 @@ def test_wrong_usage_is_exit_code_2(world: World, words: tuple[str, ...]) -> Non
     assert not words or len(done.stderr.splitlines()) <= 2
 
 
+@pytest.mark.parametrize("group", ["policy", "vault", "protect", "canary", "audit"])
+def test_a_group_without_a_command_says_which_there_are(world: World, group: str) -> None:
+    done = world.cli(group)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("Missing command: ")
+    assert {"policy": "seal", "vault": "check"}.get(group, "list" if group != "audit" else "verify") in first
+    assert second == f"Next: keychain-auth {group} --help"
+
+
+def test_choices_stand_in_one_line(world: World) -> None:
+    done = world.cli("export", "-")
+    assert done.stderr.startswith("Missing option '--format'. Choose from: json, dotenv, ")
+    assert "\\" not in done.stderr
+
+
+def test_a_shell_may_be_spelt_as_its_makers_do(world: World) -> None:
+    assert world.cli("completion", "PowerShell").stdout == world.cli("completion", "powershell").stdout != ""
+
+
+def test_where_nobody_can_answer_nobody_is_asked(world: World) -> None:
+    world.start()
+    done = world.cli("approve", "--interactive", before=("/bin/sh", "-c", 'exec "$@" </dev/null', "sh"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nobody can answer" in done.stderr
+
+
 @pytest.mark.parametrize(
     "words", [("--help",), ("get", "--help"), ("audit", "verify", "-h"), ("--version",)], ids=" ".join
 )

@@ -45,6 +45,12 @@ def test_a_program_written_against_the_published_class_works(
     client.close()
 
 
+def test_the_socket_may_be_given_by_position(daemon: ScriptedDaemon) -> None:
+    daemon.serve(answer_one)
+    with KeychainAuthClient(daemon.path) as client:
+        client.check("s")
+
+
 def leave_nothing(path: Path) -> None:
     """No socket, and not even a folder."""
 

@@ -188,10 +188,11 @@ class World:
         env: Mapping[str, str | None] | None = None,
         account: users.Account | None = None,
         timeout: float = 60,
+        before: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``keychain-auth ARGUMENTS`` to its end."""
+        """Run ``keychain-auth ARGUMENTS`` to its end. ``before``: words that run it."""
         done = subprocess.run(
-            [self.python, "-m", "keychain_auth.cli.main", *arguments],
+            [*before, self.python, "-m", "keychain_auth.cli.main", *arguments],
             input=input.encode() if isinstance(input, str) else input or b"", capture_output=True, check=False,
             env=self.environment(env), cwd="/", timeout=timeout, **(account or self.user).popen(),
         )  # fmt: skip

@@ -132,5 +132,13 @@ def run(words: list[str]) -> int:
 
 def _misused(error: click.UsageError) -> int:
     path = error.ctx.command_path if error.ctx is not None else NAME
-    complain(error.format_message(), f"{path} --help")
+    complain(_in_one_line(error), f"{path} --help")
     return EXIT_USAGE
+
+
+def _in_one_line(error: click.UsageError) -> str:
+    """click's words: it puts choices below each other, and does not say which commands a group has."""
+    text = " ".join(error.format_message().split())
+    if text == "Missing command." and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        text = f"Missing command: {', '.join(error.ctx.command.list_commands(error.ctx))}"
+    return text

@@ -9,7 +9,7 @@ from keychain_auth.errors import NotFound
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(shells.SHELLS))
+@click.argument("shell", type=click.Choice(shells.SHELLS, case_sensitive=False))
 def completion(shell: str) -> None:
     """Print the completion script for SHELL.
 

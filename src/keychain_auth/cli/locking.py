@@ -101,7 +101,7 @@ def unlocked(socket: str | None) -> int:
     return 0 if admin.ask("unlocked", socket=socket) else EXIT_LOCKED
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def protect() -> None:
     """Show, add and remove what opens the vault: its key slots."""
 

@@ -22,6 +22,7 @@ from keychain_auth.cli.behalf import approve_pair, tell_pair
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.grants import grants_of, tell_grants
 from keychain_auth.cli.options import checked_prefix, checked_service, json_option, passphrase_option
+from keychain_auth.client.terminal import stdin_is_nothing
 from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_DONE, NotFound, UsageError
 from keychain_auth.model import Grade
@@ -107,6 +108,8 @@ def approve(
     if interactive == (hash_ is not None):
         raise click.UsageError("Give an ID, or --interactive.")
     if hash_ is None:
+        if stdin_is_nothing():
+            raise UsageError("stdin is closed or /dev/null: nobody can answer", hint="keychain-auth list-pending")
         return decide(find_places())
     for service in (*read, *write):
         checked_service(service)

@@ -14,7 +14,7 @@ from keychain_auth.client import admin, passphrase
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.settings import Settings, parse_settings, read_settings
 from keychain_auth.daemon.settings import difference_lines as settings_difference
-from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError, quoted
 from keychain_auth.policy.difference import difference_lines
 from keychain_auth.policy.edit import empty_document
 from keychain_auth.policy.parse import parse_policy
@@ -30,7 +30,7 @@ class _Change(NamedTuple):
     command: str
 
 
-@click.group("policy")
+@click.group("policy", no_args_is_help=False)
 def policy_group() -> None:
     """The policy as a whole."""
 
@@ -75,7 +75,7 @@ def _policy(places: Places, accepted: str) -> _Change:
     try:
         parse_policy(text.encode("utf-8", "surrogateescape"))
     except PolicyFormatError as error:
-        raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {places.policy}") from None
+        raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {quoted(places.policy)}") from None
     return _Change(places.policy, text, difference_lines(accepted, text), "policy-seal")
 
 

@@ -7,7 +7,6 @@ of this machine could read (proc_pid_cmdline(5)). Each use is in the audit log.
 from __future__ import annotations
 
 import getpass
-import os
 import sys
 import warnings
 from typing import Any
@@ -19,7 +18,8 @@ from keychain_auth.cli.fetch import fetch
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.cli.report import printable
 from keychain_auth.client import admin, references
-from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.client.terminal import stdin_is_nothing
+from keychain_auth.errors import NotFound, UsageError, quoted
 
 _LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below, and it is the one that counts
 
@@ -137,7 +137,9 @@ def names_under(service: str, prefix: str, socket: str | None) -> list[str]:
     """The targets of ``service`` that begin with ``prefix``, sorted. Raises NotFound if there are none."""
     rows = admin.ask("list", socket=socket, service=service, prefix=prefix)
     if not rows:
-        raise NotFound(f"{service} has nothing that begins with {prefix}", hint=f"keychain-auth list-secrets {service}")
+        raise NotFound(
+            f"{service} has nothing that begins with {prefix}", hint=f"keychain-auth list-secrets {quoted(service)}"
+        )
     return sorted(row["target"] for row in rows)
 
 
@@ -173,9 +175,7 @@ def _prompted(service: str, target: str) -> str:
 
 def value_from_stdin(*, exactly: bool = False) -> str:
     """All of stdin; unless ``exactly``, without one newline at its end. Raises UsageError."""
-    if sys.stdin is None:
-        raise UsageError("there is no stdin to read the value from")
-    if getattr(os.fstat(sys.stdin.fileno()), "st_rdev", 0) == getattr(os.stat(os.devnull), "st_rdev", -1):
+    if stdin_is_nothing():
         raise UsageError("stdin is closed or /dev/null: there is no value to read", hint="give the value on stdin")
     content = sys.stdin.buffer.read(_LONGEST_INPUT + 1)
     if len(content) > _LONGEST_INPUT:

@@ -24,7 +24,7 @@ from keychain_auth.keychain.vault.opening import vault_path
 _CHECK_SECONDS = 600.0
 
 
-@click.group("vault")
+@click.group("vault", no_args_is_help=False)
 def vault() -> None:
     """Look after the vault."""
 

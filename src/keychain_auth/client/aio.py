@@ -46,8 +46,8 @@ class AsyncKeychainAuthClient:
 
     def __init__(
         self,
-        *,
         socket_path: str | os.PathLike[str] | None = None,
+        *,
         timeout: float | None = DEFAULT_TIMEOUT,
         wait: float | str | None = None,
     ) -> None:
@@ -62,8 +62,8 @@ class AsyncKeychainAuthClient:
     @classmethod
     async def connect(
         cls,
-        *,
         socket_path: str | os.PathLike[str] | None = None,
+        *,
         timeout: float | None = DEFAULT_TIMEOUT,
         wait: float | str | None = None,
     ) -> Self:

@@ -55,8 +55,8 @@ class KeychainAuthClient:
 
     def __init__(
         self,
-        *,
         socket_path: str | os.PathLike[str] | None = None,
+        *,
         timeout: float | None = DEFAULT_TIMEOUT,
         wait: float | str | None = None,
     ) -> None:

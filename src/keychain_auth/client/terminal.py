@@ -36,3 +36,12 @@ def require_streams() -> None:
                 os.close(fd)
             stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
+
+
+def stdin_is_nothing() -> bool:
+    """Is stdin closed, or the device that is always at its end? Then nobody can type anything there."""
+    if sys.stdin is None:
+        return True
+    return bool(
+        getattr(os.fstat(sys.stdin.fileno()), "st_rdev", 0) == getattr(os.stat(os.devnull), "st_rdev", -1)
+    )  # Windows has none
