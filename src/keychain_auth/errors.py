@@ -27,6 +27,19 @@ EXIT_NOT_FOUND = 6
 NOT_RUNNING_MESSAGE = "keychain-auth daemon is not running. Start it with: keychain-auth start"
 
 
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
+
+
+def quoted(word: str) -> str:
+    """``word`` as a shell takes it for one: names in a hint are pasted, whoever chose them.
+
+    What ``shlex.quote`` does, without its imports.
+    """
+    if word and _PLAIN.issuperset(word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
 # What a person does about a refusal. Fixed texts: nothing that a request holds can get into them.
 HINTS = {
     reasons.PENDING_APPROVAL: "keychain-auth list-pending; then approve it (or register it)",

@@ -30,7 +30,7 @@ from keychain_auth.audit.chain import START, Position, linker, seal_all, seal_he
 from keychain_auth.audit.record import AuditRecord, Result, administrative, encode, stamper
 from keychain_auth.audit.resume import LOG_ALTERED, LOG_TRUNCATED, Finding, resume
 from keychain_auth.audit.survey import survey
-from keychain_auth.errors import AuditError, UnsafeFile
+from keychain_auth.errors import AuditError, UnsafeFile, quoted
 from keychain_auth.oslayer import system
 
 LOG_START = "log_start"
@@ -336,5 +336,5 @@ class AuditLog:
 
 def _refuse(what: str, path: str, error: OSError) -> NoReturn:
     folder = os.path.dirname(path)
-    hint = f"df -h {folder}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"ls -la {folder}"
+    hint = f"df -h {quoted(folder)}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"ls -la {quoted(folder)}"
     raise AuditError(f"{what}: {error.strerror or error}", hint=hint) from None

@@ -17,7 +17,7 @@ from itertools import islice
 
 from keychain_auth.audit import shelf
 from keychain_auth.audit.record import decode
-from keychain_auth.errors import AuditError
+from keychain_auth.errors import AuditError, quoted
 
 Line = dict[str, object]
 
@@ -60,7 +60,7 @@ def open_all(path: str) -> list[tuple[str, int]]:
     try:
         return shelf.open_all(path)
     except OSError as error:
-        raise AuditError(f"cannot read {path}: {error.strerror}", hint=f"ls -la {path}*") from None
+        raise AuditError(f"cannot read {path}: {error.strerror}", hint=f"ls -la {quoted(path)}*") from None
 
 
 def close_all(opened: list[tuple[str, int]]) -> None:

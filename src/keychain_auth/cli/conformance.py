@@ -14,7 +14,7 @@ from keychain_auth.client import discovery
 from keychain_auth.conformance import kit
 from keychain_auth.conformance.cases import SERVICE, Bench
 from keychain_auth.conformance.probe import PATIENCE, prepare
-from keychain_auth.errors import EXIT_DENIED, EXIT_FAILED, DaemonNotRunning
+from keychain_auth.errors import EXIT_DENIED, EXIT_FAILED, DaemonNotRunning, quoted
 
 
 @click.command()
@@ -62,8 +62,8 @@ def _tell_how(bench: Bench, refusal: str, *, as_json: bool) -> int:
     program = bench.programs.probe
     output.say(
         f"The daemon does not serve the probe yet ({refusal}). Register it, and run this again:",
-        f"  keychain-auth register {program}",
-        f"  keychain-auth authorize {program} {SERVICE}",
+        f"  keychain-auth register {quoted(program)}",
+        f"  keychain-auth authorize {quoted(program)} {SERVICE}",
         "With another implementation, put this entry into its policy:",
         *json.dumps(wanted, indent=2).splitlines(),
     )

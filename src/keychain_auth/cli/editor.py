@@ -37,7 +37,10 @@ def edit_secret(service: str, target: str, socket: str | None, as_json: bool) ->
     The end of the last line is not part of the value, unless it ends with an empty line.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()) and not (os.environ.get("VISUAL") or os.environ.get("EDITOR")):
-        raise UsageError("there is no terminal for an editor", hint=f"keychain-auth set {service} {target} < FILE")
+        raise UsageError(
+            "there is no terminal for an editor",
+            hint=f"keychain-auth set {shlex.quote(service)} {shlex.quote(target)} < FILE",
+        )
     before = _present(service, target, socket)
     after = _edited(before or "")
     if after == before or (before is None and not after):

@@ -22,7 +22,7 @@ from keychain_auth.cli.options import checked_service, json_option, passphrase_o
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 from keychain_auth.client.textfile import read_text
-from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.errors import NotFound, UsageError, quoted
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file to import
 _AT_ONCE = 200  # secrets in one transaction
@@ -47,7 +47,7 @@ def export(file: str, form: str, service: str | None, socket: str | None, as_jso
     if file == "-" and sys.stdout.isatty():
         raise UsageError("a terminal would show the secrets", hint="export into a file, or through a pipe")
     if file != "-" and os.path.lexists(file):
-        raise UsageError(f"{file} exists already; nothing was written", hint=f"mv {file} {file}.old")
+        raise UsageError(f"{file} exists already; nothing was written", hint=f"mv {quoted(file)} {quoted(file)}.old")
     services = [service] if service else admin.ask("services", socket=socket)
     secrets = [secret for each in services for secret in _stored(each, socket)]
     if service and not secrets:

@@ -19,7 +19,7 @@ from keychain_auth.cli.options import json_option, passphrase_option, socket_opt
 from keychain_auth.client import references
 from keychain_auth.client.dotenv import LARGEST
 from keychain_auth.client.textfile import read_text
-from keychain_auth.errors import UsageError
+from keychain_auth.errors import UsageError, quoted
 
 _PLACE = re.compile(r"\{\{[ \t]*(" + re.escape(references.SCHEME) + r"[^\s{}]*)[ \t]*\}\}")
 
@@ -79,4 +79,6 @@ def _require_place(target: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        raise UsageError(f"{target} is there, and is no regular file; nothing was written", hint=f"ls -ld {target}")
+        raise UsageError(
+            f"{target} is there, and is no regular file; nothing was written", hint=f"ls -ld {quoted(target)}"
+        )

@@ -37,7 +37,7 @@ from keychain_auth.cli.installing import (
 )
 from keychain_auth.cli.options import json_option, socket_option
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import KeychainAuthError, UsageError
+from keychain_auth.errors import KeychainAuthError, UsageError, quoted
 from keychain_auth.platform import paths, service
 from keychain_auth.platform.plan import Plan, ServiceFile
 
@@ -95,7 +95,8 @@ def _carry_out(
     foreign = [file.path for file in plan.files if state(file) == "foreign"]
     if foreign:
         raise KeychainAuthError(
-            f"{foreign[0]} was not written by keychain-auth install", hint=f"mv {foreign[0]} {foreign[0]}.old"
+            f"{foreign[0]} was not written by keychain-auth install",
+            hint=f"mv {quoted(foreign[0])} {quoted(foreign[0])}.old",
         )
     if not any(state(file) != "missing" for file in plan.files):
         require_no_daemon(socket)

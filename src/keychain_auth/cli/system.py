@@ -12,7 +12,7 @@ import stat
 import sys
 
 from keychain_auth.daemon.places import Places
-from keychain_auth.errors import KeychainAuthError, NotFound
+from keychain_auth.errors import KeychainAuthError, NotFound, quoted
 from keychain_auth.platform import paths
 
 _AS_ROOT = frozenset(("start", "install", "uninstall"))
@@ -58,7 +58,9 @@ def start_as_daemon(places: Places) -> None:
     os.makedirs(folder, mode=0o755, exist_ok=True)
     about = os.stat(folder)
     if about.st_uid != 0 or about.st_mode & 0o022:
-        raise KeychainAuthError(f"{folder} must be root's, and writable by nobody else", hint=f"ls -ld {folder}")
+        raise KeychainAuthError(
+            f"{folder} must be root's, and writable by nobody else", hint=f"ls -ld {quoted(folder)}"
+        )
     agent = handing_on.bind_for(places.agent_socket, 0o666, 0, 0)
     admin = handing_on.bind_for(places.admin_socket, 0o600, uid, gid)
     handing_on.become(uid, gid, handing_on.SERVES_ALL, ambient=True)

@@ -20,7 +20,7 @@ import select
 import sys
 
 from keychain_auth.client.trust import check_listener
-from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
+from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would double what this import costs
@@ -99,7 +99,9 @@ def _connect_socket(path: str) -> Connection:
         raise DaemonNotRunning from None
     except OSError as error:
         fresh.close()
-        raise KeychainAuthError(f"cannot connect to {path}: {error.strerror or error}", hint=f"ls -l {path}") from None
+        raise KeychainAuthError(
+            f"cannot connect to {path}: {error.strerror or error}", hint=f"ls -l {quoted(path)}"
+        ) from None
     except BaseException:
         fresh.close()
         raise

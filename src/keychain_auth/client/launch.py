@@ -17,7 +17,7 @@ import signal
 import sys
 
 from keychain_auth.client import admin
-from keychain_auth.errors import KeychainAuthError, NotFound
+from keychain_auth.errors import KeychainAuthError, NotFound, quoted
 from keychain_auth.platform.memory import sealed
 from keychain_auth.platform.tracing import let_trace
 from keychain_auth.policy.environment import allowed
@@ -35,7 +35,7 @@ def launch(script: str, arguments: Sequence[str], socket: str | None = None) -> 
     if sys.platform != "linux":
         raise KeychainAuthError(
             "scripts are launched on Linux only: no other system lets the daemon look before the first instruction",
-            hint=f"keychain-auth register --script --allow-declared {script}",
+            hint=f"keychain-auth register --script --allow-declared {quoted(script)}",
         )
     path = os.path.realpath(script)
     content = _read(path, script)

@@ -12,7 +12,7 @@ Only the standard library's light parts: this is part of the start of every comm
 from __future__ import annotations
 
 from keychain_auth.client import admin
-from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.errors import NotFound, UsageError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def fetch(
     missing = {(service, target) for service, targets in found["missing"].items() for target in targets}
     if missing:
         lacking = sorted(name for name, reference in wanted.items() if reference in missing)
-        raise NotFound(f"{undone}: {_listed(wanted, lacking)}", hint=f"keychain-auth set {_words(*wanted[lacking[0]])}")
+        raise NotFound(
+            f"{undone}: {_listed(wanted, lacking)}",
+            hint=f"keychain-auth set {' '.join(map(quoted, wanted[lacking[0]]))}",
+        )
     values = found["values"]
     return {name: values[service][target] for name, (service, target) in wanted.items()}
 
@@ -71,12 +74,6 @@ def _listed(wanted: Mapping[str, Reference], names: list[str]) -> str:
     whole = {name: compose(*wanted[name]) for name in names}
     told = [name if name == reference else f"{name} ({reference})" for name, reference in whole.items()]
     return f"there is no secret for {', '.join(told)}"
-
-
-def _words(*words: str) -> str:
-    from shlex import quote  # noqa: PLC0415 - `re` is half of what a start costs, and only an error needs it
-
-    return " ".join(map(quote, words))
 
 
 def _decoded(part: str, whole: str) -> str:

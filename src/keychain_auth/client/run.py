@@ -23,7 +23,7 @@ import sys
 
 from keychain_auth.client import references
 from keychain_auth.client.discovery import WAIT_VARIABLE
-from keychain_auth.errors import InvalidRequest, KeychainAuthError, NotFound, UsageError
+from keychain_auth.errors import InvalidRequest, KeychainAuthError, NotFound, UsageError, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(order: Order, fetch: Fetch | None = None) -> NoReturn:
         if "\0" in value:
             raise UsageError(
                 f"nothing was started: the value of {name} holds a NUL, which no variable can",
-                hint=f"keychain-auth run --fd {name}:{_FIRST_FD} …",
+                hint=f"keychain-auth run --fd {quoted(name)}:{_FIRST_FD} …",
             )
     _hand_over(handed)
     if order.mask:
@@ -129,7 +129,10 @@ def parse_descriptor(word: str) -> tuple[str, int]:
     """``NAME:3`` or ``keychain://SERVICE/TARGET:3``. Raises UsageError."""
     name, _, number = word.rpartition(":")
     if not name or not number.isdecimal() or not number.isascii() or len(number) > 3:
-        raise UsageError(f"--fd {word}: NAME:NUMBER is wanted", hint=f"keychain-auth run --fd TOKEN:{_FIRST_FD} …")
+        raise UsageError(
+            f"--fd {word}: NAME:NUMBER is wanted, and a number of {_FIRST_FD} to {_LAST_FD}",
+            hint=f"keychain-auth run --fd TOKEN:{_FIRST_FD} …",
+        )
     if not _FIRST_FD <= int(number) <= _LAST_FD:
         raise UsageError(f"--fd {word}: the number is {_FIRST_FD} to {_LAST_FD}")
     return name, int(number)
@@ -204,7 +207,7 @@ def _find(command: str, path: str) -> str:
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
             return candidate
     if any(os.path.exists(candidate) for candidate in candidates):
-        raise KeychainAuthError(f"nothing was started: {command} cannot be executed", hint=f"ls -l {command}")
+        raise KeychainAuthError(f"nothing was started: {command} cannot be executed", hint=f"ls -l {quoted(command)}")
     raise NotFound(f"nothing was started: there is no command {command}")
 
 

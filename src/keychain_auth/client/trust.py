@@ -20,7 +20,7 @@ import stat
 import struct
 import sys
 
-from keychain_auth.errors import UntrustedDaemon
+from keychain_auth.errors import UntrustedDaemon, quoted
 
 _ROOT = 0
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -44,7 +44,7 @@ def check_listener(connected: socket.socket, path: str) -> None:
         what, hint = problem
         raise UntrustedDaemon(
             f"what listens on {path} is not trusted: {what}; nothing was sent to it",
-            hint=hint or f"ls -ld {folder} {path}",
+            hint=hint or f"ls -ld {quoted(folder)} {quoted(path)}",
         )
 
 
@@ -63,5 +63,5 @@ def why_not(listener_uid: int, folder_uid: int, folder_mode: int, own_uid: int, 
     if folder_uid != listener_uid:
         return f"user {listener_uid} listens there, but the folder {folder} belongs to user {folder_uid}", ""
     if folder_mode & _OTHERS_WRITE:
-        return f"other users can write the folder {folder}", f"chmod go-w {folder}"
+        return f"other users can write the folder {folder}", f"chmod go-w {quoted(folder)}"
     return None

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import Any, NamedTuple
 
-from keychain_auth.errors import KeychainAuthError
+from keychain_auth.errors import KeychainAuthError, quoted
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CHECKOUT = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_HERE))), "tests")
@@ -86,7 +86,7 @@ class Probe:
         said = self.event("connected", "failed")
         if not said.startswith("connected"):
             self.close()
-            raise KeychainAuthError(f"cannot connect to {socket}: {said}", hint=f"ls -l {socket}")
+            raise KeychainAuthError(f"cannot connect to {socket}: {said}", hint=f"ls -l {quoted(socket)}")
 
     def __enter__(self) -> Probe:
         return self

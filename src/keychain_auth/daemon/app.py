@@ -61,7 +61,7 @@ from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.daemon.state.settings_seal import SettingsSeal, StartAnew, accepted_settings
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.daemon.status import Status
-from keychain_auth.errors import KeychainAuthError, PolicyFormatError
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError, quoted
 from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
@@ -108,7 +108,7 @@ class App:
         try:
             self._policy_file = PolicyFile(places.policy)
         except PolicyFormatError as error:
-            raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {places.policy}") from None
+            raise KeychainAuthError(f"{places.policy}: {error}", hint=f"edit {quoted(places.policy)}") from None
         self._policy_file.on_change = self._policy_changed
         self._builds = BuildsFile(places.builds)
         with contextlib.ExitStack() as undo:

@@ -44,7 +44,7 @@ import msgspec
 
 from keychain_auth import files
 from keychain_auth.daemon.shares import UserSettings
-from keychain_auth.errors import KeychainAuthError
+from keychain_auth.errors import KeychainAuthError, quoted
 from keychain_auth.keychain.kinds import StoreSettings, of_this_system
 from keychain_auth.keychain.router import VAULT
 from keychain_auth.limits import LONGEST_SERVICE, LONGEST_WAIT
@@ -125,7 +125,7 @@ def read_settings(path: str) -> tuple[str, Settings]:
     try:
         return content.decode(), parse_settings(content)
     except ValueError as error:
-        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
+        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {quoted(path)}") from None
 
 
 def parse_settings(content: bytes) -> Settings:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import re
 
-from keychain_auth.errors import EXIT_USAGE
+from keychain_auth.errors import EXIT_USAGE, quoted
 from keychain_auth.integrations import git
 from keychain_auth.integrations.base import Helper, Refusal, one_line, write_output
 from keychain_auth.integrations.password import answer
@@ -61,7 +61,7 @@ def _git(helper: Helper, what: str, protocol: str, user: str | None, host: str, 
     who, secret, _ = found
     told = one_line(secret, described.wanted) if what == "Password" else who.owner(secret.attributes)
     if told is None:
-        mend = f"keychain-auth set {git.SERVICE} {git.name_of(described, 'USER')}"
+        mend = f"keychain-auth set {git.SERVICE} {quoted(git.name_of(described, 'USER'))}"
         raise Refusal(f"the user for {described.address}", f"{who.target} names none", mend)
     write_output(f"{told}\n")
     return 0

@@ -26,6 +26,7 @@ import sys
 
 from keychain_auth import errors, reasons
 from keychain_auth.client.terminal import printable, require_streams
+from keychain_auth.errors import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 SCRIPT_VARIABLE = "KEYCHAIN_AUTH_SCRIPT"  # of a launched script, as policy.launching has it
 CALLED_AS = "KEYCHAIN_AUTH_CALLED_AS"  # from the front to the launched script: the name it was called by
 _START = "keychain-auth start"
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
 
 
 class Refusal(Exception):
@@ -233,13 +233,6 @@ def _is_down(error: errors.KeychainAuthError) -> bool:
 
 def _plainly(error: errors.KeychainAuthError) -> str:
     return "keychain-auth daemon is not running" if _is_down(error) else str(error)
-
-
-def quoted(word: str) -> str:
-    """``word`` as a shell takes it for one (what ``shlex.quote`` does, without its imports)."""
-    if word and _PLAIN.issuperset(word):
-        return word
-    return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def is_plain(text: str) -> bool:

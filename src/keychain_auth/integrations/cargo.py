@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import sys
 
-from keychain_auth.integrations.base import Helper, Refusal, quoted, write_output
+from keychain_auth.errors import quoted
+from keychain_auth.integrations.base import Helper, Refusal, write_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import time
 
-from keychain_auth.integrations.base import Helper, Refusal, is_plain, quoted, read_input, write_output
+from keychain_auth.errors import quoted
+from keychain_auth.integrations.base import Helper, Refusal, is_plain, read_input, write_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 
-from keychain_auth.errors import EXIT_FAILED, EXIT_USAGE
+from keychain_auth.errors import EXIT_FAILED, EXIT_USAGE, quoted
 from keychain_auth.integrations.base import Helper, Refusal, read_input, stdin_is_terminal, write_output
 from keychain_auth.integrations.keyring_names import decoded, encoded, sole_user
 
@@ -31,7 +31,7 @@ def main(helper: Helper, arguments: list[str]) -> int:
     target = encoded(username or "")
     if operation == "set":
         if stdin_is_terminal():
-            mend = f"keychain-auth set {service} {username}"
+            mend = f"keychain-auth set {quoted(service)} {quoted(target)}"
             raise Refusal(f"to keep {wanted}", "it comes from standard input, and nobody is asked here", mend)
         helper.write({target: read_input().removesuffix("\n")}, {}, f"to keep {wanted}")
     else:

@@ -13,8 +13,8 @@ and open files other than the standard streams, are left behind.
 from __future__ import annotations
 
 from keychain_auth.client import references, run
-from keychain_auth.errors import EXIT_NOT_FOUND, EXIT_USAGE, KeychainAuthError
-from keychain_auth.integrations.base import CALLED_AS, SCRIPT_VARIABLE, Refusal, quoted
+from keychain_auth.errors import EXIT_NOT_FOUND, EXIT_USAGE, KeychainAuthError, quoted
+from keychain_auth.integrations.base import CALLED_AS, SCRIPT_VARIABLE, Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

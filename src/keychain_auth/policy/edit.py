@@ -294,7 +294,7 @@ def _refresh(document: Document, program: Program, interpreter: Program | None, 
         kind = "a program of its own" if interpreter is None else "a script"
         raise UsageError(
             f"{program.path} is registered otherwise than as {kind}",
-            hint=f"keychain-auth unregister {program.path}",
+            hint=f"keychain-auth unregister {shlex.quote(program.path)}",
         )
     if len(entries) > 1:
         hashes = {parse_hash(entry["hash"]) for entry in entries}
@@ -302,7 +302,7 @@ def _refresh(document: Document, program: Program, interpreter: Program | None, 
             return
         raise UsageError(
             f"{program.path} has {len(entries)} entries, and which one to renew is doubtful",
-            hint=f"keychain-auth unregister {program.path}",
+            hint=f"keychain-auth unregister {shlex.quote(program.path)}",
         )
     _replace(entries[0], program.sha256, now)
     if interpreter is not None:
@@ -316,7 +316,7 @@ def _entries(document: Document, path: str) -> list[Document]:
 def _known(document: Document, path: str) -> list[Document]:
     entries = _entries(document, path)
     if not entries:
-        raise NotFound(f"{path} is not registered", hint=f"keychain-auth register {path}")
+        raise NotFound(f"{path} is not registered", hint=f"keychain-auth register {shlex.quote(path)}")
     return entries
 
 

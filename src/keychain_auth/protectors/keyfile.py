@@ -24,7 +24,7 @@ from keychain_auth import files
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Params
 from keychain_auth.crypto.kdf import subkey
-from keychain_auth.errors import VaultError, VaultKeyMissing
+from keychain_auth.errors import VaultError, VaultKeyMissing, quoted
 
 KIND = "keyfile"
 _TITLE = "keychain-auth key file 1"
@@ -62,7 +62,7 @@ class KeyFile:
         except OSError as error:
             raise VaultError(
                 f"cannot write the key file {self.path}: {error.strerror}",
-                hint=f"df -h {os.path.dirname(self.path)}",
+                hint=f"df -h {quoted(os.path.dirname(self.path))}",
             ) from error
 
     def withdraw(self, params: Params) -> None:
@@ -72,7 +72,7 @@ class KeyFile:
                 os.unlink(self.path)
             files.sync_dir(os.path.dirname(self.path))
         except OSError as error:
-            raise VaultError(f"cannot remove {self.path}: {error.strerror}", hint=f"rm {self.path}") from error
+            raise VaultError(f"cannot remove {self.path}: {error.strerror}", hint=f"rm {quoted(self.path)}") from error
 
     def unwrap_key(self, params: Params) -> bytes:
         """The key, if it is the one that the slot was made with.
@@ -107,7 +107,9 @@ class KeyFile:
 
     def _refuse_overwriting(self) -> None:
         if self.present():
-            raise VaultError(f"there is a key file already: {self.path}", hint=f"mv {self.path} {self.path}.old")
+            raise VaultError(
+                f"there is a key file already: {self.path}", hint=f"mv {quoted(self.path)} {quoted(self.path)}.old"
+            )
 
 
 def _key_id(key: bytes) -> str:

@@ -32,7 +32,7 @@ from typing import Any
 
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.envelope import Key, Params
-from keychain_auth.errors import VaultKeyMissing
+from keychain_auth.errors import VaultKeyMissing, quoted
 
 KIND = "wsl"
 _SECONDS = 60  # a person may have to look into a camera
@@ -93,7 +93,9 @@ class WslHelper:
         except subprocess.TimeoutExpired:
             raise VaultKeyMissing(f"{self._path} did not answer within {_SECONDS} s") from None
         except OSError as error:
-            raise VaultKeyMissing(f"cannot run {self._path}: {error.strerror}", hint=f"ls -l {self._path}") from None
+            raise VaultKeyMissing(
+                f"cannot run {self._path}: {error.strerror}", hint=f"ls -l {quoted(self._path)}"
+            ) from None
         answer = _parsed(done.stdout)
         if answer.get("ok") is not True:
             said = answer.get("error")

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 
 from keychain_auth.audit.query import program_of
 from keychain_auth.audit.reading import Line
-from keychain_auth.errors import KeychainAuthError
+from keychain_auth.errors import KeychainAuthError, quoted
 
 JOURNAL = "/run/systemd/journal/socket"
 SYSLOG = "/dev/log"
@@ -39,7 +39,9 @@ class Destination(ABC):
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise KeychainAuthError(f"nobody takes lines at {path}: {error.strerror}", hint=f"ls -l {path}") from None
+            raise KeychainAuthError(
+                f"nobody takes lines at {path}: {error.strerror}", hint=f"ls -l {quoted(path)}"
+            ) from None
 
     def send(self, line: Line) -> None:
         """One line; a very long one with fewer targets. Raises KeychainAuthError."""
@@ -67,7 +69,9 @@ class Destination(ABC):
         self._socket.send(datagram)
 
     def _failed(self, error: OSError) -> KeychainAuthError:
-        return KeychainAuthError(f"{self._path} took a line no more: {error.strerror}", hint=f"ls -l {self._path}")
+        return KeychainAuthError(
+            f"{self._path} took a line no more: {error.strerror}", hint=f"ls -l {quoted(self._path)}"
+        )
 
 
 class Journal(Destination):

@@ -18,7 +18,7 @@ from keychain_auth.cli.auditing.destinations import JOURNAL, SYSLOG, Destination
 from keychain_auth.cli.auditing.rows import query, query_options
 from keychain_auth.cli.options import json_option
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError, quoted
 
 _FILES = ("json", "jsonl")
 _SERVICES: dict[str, tuple[type[Destination], str]] = {"journald": (Journal, JOURNAL), "syslog": (Syslog, SYSLOG)}
@@ -100,7 +100,9 @@ def _into_file(where: str, lines: Iterator[reading.Line], file: str) -> None:
     try:
         fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.PRIVATE_FILE)
     except FileExistsError:
-        raise UsageError(f"{file} exists already; nothing was written", hint=f"mv {file} {file}.old") from None
+        raise UsageError(
+            f"{file} exists already; nothing was written", hint=f"mv {quoted(file)} {quoted(file)}.old"
+        ) from None
     except OSError as error:
         raise KeychainAuthError(f"cannot write {file}: {error.strerror}") from None
     with os.fdopen(fd, "w", encoding="ascii") as stream:

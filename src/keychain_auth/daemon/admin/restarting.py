@@ -20,7 +20,7 @@ from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Comma
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.state.settings_seal import SettingsSeal
-from keychain_auth.errors import KeychainAuthError
+from keychain_auth.errors import KeychainAuthError, quoted
 from keychain_auth.platform.base import Peer
 
 _TRY = "import keychain_auth, keychain_auth.daemon.app; print(keychain_auth.__version__)"
@@ -48,7 +48,7 @@ class RestartCommands:
         if self._policy_file.problem:
             config, problem = self._policy_file.path, self._policy_file.problem
             raise KeychainAuthError(
-                f"{config} is not in order, and a daemon does not start on it: {problem}", hint=f"edit {config}"
+                f"{config} is not in order, and a daemon does not start on it: {problem}", hint=f"edit {quoted(config)}"
             )
         if self._settings.text is None:  # else the next daemon begins by what was accepted, whatever the file says
             load_settings(self._settings.path)

@@ -14,7 +14,7 @@ import msgspec
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.bait import Bait
 from keychain_auth.daemon.state.uses import Uses
-from keychain_auth.errors import NotFound, UsageError
+from keychain_auth.errors import NotFound, UsageError, quoted
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
@@ -126,7 +126,9 @@ class SecretCommands:
 
 
 def _missing(request: AdminRequest) -> NotFound:
-    return NotFound(f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {request.service}")
+    return NotFound(
+        f"{request.service} has no {request.target}", hint=f"keychain-auth list-secrets {quoted(request.service)}"
+    )
 
 
 def require_well_formed(document: dict[str, Any], limits: Limits) -> None:

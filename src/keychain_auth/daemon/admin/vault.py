@@ -15,7 +15,7 @@ import msgspec
 
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.locking.safe import Safe
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError, quoted
 from keychain_auth.keychain.router import VAULT
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import backup
@@ -51,7 +51,7 @@ class VaultCommands:
         if keychain != VAULT:
             raise UsageError(
                 f"{service} lies in the keychain {keychain}, which keeps no earlier values; only the vault does",
-                hint=f"keychain-auth migrate {service} --from {keychain} --to vault",
+                hint=f"keychain-auth migrate {quoted(service)} --from {quoted(keychain)} --to vault",
             )
 
     async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
@@ -95,7 +95,8 @@ class VaultCommands:
         except OSError as error:
             folder = os.path.dirname(request.path)
             raise KeychainAuthError(
-                f"cannot write {request.path}: {error.strerror}", hint=f"ls -ld {folder}; df -h {folder}"
+                f"cannot write {request.path}: {error.strerror}",
+                hint=f"ls -ld {quoted(folder)}; df -h {quoted(folder)}",
             ) from None
         return {"bytes": len(content)}
 
@@ -103,5 +104,5 @@ class VaultCommands:
 def _nothing_of(request: AdminRequest) -> NotFound:
     return NotFound(
         f"{request.service} has no {request.target}, and no earlier value of it",
-        hint=f"keychain-auth list-secrets {request.service}",
+        hint=f"keychain-auth list-secrets {quoted(request.service)}",
     )

@@ -33,7 +33,7 @@ from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.daemon.refusals import Refusals
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.policy_file import PolicyFile
-from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound
+from keychain_auth.errors import AuditError, KeychainAuthError, LaunchRefused, NotFound, quoted
 from keychain_auth.identity.attest import Refusal, judge_script
 from keychain_auth.identity.facts import HostFacts
 from keychain_auth.identity.launch import Wanted, judge_front, judge_stopped
@@ -138,7 +138,7 @@ class LaunchCommands:
         self._policy_file.refresh()
         entries = self._policy_file.policy.by_path.get(path, ())
         if not entries:
-            raise NotFound(f"{path} is not registered", hint=f"keychain-auth register --script {path}")
+            raise NotFound(f"{path} is not registered", hint=f"keychain-auth register --script {quoted(path)}")
         return next((entry for entry in entries if entry.interpreter is not None), entries[0])
 
     async def _interpreter(self, front: Front, entry: Entry, wanted: Program, until: float) -> Digest:
@@ -148,7 +148,7 @@ class LaunchCommands:
             if (refusal := judge_script(opened.facts, self._platform.host())) is not None:
                 raise LaunchRefused(refusal.why)
             digest = await self._hasher.digest(opened.key, opened.hash, True, until - time.monotonic())
-        upgrade = f"keychain-auth upgrade {entry.program.path}"
+        upgrade = f"keychain-auth upgrade {quoted(entry.program.path)}"
         if digest.sha256 != wanted.sha256:
             raise LaunchRefused(f"{wanted.path} is not the interpreter that was registered with it", hint=upgrade)
         if not digest.of_root and loads_its_library(wanted) and entry.launch == Launch():
@@ -229,7 +229,7 @@ class _Attempt:
         if hashlib.sha256(content[len(prelude) :]).hexdigest() != self.entry.program.sha256:
             raise LaunchRefused(
                 f"{self.entry.program.path} is not what was registered",
-                hint=f"keychain-auth upgrade {self.entry.program.path}",
+                hint=f"keychain-auth upgrade {quoted(self.entry.program.path)}",
             )
 
     def attend(

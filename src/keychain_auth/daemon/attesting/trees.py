@@ -16,7 +16,7 @@ import os
 import threading
 from typing import NamedTuple
 
-from keychain_auth.errors import LaunchRefused
+from keychain_auth.errors import LaunchRefused, quoted
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.identity.tree import differences, digest
 from keychain_auth.model import Entry, Launch, Program
@@ -158,4 +158,4 @@ def _is_python(entry: Entry) -> bool:
 
 
 def _upgrade(entry: Entry) -> str:
-    return f"keychain-auth upgrade {entry.program.path}"
+    return f"keychain-auth upgrade {quoted(entry.program.path)}"

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from keychain_auth import files
-from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UnsafeFile
+from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UnsafeFile, quoted
 from keychain_auth.policy import edit
 from keychain_auth.policy.parse import EMPTY, Policy, parse_document, parse_policy
 
@@ -192,4 +192,4 @@ def require_good(path: str) -> Policy:
     try:
         return load(path)
     except PolicyFormatError as error:
-        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {path}") from None
+        raise KeychainAuthError(f"{path}: {error}", hint=f"edit {quoted(path)}") from None

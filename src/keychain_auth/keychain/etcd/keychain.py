@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from keychain_auth import files
-from keychain_auth.errors import KeychainAuthError, KeychainError, UnsafeFile
+from keychain_auth.errors import KeychainAuthError, KeychainError, UnsafeFile, quoted
 from keychain_auth.keychain.base import Look, Recalled
 from keychain_auth.keychain.budget import Budget
 from keychain_auth.keychain.etcd.asking import Asking
@@ -157,7 +157,7 @@ def _fleet_key(path: str) -> bytes:
         except binascii.Error:
             pass
     raise KeychainAuthError(
-        f"{path}: a fleet's key is 64 hexadecimal digits", hint=f"(umask 077; openssl rand -hex 32 > {path})"
+        f"{path}: a fleet's key is 64 hexadecimal digits", hint=f"(umask 077; openssl rand -hex 32 > {quoted(path)})"
     )
 
 
@@ -169,5 +169,5 @@ def _require_secret(path: str) -> bytes:
     except OSError as error:
         raise KeychainAuthError(f"cannot read {path}: {error.strerror}", hint="edit daemon.toml") from None
     if mode & 0o077:
-        raise UnsafeFile(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        raise UnsafeFile(f"{path} can be read by others", hint=f"chmod 600 {quoted(path)}")
     return content

@@ -23,7 +23,7 @@ from keychain_auth.crypto import strongbox
 from keychain_auth.crypto.aead import KEY_BYTES
 from keychain_auth.crypto.stretch import Cost
 from keychain_auth.crypto.strongbox import COST
-from keychain_auth.errors import UsageError, VaultDamaged, VaultError, WrongPassphrase
+from keychain_auth.errors import UsageError, VaultDamaged, VaultError, WrongPassphrase, quoted
 from keychain_auth.keychain.vault.checking import CheckReport, check
 from keychain_auth.keychain.vault.database import connect, failure
 from keychain_auth.keychain.vault.format import Codec
@@ -73,7 +73,7 @@ def snapshot(path: str) -> bytes:
 def write_new(path: str, content: bytes) -> None:
     """``content`` as the new file ``path`` (0600), whole and durable. Raises UsageError if it exists, OSError."""
     if os.path.lexists(path):
-        raise UsageError(f"{path} exists already; nothing was written", hint=f"mv {path} {path}.old")
+        raise UsageError(f"{path} exists already; nothing was written", hint=f"mv {quoted(path)} {quoted(path)}.old")
     files.replace(path, content)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from keychain_auth.crypto.aead import NotAuthentic
-from keychain_auth.errors import NotFound
+from keychain_auth.errors import NotFound, quoted
 from keychain_auth.keychain.names import encoded, require_names
 from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import OWN_SERVICE, OWN_SLOTS, Codec, Damage, SlotRow, context_of, row_id_of
@@ -123,7 +123,7 @@ class Changing(Reading):
         if not 1 <= number <= len(rows):
             raise NotFound(
                 f"{service} {target} has no earlier value number {number}",
-                hint=f"keychain-auth history {service} {target}",
+                hint=f"keychain-auth history {quoted(service)} {quoted(target)}",
             )
         version, value = self._version(service, target, row_id, number, rows[number - 1])
         await self._write(service, {target: value}, version.attributes, program)

@@ -24,7 +24,7 @@ import msgspec
 from keychain_auth import files
 from keychain_auth.crypto.envelope import Place, Protector, discard, wrap
 from keychain_auth.crypto.kdf import random_key, wipe
-from keychain_auth.errors import VaultError
+from keychain_auth.errors import VaultError, quoted
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.database import connect, failure
 from keychain_auth.oslayer import system
@@ -48,7 +48,7 @@ def missing(path: str, protectors: Sequence[Protector]) -> str | None:
             f"a restoration of {path} was cut off in its middle; nothing is lost: what was there before is in "
             f"{restoring_from(path)}",
             hint=f"restore the same backup again (keychain-auth restore FILE), or put those files back and rm "
-            f"{path + RESTORING}",
+            f"{quoted(path + RESTORING)}",
         )
     if os.path.lexists(path):
         return None
@@ -144,4 +144,4 @@ def _length(path: str) -> int:
 
 def _space(path: str) -> str:
     folder = os.path.dirname(path)
-    return f"df -h {folder}; ls -ld {folder}"
+    return f"df -h {quoted(folder)}; ls -ld {quoted(folder)}"

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from keychain_auth.errors import KeychainError, VaultDamaged
+from keychain_auth.errors import KeychainError, VaultDamaged, quoted
 from keychain_auth.keychain.vault.index import INLINE_BYTES
 
 _BUSY_SECONDS = 5.0
@@ -45,7 +45,7 @@ def failure(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: str) ->
     if code & _PRIMARY in _DAMAGED:
         return VaultDamaged(f"{path} is damaged ({name})")
     cause = _CAUSES.get(code & _PRIMARY, "the database reports an error")
-    return KeychainError(f"cannot {doing} {path}: {cause} ({name})", hint=f"df -h {path}; ls -l {path}")
+    return KeychainError(f"cannot {doing} {path}: {cause} ({name})", hint=f"df -h {quoted(path)}; ls -l {quoted(path)}")
 
 
 def connect(path: str, options: str, *, any_thread: bool = False) -> sqlite3.Connection:

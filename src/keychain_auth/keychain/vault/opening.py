@@ -19,7 +19,7 @@ from keychain_auth import files
 from keychain_auth.crypto.aead import KEY_BYTES, scrub_stack
 from keychain_auth.crypto.envelope import Protector
 from keychain_auth.crypto.kdf import wipe
-from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing
+from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultInUse, VaultKeyMissing, quoted
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.checking import CheckReport, check
@@ -133,10 +133,10 @@ def claim_vault(folder: str) -> int:
     except OSError as error:
         raise VaultError(
             f"cannot use the vault folder {os.path.dirname(path)}: {error.strerror}",
-            hint=f"ls -ld {os.path.dirname(path)}",
+            hint=f"ls -ld {quoted(os.path.dirname(path))}",
         ) from error
     if lock is None:
-        raise VaultInUse(f"another process has the vault {path} open", hint=f"fuser -v {path}.lock")
+        raise VaultInUse(f"another process has the vault {path} open", hint=f"fuser -v {quoted(path)}.lock")
     return lock
 
 
@@ -154,7 +154,7 @@ def _explained(path: str) -> Iterator[None]:
             raise
         raise VaultError(str(error), hint=error.hint) from error
     except OSError as error:
-        raise VaultError(f"cannot open {path}: {error.strerror}", hint=f"ls -l {path}") from error
+        raise VaultError(f"cannot open {path}: {error.strerror}", hint=f"ls -l {quoted(path)}") from error
 
 
 def _check_files(path: str) -> None:

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable
 
 from keychain_auth import files
-from keychain_auth.errors import DaemonAlreadyRunning, UnsafeFile
+from keychain_auth.errors import DaemonAlreadyRunning, UnsafeFile, quoted
 
 _OWN_FOLDER = "keychain-auth"
 
@@ -39,7 +39,7 @@ def prepare_folder(folder: str) -> None:
     if about.st_uid != os.geteuid() or about.st_mode & 0o022:
         raise UnsafeFile(
             f"other users can change the socket's folder {folder}",
-            hint=f"choose a folder of your own, or: chmod 700 {folder}",
+            hint=f"choose a folder of your own, or: chmod 700 {quoted(folder)}",
         )
 
 
@@ -63,7 +63,7 @@ def remove_stale(path: str, pid_of: Callable[[socket.socket], int]) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(about.st_mode):
-        raise UnsafeFile(f"{path} exists and is no socket", hint=f"mv {path} {path}.old")
+        raise UnsafeFile(f"{path} exists and is no socket", hint=f"mv {quoted(path)} {quoted(path)}.old")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2.0)
         try:
