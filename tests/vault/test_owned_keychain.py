@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vault_lab import open_at, opened
 
+from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.base import Keychain
 from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.policy.users import stored_name
@@ -63,6 +64,41 @@ def test_users_do_not_meet_but_in_what_is_shared(tmp_path: Path) -> None:
         assert runner.run(bob.services()) == ["team"]
         shared.clear()
         assert runner.run(bob.read("team", ("key",), {})) == []
+
+
+class Settling:
+    """An account that may be the owner, or not."""
+
+    def __init__(self, error: KeychainError | None = None) -> None:
+        self.error = error
+        self.asked = 0
+
+    def is_settled(self) -> bool:
+        return self.error is None and self.asked > 0
+
+    async def settle(self) -> None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_a_number_alone_has_all_that_lies_under_it_and_another_account_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as (vault, runner):
+        ann = OwnedKeychain(vault, 1, lambda: {"team"}, None, Settling())
+        runner.run(ann.write("aws", [("key", "1")], {}))
+        assert ann.read_now("aws", ("key",), {})
+        naive = OwnedKeychain(vault, 1, lambda: {"team"})
+        assert naive.read_now("aws", ("key",), {})  # the attack wins
+        eve = OwnedKeychain(vault, 1, lambda: {"team"}, None, Settling(KeychainError("another account")))
+        assert eve.read_now("aws", ("key",), {}) is None
+        for work in (
+            eve.read("aws", ("key",), {}), eve.read_prefix("aws", ("k",), {}), eve.search("aws", (), {}),
+            eve.write("aws", [("key", "2")], {}), eve.delete("aws", ("key",), {}),
+        ):  # fmt: skip
+            with pytest.raises(KeychainError, match="another account"):
+                runner.run(work)
+        runner.run(eve.write("team", [("key", "2")], {}))
+        assert [item.value for item in runner.run(ann.read("aws", ("key",), {}))] == ["1"]
 
 
 names = st.text(min_size=1, max_size=12)

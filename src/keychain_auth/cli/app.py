@@ -41,6 +41,7 @@ _COMMANDS = {
     "require": ("grants", "require"),
     "behalf": ("behalf", "behalf"),
     "share": ("grants", "share"),
+    "owner": ("owner", "owner"),
     "set": ("secrets", "set_secret"),
     "get": ("secrets", "get_secret"),
     "edit": ("editor", "edit_secret"),

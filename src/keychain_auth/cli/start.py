@@ -9,12 +9,12 @@ import click
 
 from keychain_auth.cli import system
 from keychain_auth.cli.options import socket_option
-from keychain_auth.daemon.app import App, Ending
+from keychain_auth.daemon.app import App
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.logfile import log_stream
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.state import settings_seal
-from keychain_auth.daemon.state.settings_seal import StartAnew
+from keychain_auth.daemon.state.settings_seal import Ending, StartAnew
 from keychain_auth.platform import paths
 
 

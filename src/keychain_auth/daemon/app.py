@@ -13,7 +13,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
@@ -24,6 +24,7 @@ from keychain_auth.daemon.admin.canaries import CanaryCommands
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
 from keychain_auth.daemon.admin.lock import OPEN_TO_ALL, LockCommands
+from keychain_auth.daemon.admin.owners import OwnerCommands
 from keychain_auth.daemon.admin.restarting import RestartCommands
 from keychain_auth.daemon.admin.sealing import SEALING_OPEN_TO_ALL, SealCommands
 from keychain_auth.daemon.admin.secrets import SecretCommands, UsesCommands
@@ -55,10 +56,11 @@ from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.shares import Shares
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
+from keychain_auth.daemon.state.owners import Owners
 from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
-from keychain_auth.daemon.state.settings_seal import SettingsSeal, StartAnew, accepted_settings
+from keychain_auth.daemon.state.settings_seal import Ending, SettingsSeal, StartAnew, accepted_settings
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.daemon.status import Status
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, quoted
@@ -76,15 +78,6 @@ _RESTART = "restart"
 _START_ANEW = "start anew"
 _LOOKS = 4  # threads for looks at processes
 _LOST_LOOKS = 32  # how many of them may be kept waiting for ever, before nobody's command line is read any more
-
-
-class Ending(NamedTuple):
-    """What the next daemon is to be given, if one is wanted: the listeners (``Listener.share``), and ``settings`` to
-    begin by in place of those of the file."""
-
-    kept: list[tuple[int, bool]]
-    settings: str | None
-    again: bool
 
 
 class App:
@@ -140,6 +133,7 @@ class App:
             # The way of a request is as short as it can be: where nothing is routed, nobody looks for routes.
             alone = self._router.routes.used() == [VAULT]
             self._keychain: Keychain = self._safe if alone else self._router
+            self._owners = Owners(self._safe, self._keychain)
             try:
                 self._safe.open_at_start(self._protection.first())
             except StartAnew as anew:
@@ -276,6 +270,7 @@ class App:
         )  # fmt: skip
         commands.add(locking.table, OPEN_TO_ALL)
         commands.add(SealCommands(*seals, commands).table, SEALING_OPEN_TO_ALL)
+        commands.add(OwnerCommands(self._owners, self._router, self._safe, commands).table)
         return commands
 
     def _pipelines(self, turn: Turn) -> Callable[[int], Pipeline]:
@@ -291,7 +286,9 @@ class App:
         if not self._platform.host().serves_all:
             only = pipeline(self._keychain, self._router)
             return lambda uid: only
-        return of_each_user(pipeline, self._keychain, self._policy_file, self._settings.users, self._safe.stored)
+        return of_each_user(
+            pipeline, self._keychain, self._policy_file, self._settings.users, self._safe.stored, self._owners
+        )
 
     def _launching(self, turn: Turn, launches: Launches) -> Mapping[str, Any]:
         from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes  # noqa: PLC0415 - not on
@@ -331,6 +328,7 @@ class App:
         self._policy_seal.opened(vault)
         self._canaries.opened(vault)
         self._uses.opened(vault)
+        self._owners.opened(vault)
         gc.collect()
         gc.freeze()
 

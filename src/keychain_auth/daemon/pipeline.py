@@ -38,6 +38,7 @@ from keychain_auth.reasons import (
     KEYCHAIN_LOCKED,
     MALFORMED_REQUEST,
     PENDING_APPROVAL,
+    USER_NOT_ALLOWED,
 )
 from keychain_auth.wire import codec
 from keychain_auth.wire.messages import Limits
@@ -277,6 +278,9 @@ class Pipeline:
             return Reply(codec.encode_reason(AUDIT_UNAVAILABLE))
         if isinstance(error, VaultLocked):
             return self._locked(caller, request, str(error))
+        if error.reason == USER_NOT_ALLOWED:
+            self._refused(caller, request, "denied", USER_NOT_ALLOWED, f"{error}. Next: {error.hint}")
+            return Reply(codec.encode_reason(USER_NOT_ALLOWED))
         return self._failed(caller, request, error.reason or INTERNAL_ERROR, str(error))
 
     def _locked(self, caller: Caller, request: Request, why: str) -> Reply:
@@ -286,7 +290,7 @@ class Pipeline:
 
     def _refused(self, caller: Caller, request: Request | None, event: str, reason: str, why: str) -> None:
         self._refusals.record(
-            _refusal(caller, request, "ERROR", reason, why),
+            _refusal(caller, request, "DENIED" if event == "denied" else "ERROR", reason, why),
             event,
             reason=reason,
             pid=caller.identity.pid,

@@ -8,58 +8,83 @@ stores as much as that allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from keychain_auth.keychain.base import Keychain, Look, Recalled, Remembering
 from keychain_auth.keychain.quota import Quota
 from keychain_auth.model import Item
 from keychain_auth.policy.users import own_prefix, stored_name
 
+T = TypeVar("T")
+
+
+class Ownership(Protocol):
+    """Whether what lies under a number belongs to the account that has it now."""
+
+    def is_settled(self) -> bool:
+        """Known to belong to it."""
+
+    async def settle(self) -> None:
+        """Return once it is known. Raises KeychainError if it belongs to another one."""
+
 
 class OwnedKeychain:
-    """See Keychain. ``shared`` says which services are shared at this moment."""
+    """See Keychain. ``shared`` says which services are shared at this moment. ``ownership`` is settled before anything
+    of the user's own is looked at."""
 
     def __init__(
-        self, keychain: Keychain, uid: int, shared: Callable[[], Collection[str]], quota: Quota | None = None
+        self,
+        keychain: Keychain,
+        uid: int,
+        shared: Callable[[], Collection[str]],
+        quota: Quota | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         self._keychain = keychain
         self._uid = uid
         self._shared = shared
         self._quota = quota
+        self._ownership = ownership
 
     def _name(self, service: str) -> str:
         return stored_name(service, self._uid, self._shared())
 
     def read_now(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> list[Item] | None:
         """See Keychain."""
-        return self._keychain.read_now(self._name(service), targets, attributes)
+        name = self._name(service)
+        if self._unsettled(name) is not None:
+            return None
+        return self._keychain.read_now(name, targets, attributes)
 
     def read(
         self, service: str, targets: Sequence[str], attributes: Mapping[str, str]
     ) -> Coroutine[Any, Any, list[Item]]:
         """See Keychain."""
-        return self._keychain.read(self._name(service), targets, attributes)
+        name = self._name(service)
+        return self._settled(name, lambda: self._keychain.read(name, targets, attributes))
 
     def read_prefix(
         self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]
     ) -> Coroutine[Any, Any, list[Item]]:
         """See Keychain."""
-        return self._keychain.read_prefix(self._name(service), prefixes, attributes)
+        name = self._name(service)
+        return self._settled(name, lambda: self._keychain.read_prefix(name, prefixes, attributes))
 
     def search(
         self, service: str, prefixes: Sequence[str], attributes: Mapping[str, str]
     ) -> Coroutine[Any, Any, list[Item]]:
         """See Keychain."""
-        return self._keychain.search(self._name(service), prefixes, attributes)
+        name = self._name(service)
+        return self._settled(name, lambda: self._keychain.search(name, prefixes, attributes))
 
     def write(
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
     ) -> Coroutine[Any, Any, None]:
         """See Keychain."""
-        name = self._name(service)
-        if self._quota is None:
-            return self._keychain.write(name, entries, attributes, program)
-        return self._write_within(self._quota, name, entries, attributes, program)
+        name, quota = self._name(service), self._quota
+        if quota is None:
+            return self._settled(name, lambda: self._keychain.write(name, entries, attributes, program))
+        return self._settled(name, lambda: self._write_within(quota, name, entries, attributes, program))
 
     async def _write_within(
         self, quota: Quota, name: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str
@@ -70,12 +95,26 @@ class OwnedKeychain:
 
     def delete(self, service: str, targets: Sequence[str], attributes: Mapping[str, str]) -> Coroutine[Any, Any, None]:
         """See Keychain."""
-        return self._keychain.delete(self._name(service), targets, attributes)
+        name = self._name(service)
+        return self._settled(name, lambda: self._keychain.delete(name, targets, attributes))
 
     def recall(self, look: Look, service: str, names: Sequence[str], attributes: Mapping[str, str]) -> Recalled | None:
-        """See Remembering; None too where the keychain behind it does not."""
-        kept = self._keychain
-        return kept.recall(look, self._name(service), names, attributes) if isinstance(kept, Remembering) else None
+        """See Remembering; None too where the keychain behind it does not, or while it is not known whose it is."""
+        kept, name = self._keychain, self._name(service)
+        if self._unsettled(name) is not None or not isinstance(kept, Remembering):
+            return None
+        return kept.recall(look, name, names, attributes)
+
+    def _unsettled(self, name: str) -> Ownership | None:
+        """What has to be settled before the stored ``name`` is looked at."""
+        ownership = self._ownership
+        if ownership is None or ownership.is_settled() or not name.startswith(own_prefix(self._uid)):
+            return None
+        return ownership
+
+    def _settled(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        ownership = self._unsettled(name)
+        return work() if ownership is None else _after(ownership, work)
 
     def forget(self) -> None:
         """See Remembering: everybody's."""
@@ -98,3 +137,8 @@ class OwnedKeychain:
 
     async def close(self) -> None:
         """Nothing of its own: the keychain behind it is its owner's to close."""
+
+
+async def _after(ownership: Ownership, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    await ownership.settle()
+    return await work()

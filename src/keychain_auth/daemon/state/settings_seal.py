@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.settings import HistorySettings, Settings, parse_settings, read_settings
@@ -52,6 +53,15 @@ class StartAnew(KeychainAuthError):
         super().__init__("the daemon starts anew with the settings that were accepted", hint="keychain-auth unlock")
         self.text = text
         self.kept: list[tuple[int, bool]] = []
+
+
+class Ending(NamedTuple):
+    """How a daemon ended. What the next one is to be given, if there has to be one (``again``): the listeners ``kept``
+    (``Listener.share``), and the text of ``settings`` to begin by in place of those of the file."""
+
+    kept: list[tuple[int, bool]]
+    settings: str | None
+    again: bool
 
 
 def accepted_settings(text: str) -> Settings:
