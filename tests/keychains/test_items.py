@@ -14,7 +14,7 @@ from keychain_auth.keychain.items import Entry, ItemStore, StoreUnreachable
 from keychain_auth.keychain.threaded import ThreadedKeychain
 from keychain_auth.model import Item
 from keychain_auth.testing import KeychainContract, Store
-from keychain_auth.testing.lab import Lab, assert_silent
+from keychain_auth.testing.lab import Lab, assert_silent, opened
 
 
 class Shelf:
@@ -101,11 +101,9 @@ def store() -> ShelfStore:
 
 @pytest.fixture
 def lab(store: ShelfStore) -> Iterator[Lab]:
-    with asyncio.Runner() as runner:
-        keychain = store.open()
-        yield Lab(store, keychain, runner.run)
+    with opened(store) as lab:
+        yield lab
         store.shelf.released.set()
-        runner.run(keychain.close())
 
 
 # --- a step that fails ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from keychain_auth.keychain.secret_service.keychain import SecretServiceKeychain
 from keychain_auth.model import Item
 from keychain_auth.secret_service.bus import Bus, Unreachable
 from keychain_auth.secret_service.service import Gone, Locked, Service
-from keychain_auth.testing.lab import SECRET, Lab
+from keychain_auth.testing.lab import SECRET, Lab, opened
 from keychains.test_secret_service import SecretServiceStore
 from support.lines import until
 from support.secret_service import Desktop, missing
@@ -30,10 +30,9 @@ SECONDS = 1.0  # of who does not wait for a hung service
 
 @pytest.fixture
 def lab(desktop: Desktop) -> Iterator[Lab]:
-    with asyncio.Runner() as runner:
-        keychain = SecretServiceKeychain(address=desktop.address, seconds=20)
-        yield Lab(SecretServiceStore(desktop), keychain, runner.run)
-        runner.run(keychain.close())
+    keychain = SecretServiceKeychain(address=desktop.address, seconds=20)
+    with opened(SecretServiceStore(desktop), keychain) as lab:
+        yield lab
 
 
 def failing(lab: Lab, work: Callable[[], object]) -> KeychainError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.secret_service.keychain import SecretServiceKeychain
 from keychain_auth.model import Item
-from keychain_auth.testing.lab import SECRET, Lab
+from keychain_auth.testing.lab import SECRET, Lab, opened
 from keychains.test_secret_service import SecretServiceStore
 from support.installation import copy_with_needs
 from support.secret_service import Desktop
@@ -21,12 +20,10 @@ from support.secret_service import Desktop
 
 @pytest.fixture
 def lab(desktop: Desktop) -> Iterator[Lab]:
-    store = SecretServiceStore(desktop)
-    with asyncio.Runner() as runner:
-        # Names are remembered for ever: what others change is known by the signals alone.
-        keychain = SecretServiceKeychain(address=desktop.address, names_seconds=1e9)
-        yield Lab(store, keychain, runner.run)
-        runner.run(keychain.close())
+    # Names are remembered for ever: what others change is known by the signals alone.
+    keychain = SecretServiceKeychain(address=desktop.address, names_seconds=1e9)
+    with opened(SecretServiceStore(desktop), keychain) as lab:
+        yield lab
 
 
 class Keyring:

@@ -16,7 +16,7 @@ from keychain_auth.model import Item
 from keychain_auth.native import keychain_services
 from keychain_auth.protectors.macos_keychain import MacosKeychainItem
 from keychain_auth.testing import KeychainContract, Store
-from keychain_auth.testing.lab import SECRET, Lab, assert_silent
+from keychain_auth.testing.lab import SECRET, Lab, assert_silent, opened
 
 NO_KEYCHAIN = -25307
 
@@ -51,10 +51,8 @@ class TestMacosKeychain(KeychainContract):
 
 @pytest.fixture
 def lab(store: StandIn) -> Iterator[Lab]:
-    with asyncio.Runner() as runner:
-        keychain = store.open()
-        yield Lab(store, keychain, runner.run)
-        runner.run(keychain.close())
+    with opened(store) as lab:
+        yield lab
 
 
 def calls(macos: Any) -> list[str]:

@@ -17,7 +17,7 @@ from keychain_auth.keychain.windows import PREFIX, CredentialItems, decoded, mar
 from keychain_auth.model import Item
 from keychain_auth.native import credentials
 from keychain_auth.testing import KeychainContract, Store
-from keychain_auth.testing.lab import Lab, assert_silent
+from keychain_auth.testing.lab import Lab, assert_silent, opened
 
 on_windows = pytest.mark.skipif(sys.platform != "win32", reason="Credential Manager is a part of Windows")
 
@@ -51,10 +51,8 @@ class TestCredentialManager(KeychainContract):
 
 @pytest.fixture
 def lab(store: CredentialStore) -> Iterator[Lab]:
-    with asyncio.Runner() as runner:
-        keychain = store.open()
-        yield Lab(store, keychain, runner.run)
-        runner.run(keychain.close())
+    with opened(store) as lab:
+        yield lab
 
 
 @on_windows

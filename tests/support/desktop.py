@@ -5,16 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from support.bus import configuration
 from support.logind import missing
 from support.process import Process
 from support.world import World
-
-_CONFIGURATION = """<busconfig>
-<type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<policy context="default">
-<allow user="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-</policy>
-</busconfig>"""
 
 _STAND_IN = """
 import json, sys
@@ -44,7 +38,7 @@ class Desktop:
         socket = world.path("run/session_bus")
         address = f"unix:path={socket}"
         self.env = {"DBUS_SESSION_BUS_ADDRESS": address}
-        config = world.write("session_bus.conf", _CONFIGURATION.format(socket=socket))
+        config = world.write("session_bus.conf", configuration("session", socket))
         bus = world.spawn(["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"])
         bus.out.find(lambda line: line.startswith(b"unix:"))
         script = world.write("desktop.py", _STAND_IN)

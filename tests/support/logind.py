@@ -5,15 +5,9 @@ from __future__ import annotations
 import shutil
 from importlib import util
 
+from support.bus import configuration
 from support.process import Process
 from support.world import World
-
-_CONFIGURATION = """<busconfig>
-<type>system</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
-<policy context="default">
-<allow user="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-</policy>
-</busconfig>"""
 
 # Orders on stdin, one a line: "sleep true", "lock PATH", "hint PATH true". A session /…/session/_UID is that user's.
 _STAND_IN = """
@@ -66,7 +60,7 @@ class Logind:
         socket = world.path("run/system_bus")
         self.address = f"unix:path={socket}"
         self.env = {"DBUS_SYSTEM_BUS_ADDRESS": self.address}
-        config = world.write("system_bus.conf", _CONFIGURATION.format(socket=socket))
+        config = world.write("system_bus.conf", configuration("system", socket))
         self._bus = world.spawn(["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"])
         self._bus.out.find(lambda line: line.startswith(b"unix:"))
         self._process: Process | None = None

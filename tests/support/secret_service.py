@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import util
 from typing import Any
 
+from support.bus import configuration
 from support.lines import until
 from support.process import Process
 from support.world import World
@@ -29,12 +30,6 @@ _PACKAGES = {
     "gnome-keyring-daemon": "gnome-keyring",
     "secret-tool": "libsecret-tools",
 }
-_CONFIGURATION = """<busconfig>
-<type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>{services}
-<policy context="default">
-<allow user="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-</policy>
-</busconfig>"""
 
 
 def missing() -> str:
@@ -54,9 +49,7 @@ class Desktop:
         socket = world.path("run/bus")
         self.address = f"unix:path={socket}"
         self.env = {"DBUS_SESSION_BUS_ADDRESS": self.address}
-        # A configuration of its own: it knows no services to start, so nothing comes back behind a test's back.
-        folder = f"<servicedir>{services}</servicedir>" if services else ""
-        config = world.write("bus.conf", _CONFIGURATION.format(socket=socket, services=folder))
+        config = world.write("bus.conf", configuration("session", socket, services))
         self.bus = world.spawn(["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"])
         self.bus.out.find(lambda line: line.startswith(b"unix:"))
         self._connection = _Connection(self.address)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from keychain_auth.errors import AnswerExceedsLimit, KeychainError
 from keychain_auth.model import Item
-from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent
+from keychain_auth.testing.lab import DIFFICULT, SECRET, SERVICE, VALUES, Lab, assert_silent, opened
 from keychain_auth.testing.store import Store
 
 
@@ -26,12 +25,8 @@ class AnswersContract:
     @pytest.fixture
     def lab(self, store: Store) -> Iterator[Lab]:
         """The storage, opened."""
-        with asyncio.Runner() as runner:
-            keychain = store.open()
-            try:
-                yield Lab(store, keychain, runner.run)
-            finally:
-                runner.run(keychain.close())
+        with opened(store) as lab:
+            yield lab
 
     # --- reading and writing ----------------------------------------------------------------------
 

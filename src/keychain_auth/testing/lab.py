@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -110,10 +112,21 @@ class Lab(NamedTuple):
         return found
 
 
+@contextlib.contextmanager
+def opened(store: Store, keychain: Keychain | None = None) -> Iterator[Lab]:
+    """The storage with a keychain on it (its own, if none is given), which is closed at the end."""
+    with asyncio.Runner() as runner:
+        used = store.open() if keychain is None else keychain
+        try:
+            yield Lab(store, used, runner.run)
+        finally:
+            runner.run(used.close())
+
+
 def assert_silent(error: BaseException) -> None:
     """Neither the error nor what it was raised from shows the value."""
     told = "".join(traceback.format_exception_only(error)) + repr(error.__context__) + repr(error.__cause__)
     assert SECRET not in told
 
 
-__all__ = ["DIFFICULT", "SECRET", "SERVICE", "VALUES", "Lab", "assert_silent"]
+__all__ = ["DIFFICULT", "SECRET", "SERVICE", "VALUES", "Lab", "assert_silent", "opened"]

@@ -147,18 +147,7 @@ class Process:
 
     def read_all(self, name: str, limit: int) -> bytes:
         """A file of the folder, whole. Raises OSError (E2BIG) beyond ``limit`` bytes."""
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
-        try:
-            pieces = []
-            size = 0
-            while piece := os.read(fd, 64 * 1024):
-                pieces.append(piece)
-                size += len(piece)
-                if size > limit:
-                    raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-            return b"".join(pieces)
-        finally:
-            os.close(fd)
+        return read_whole(self.folder, name, limit)
 
     def _read(self, name: str, limit: int) -> bytes:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder)
@@ -181,6 +170,22 @@ def _exec_id(text: bytes) -> ExecId:
     # The name in parentheses may hold spaces and parentheses itself; nothing after the last one can.
     fields = text.rpartition(b")")[2].split()
     return ExecId(int(fields[_START_TIME]), tuple(map(int, _LAYOUT(fields))))
+
+
+def read_whole(folder: int, name: str, limit: int, *, piece_bytes: int = 64 * 1024) -> bytes:
+    """A file of a folder in /proc. Raises OSError (E2BIG) beyond ``limit`` bytes."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        pieces = []
+        size = 0
+        while piece := os.read(fd, piece_bytes):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise OSError(errno.E2BIG, f"its {name} has more than {limit} bytes")
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
 
 
 def path_of(fd: int) -> str:

@@ -11,13 +11,12 @@ process that does not let its own user look at it; and changes that were taken b
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 
-from keychain_auth.platform.linux.procfs import open_files, parse_status, pids
+from keychain_auth.platform.linux.procfs import open_files, parse_status, pids, read_whole
 
-_SMAPS_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 64 * 1024 * 1024
 _HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*|\[vdso\])$")
 _COPIED = (b"Anonymous:", b"Swap:")
 
@@ -26,7 +25,7 @@ def patched_file(process_folder: int) -> str:
     """The path of a file whose mapped code was changed in memory, "" if there is none. Raises OSError."""
     path = b""
     # Not splitlines: of the name of a file only the newline is escaped there, not "\r".
-    for line in _read(process_folder, "smaps").split(b"\n"):
+    for line in read_whole(process_folder, "smaps", _MOST_BYTES, piece_bytes=1024 * 1024).split(b"\n"):
         if line[:1] in b"0123456789abcdef":  # the head of a mapping; its fields begin with capital letters
             match = _HEAD.match(line)
             path = match.group(1) if match else b""
@@ -39,7 +38,8 @@ def is_traced(process_folder: int) -> bool:
     """Is any thread of the process traced? Raises OSError when it is gone."""
     folder = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process_folder)
     try:
-        return any(parse_status(_read(folder, f"{thread}/status")).tracer for thread in os.listdir(folder))
+        statuses = (read_whole(folder, f"{thread}/status", _MOST_BYTES) for thread in os.listdir(folder))
+        return any(parse_status(status).tracer for status in statuses)
     finally:
         os.close(folder)
 
@@ -54,18 +54,3 @@ def holders(inode: int, pid: int) -> tuple[int, ...]:
                 if wanted in open_files(other):
                     found.append(other)
     return tuple(found)
-
-
-def _read(folder: int, name: str) -> bytes:
-    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        pieces = []
-        size = 0
-        while piece := os.read(fd, 1024 * 1024):
-            pieces.append(piece)
-            size += len(piece)
-            if size > _SMAPS_BYTES:
-                raise OSError(errno.E2BIG, "it has too many mappings")
-        return b"".join(pieces)
-    finally:
-        os.close(fd)
