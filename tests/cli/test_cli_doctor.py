@@ -14,17 +14,19 @@ import pytest
 from daemon.requests import denied, read
 from docs.test_docs import invocations, parse
 from keychain_auth.cli.app import commands
-from keychain_auth.cli.doctoring.checks import CHECKS, Checked, Level, examine
+from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL, Checked, Level, examine
 from keychain_auth.cli.doctoring.facts import DaemonFact, Facts, LeakyProgram, PathFact, ProgramFact
+from keychain_auth.platform.remedies import Remedies
 from support.world import World
 
 NOW = 1_800_000_000.0
 DAEMON = DaemonFact("0.1.0", 42, NOW - 100, keychains={"vault": {"backend": "vault", "open": True}})
 WELL = Facts(
     now=NOW, uid=1000, version="0.1.0", code_changed=NOW - 1000, socket_path="/run/agent.sock", daemon=DAEMON,
+    remedies=Remedies("set the clock", "see the disk", "lock memory", "keychain-auth restart"),
     slots={1: "passphrase", 2: "recovery"}, newest_record=NOW - 1, free_bytes=10**9, data_folder="/var/data",
 )  # fmt: skip
-PRIVATE = PathFact("/home/me/vault.key", "file", "file", 1000, 0o600, secret=True)
+PRIVATE = PathFact("/home/me/vault.key", "file", "file", 1000, 0o600, secret=True, aside="mv it away")
 
 
 def findings(check: str, **facts: Any) -> list[Checked]:
@@ -58,12 +60,14 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
         ("permissions", {"paths": (msgspec.structs.replace(PRIVATE, uid=7),)}, "wrong", "another user",
          "chown 1000 /home/me/vault.key"),
         ("permissions", {"paths": (msgspec.structs.replace(PRIVATE, kind="folder"),)}, "wrong", "not a file",
-         "mv /home/me/vault.key /home/me/vault.key.old"),
+         "mv it away"),
+        ("permissions", {"paths": (msgspec.structs.replace(PRIVATE, problem="a list says", mend="icacls"),)}, "wrong",
+         "a list says", "icacls"),
         ("permissions", {"paths": (PathFact("/d", "folder", "folder", 1000, 0o750),)}, "wrong", "can read",
          "chmod 700 /d"),
         ("permissions", {"paths": (PathFact("/c.json", "file", "file", 1000, 0o644),)}, "advice", "only its folder",
          "chmod 600 /c.json"),
-        ("disk", {"free_bytes": 1024}, "wrong", "no secret is given out", "df -h /var/data"),
+        ("disk", {"free_bytes": 1024}, "wrong", "no secret is given out", "see the disk"),
         ("disk", {"free_bytes": None}, "unknown", "cannot be told", ""),
         ("interpreters", {"programs": (ProgramFact("/usr/bin/python3", bare=True),)}, "wrong", "grants nothing",
          "keychain-auth unregister /usr/bin/python3"),
@@ -92,8 +96,8 @@ def test_nothing_is_wrong_where_all_is_well_and_every_check_says_so() -> None:
         ("audit", {"audit_problem": "a folder"}, "wrong", "a folder", "keychain-auth audit verify"),
         ("audit", {"daemon": msgspec.structs.replace(DAEMON, audit_waiting=4)}, "advice", "4 lines",
          "keychain-auth unlock"),
-        ("clock", {"newest_record": NOW + 60}, "wrong", "60 s in the future", "timedatectl set-ntp true"),
-        ("clock", {"clock_synchronised": False}, "advice", "goes by it", "timedatectl set-ntp true"),
+        ("clock", {"newest_record": NOW + 60}, "wrong", "60 s in the future", "set the clock"),
+        ("clock", {"clock_synchronised": False}, "advice", "goes by it", "set the clock"),
         ("tracing", {"yama": 0}, "advice", "look into the memory", "sudo sysctl -w kernel.yama.ptrace_scope=1"),
         ("tracing", {"yama": None}, "advice", "no Yama", "boot a kernel with CONFIG_SECURITY_YAMA and lsm=…,yama"),
         ("tracing", {"yama": 2, "programs": (ProgramFact("/s.py", script=True),)}, "wrong", "none is launched",
@@ -111,6 +115,11 @@ def test_each_check_sees_its_own_and_says_what_mends_it(
     assert says in finding.says
     for words in invocations(mend):  # a command that is proposed is one that there is
         parse(commands, "keychain-auth", list(words), whole=True)
+
+
+def test_what_a_system_has_not_is_not_looked_at() -> None:
+    found = examine(msgspec.structs.replace(WELL, kernel=False, yama=None, user_namespaces=True))
+    assert [one.check for one in found] == [name for name in CHECKS if name not in OF_THE_KERNEL]
 
 
 def test_a_daemon_that_nobody_can_ask_leaves_questions_open() -> None:

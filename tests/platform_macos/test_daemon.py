@@ -16,6 +16,7 @@ import pytest
 
 from daemon.requests import SUCCESS, denied, read, results, write
 from keychain_auth.cli import app
+from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL
 from support.daemon import Daemon
 from support.world import World
 
@@ -40,10 +41,9 @@ class Mac:
         self.world._processes.append(daemon)
         return daemon.wait_ready()
 
-    def cli(self, *arguments: str) -> Any:
+    def cli(self, *arguments: str, code: int = 0) -> Any:
         process = self.world.spawn([self.world.python, self.program, *arguments, "--json"])
-        code = process.wait()
-        assert code == 0, process.err.text()
+        assert process.wait() == code, process.err.text()
         return json.loads(process.out.text())
 
 
@@ -92,6 +92,23 @@ def test_a_publisher_is_asked_for(mac: Mac, world: World) -> None:
     assert world.talker(program, socket=mac.socket).ask(write({"a": "1"})) == SUCCESS
     mac.cli("register", program, "--publisher", "ANOTHER123")
     assert world.talker(program, socket=mac.socket).ask(write({"a": "1"})) == denied("identity_not_verified")
+
+
+def test_doctor_says_what_is_so_there(mac: Mac, world: World) -> None:
+    daemon = mac.start()
+    mac.cli("register", world.build_client())
+    found = mac.cli("doctor")
+    assert found["healthy"]
+    assert {one["check"] for one in found["checks"]} == set(CHECKS) - OF_THE_KERNEL
+    assert {one["check"] for one in found["checks"] if one["level"] != "ok"} == {"slots"}
+    key = f"{mac.base}/vault.key"
+    os.chmod(key, 0o644)
+    mends = [one["mend"] for one in mac.cli("doctor", code=1)["checks"] if one["level"] == "wrong"]
+    assert mends == [f"chmod 600 '{key}'"]
+    os.chmod(key, 0o600)
+    assert daemon.stop() == 0
+    [first, *_] = mac.cli("doctor", code=1)["checks"]
+    assert (first["check"], first["mend"]) == ("socket", "keychain-auth start")
 
 
 def test_every_command_can_be_loaded(world: World) -> None:

@@ -38,6 +38,9 @@ from support import users
 
 ROOT = os.path.normpath(os.path.join(setup.HERE, "..", ".."))
 _LIFE = 60
+# Of the server, which makes the files. Wine makes a file's list of its mode, and lets it inherit nothing: by this what
+# lies in a private folder is private.
+_UMASK = 0o077
 _VERSION = ("reg", "add", r"HKCU\Software\Wine", "/v", "Version", "/d", "win10", "/f")
 _COPIED = ("src", "tests", "pyproject.toml", "examples", "scripts")
 _SHARED = os.path.join("drive_c", "windows")
@@ -147,7 +150,7 @@ def _environment(prefix: str, home: str) -> dict[str, str]:
 def _quietly(words: Sequence[str], environment: Mapping[str, str], account: users.Account) -> None:
     subprocess.run(
         words, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, timeout=120, check=False, **account.popen(),
+        stderr=subprocess.DEVNULL, timeout=120, check=False, umask=_UMASK, **account.popen(),
     )  # fmt: skip
 
 

@@ -85,6 +85,11 @@ def file_problem(path: str, fd: int) -> Problem | None:
     return None
 
 
+def exposure(path: str, info: os.stat_result) -> tuple[int, int, Problem | None]:
+    """Who owns what is at ``path``, its permission bits, and what is wrong with it beyond what these say."""
+    return info.st_uid, stat.S_IMODE(info.st_mode), None
+
+
 def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
     """Were both taken of one file?"""
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)

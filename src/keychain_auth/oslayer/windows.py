@@ -157,6 +157,19 @@ def file_problem(path: str, fd: int) -> Problem | None:
     return None
 
 
+def exposure(path: str, info: os.stat_result) -> tuple[int, int, Problem | None]:
+    """See ``posix.exposure``. There are no bits that say anything: the list does."""
+    problem: Problem | None = None
+    descriptor = security.of_file(path)
+    if (other := _foreign_owner(descriptor)) is not None:
+        problem = f"{path} belongs to another user ({other})", f'icacls "{path}" /setowner "%USERNAME%"'
+    elif others := security.others_who_write(descriptor):
+        problem = f"other users can write {path} ({_names(others)})", _mend_command(path)
+    elif others := security.others_who_enter(descriptor):
+        problem = f"other users can read {path} ({_names(others)})", _mend_command(path)
+    return user_id(), PRIVATE_DIR if stat.S_ISDIR(info.st_mode) else PRIVATE_FILE, problem
+
+
 def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
     """See ``posix.is_same_file``. Wine forgets the volume (0) of an open file that was renamed."""
     same_volume = one.st_dev == other.st_dev or 0 in (one.st_dev, other.st_dev)

@@ -8,6 +8,8 @@ from typing import NoReturn
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.platform.base import Starter
 
+KERNEL_IS_LOOKED_AT = False
+
 
 def allows_user_namespaces() -> bool:
     """There are no user namespaces."""

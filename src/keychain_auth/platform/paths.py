@@ -90,6 +90,11 @@ def default_socket_path() -> str:
     return os.path.join(runtime_dir(), AGENT_SOCKET)
 
 
+def sockets_are_files() -> bool:
+    """Do they lie in a folder? Pipes do not."""
+    return _system != "win32"
+
+
 def chosen_socket_path(explicit: str | os.PathLike[str] | None = None) -> str | None:
     """The socket that somebody chose, absolute: ``explicit``, else ``$KEYCHAIN_AUTH_SOCKET``, else None.
 

@@ -55,10 +55,11 @@ class Checked(NamedTuple):
 
 
 def examine(facts: Facts) -> list[Checked]:
-    """The findings of all checks, in the order of the list."""
+    """The findings of all checks, in the order of the list. What does not apply to this system is not there."""
     return [
         Checked(name, finding.level, finding.says, finding.mend)
         for name, check in CHECKS.items()
+        if facts.kernel or name not in OF_THE_KERNEL
         for finding in check(facts)
     ]
 
@@ -84,10 +85,10 @@ def _version(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.UNKNOWN, "no daemon to ask for its version")
     elif daemon.version != facts.version:
         says = f"the daemon is version {daemon.version}, this command {facts.version}: it was not restarted since"
-        yield Finding(Level.WRONG, says, _restart(daemon))
+        yield Finding(Level.WRONG, says, _restart(facts, daemon))
     elif facts.code_changed > daemon.started + _CLOCK_SLACK:
         says = f"the installed files are newer than the running daemon ({stamp_of(facts.code_changed)})"
-        yield Finding(Level.WRONG, says, _restart(daemon))
+        yield Finding(Level.WRONG, says, _restart(facts, daemon))
     else:
         yield Finding(Level.OK, f"the daemon is version {daemon.version}, as this command")
 
@@ -100,7 +101,7 @@ def _settings(facts: Facts) -> Iterator[Finding]:
     elif obeyed:
         yield Finding(Level.WRONG, f"the daemon does not obey daemon.toml: {obeyed}", "keychain-auth policy seal")
     elif facts.daemon and facts.daemon.settings_later:
-        yield Finding(Level.WRONG, "daemon.toml was changed since the daemon started", _restart(facts.daemon))
+        yield Finding(Level.WRONG, "daemon.toml was changed since the daemon started", _restart(facts, facts.daemon))
     else:
         yield Finding(Level.OK, "the settings can be read, and are obeyed")
 
@@ -126,7 +127,9 @@ def _permissions(facts: Facts) -> Iterator[Finding]:
 def _one_path(fact: PathFact, uid: int) -> Iterator[Finding]:
     name = quote(fact.path)
     if fact.kind != fact.wanted:
-        yield Finding(Level.WRONG, f"{fact.path} is not a {fact.wanted}", f"mv {name} {quote(fact.path + '.old')}")
+        yield Finding(Level.WRONG, f"{fact.path} is not a {fact.wanted}", fact.aside)
+    elif fact.problem:
+        yield Finding(Level.WRONG, fact.problem, fact.mend)
     elif fact.uid not in (uid, 0) or (fact.uid == 0 != uid and fact.secret):
         yield Finding(Level.WRONG, f"{fact.path} belongs to another user (uid {fact.uid})", f"chown {uid} {name}")
     elif fact.mode & _OTHERS_WRITE:
@@ -147,7 +150,7 @@ def _room(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.UNKNOWN, "how much room the disk has cannot be told")
     elif facts.free_bytes < _LEAST_FREE:
         says = f"{facts.free_bytes // 1024 // 1024} MiB are left in {facts.data_folder}: without room for the record"
-        yield Finding(Level.WRONG, f"{says} no secret is given out", f"df -h {quote(facts.data_folder)}")
+        yield Finding(Level.WRONG, f"{says} no secret is given out", facts.remedies.room)
     else:
         yield Finding(Level.OK, "there is room for the audit log")
 
@@ -248,8 +251,8 @@ def _key_memory(facts: Facts) -> Iterator[Finding]:
     elif facts.daemon.key_memory_locked:
         yield Finding(Level.OK, "the key's memory is never swapped out")
     else:
-        says = "the key's memory can be swapped out: RLIMIT_MEMLOCK is too small"
-        yield Finding(Level.WRONG, says, "systemctl --user edit keychain-auth (LimitMEMLOCK=64K), or ulimit -l 64")
+        says = "the key's memory can be swapped out: the system lets the daemon lock too little (RLIMIT_MEMLOCK)"
+        yield Finding(Level.WRONG, says, facts.remedies.key_memory)
 
 
 # --- the machine --------------------------------------------------------------------------------
@@ -271,10 +274,10 @@ def _clock(facts: Facts) -> Iterator[Finding]:
     ahead = 0.0 if facts.newest_record is None else facts.newest_record - facts.now
     if ahead > _CLOCK_SLACK:
         says = f"the clock was put back: the last line of the audit log is {ahead:.0f} s in the future. What ends at a "
-        yield Finding(Level.WRONG, f"{says}moment (a grace after an upgrade) ends later", "timedatectl set-ntp true")
+        yield Finding(Level.WRONG, f"{says}moment (a grace after an upgrade) ends later", facts.remedies.clock)
     elif facts.clock_synchronised is False:
         says = "nothing keeps this machine's clock right, and what ends at a moment goes by it"
-        yield Finding(Level.ADVICE, says, "timedatectl set-ntp true")
+        yield Finding(Level.ADVICE, says, facts.remedies.clock)
     else:
         yield Finding(Level.OK, "the clock agrees with the audit log")
 
@@ -313,10 +316,10 @@ def _kernel(facts: Facts) -> Iterator[Finding]:
         yield Finding(Level.OK, "the kernel has every call that is used where there is one")
 
 
-def _restart(daemon: DaemonFact) -> str:
+def _restart(facts: Facts, daemon: DaemonFact) -> str:
     if daemon.unit:
         return f"systemctl --user restart {daemon.unit.removesuffix('.service')}"
-    return "keychain-auth restart"
+    return facts.remedies.restart
 
 
 CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {
@@ -339,3 +342,5 @@ CHECKS: dict[str, Callable[[Facts], Iterator[Finding]]] = {
     "namespaces": _namespaces,
     "kernel": _kernel,
 }
+OF_THE_KERNEL = frozenset(("tracing", "namespaces", "kernel"))
+"""Checks of which other systems have nothing alike (docs/platforms.md has what is open there)."""

@@ -10,12 +10,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from keychain_auth.platform.remedies import Remedies
+
 PathKind = Literal["folder", "file", "socket", "link", "other"]
 
 
 class PathFact(msgspec.Struct, frozen=True):
     """One file or folder of ours that exists. ``mode``: its permission bits. ``secret``: whoever reads it has something
-    of a secret (the vault, its key, command lines)."""
+    of a secret (the vault, its key, command lines). ``problem``: what the system says of it beyond its bits, and
+    ``mend`` the command for it. ``aside``: the command that moves it out of the way."""
 
     path: str
     kind: PathKind
@@ -23,6 +26,9 @@ class PathFact(msgspec.Struct, frozen=True):
     uid: int
     mode: int
     secret: bool = False
+    problem: str = ""
+    mend: str = ""
+    aside: str = ""
 
 
 class ProgramFact(msgspec.Struct, frozen=True):
@@ -73,8 +79,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ``code_changed``: when the newest file of this package was written. ``yama``: kernel.yama.ptrace_scope, None without
     Yama. ``newest_record``: when the last line of the audit log was written. ``slots``: the vault's key slots, number
     to kind, None if there is no vault, or it cannot be read (``vault_problem``). ``clock_synchronised``: None if the
-    kernel does not say. ``own_user``: it is the daemon of the whole machine. ``missing``: calls of the kernel that it
-    lacks, and what is done without them.
+    kernel does not say. ``own_user``: it is the daemon of the whole machine. ``kernel``: whether there is a kernel of
+    which the next facts say something. ``missing``: calls that it lacks, and what is done without them.
     """
 
     now: float
@@ -100,6 +106,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     audit_problem: str = ""
     leaky: tuple[LeakyProgram, ...] = ()
     clock_synchronised: bool | None = True
+    remedies: Remedies
+    kernel: bool = True
     yama: int | None = 1
     user_namespaces: bool = False
     socket_diagnosis: bool = True

@@ -27,6 +27,7 @@ from keychain_auth.errors import DaemonNotRunning, KeychainAuthError
 from keychain_auth.keychain.vault import peek_slots
 from keychain_auth.keychain.vault.opening import vault_path
 from keychain_auth.model import Denial, Entry
+from keychain_auth.oslayer import system
 from keychain_auth.platform import condition
 from keychain_auth.platform import paths as system_paths
 from keychain_auth.policy.explain import explain, mend
@@ -49,7 +50,7 @@ def gather(places: Places) -> Facts:
     }
     return Facts(
         now=now,
-        uid=os.geteuid(),
+        uid=system.user_id(),
         own_user=system_paths.is_system(),
         version=keychain_auth.__version__,
         code_changed=_newest_file(os.path.dirname(keychain_auth.__file__)),
@@ -58,6 +59,8 @@ def gather(places: Places) -> Facts:
         settings_problem=_settings_problem(places),
         settings_path=places.settings,
         policy_path=places.policy,
+        remedies=condition.remedies(places.vault),
+        kernel=condition.KERNEL_IS_LOOKED_AT,
         clock_synchronised=condition.clock_is_synchronised(),
         yama=condition.yama_scope(),
         user_namespaces=condition.allows_user_namespaces(),
@@ -74,7 +77,8 @@ def _socket(places: Places, now: float) -> dict[str, Any]:
         status = admin.ask("status", socket=places.agent_socket, timeout=_STATUS_SECONDS)
         return {"daemon": _daemon(status, now)}
     except DaemonNotRunning:
-        return {"socket": "left over" if os.path.lexists(places.agent_socket) else "absent"}
+        there = system_paths.sockets_are_files() and os.path.lexists(places.agent_socket)
+        return {"socket": "left over" if there else "absent"}
     except KeychainAuthError as error:
         return {"socket": "refused", "socket_problem": str(error), "socket_mend": error.hint}
     except (KeyError, TypeError, AttributeError):
@@ -120,9 +124,13 @@ def _newest_file(package: str) -> float:
 
 def _paths(places: Places) -> tuple[PathFact, ...]:
     # A daemon of the whole machine has the folder of its sockets, and the one for programs, from root, open to others.
-    system = system_paths.is_system()
-    own = () if system else (os.path.dirname(places.agent_socket),)
-    sockets = (places.admin_socket,) if system else (places.agent_socket, places.admin_socket)
+    sockets: tuple[str, ...] = (places.admin_socket,)
+    own: tuple[str, ...] = ()
+    if not system_paths.is_system():
+        own = (os.path.dirname(places.agent_socket),)
+        sockets = (places.agent_socket, places.admin_socket)
+    if not system_paths.sockets_are_files():
+        own = sockets = ()
     folders = dict.fromkeys((os.path.dirname(places.policy), places.vault, os.path.dirname(places.audit_log), *own))
     vault, log = vault_path(places.vault), places.audit_log
     secret = (places.vault_key, vault, f"{vault}-wal", f"{vault}-shm", places.pending)
@@ -147,9 +155,12 @@ def _path(path: str, wanted: PathKind, *, secret: bool = False) -> PathFact | No
     try:
         # What a link leads to counts, as it does for the daemon; a link into nothing is told as one.
         info = os.stat(path) if os.path.exists(path) else os.lstat(path)
+        uid, mode, found = system.exposure(path, info)
     except OSError:
         return None
-    return PathFact(path, _kind(info.st_mode), wanted, info.st_uid, stat.S_IMODE(info.st_mode), secret)
+    problem, mending = found or ("", "")
+    kind = _kind(info.st_mode)
+    return PathFact(path, kind, wanted, uid, mode, secret, problem, mending, system.aside_command(path))
 
 
 def _kind(mode: int) -> PathKind:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import re
 import socket
+from shlex import quote
 
 from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis
@@ -17,11 +18,15 @@ from keychain_auth.platform.linux.peercred import has_peer_pidfd
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import has_cached_lookup
 from keychain_auth.platform.linux.sysctl import setting, yama_scope
+from keychain_auth.platform.remedies import Remedies
 
 __all__ = [
-    "allows_user_namespaces", "clock_is_synchronised", "diagnoses_sockets", "lacks", "unit_of", "yama_scope",
+    "KERNEL_IS_LOOKED_AT", "allows_user_namespaces", "clock_is_synchronised", "diagnoses_sockets", "lacks", "remedies",
+    "unit_of", "yama_scope",
 ]  # fmt: skip
 
+KERNEL_IS_LOOKED_AT = True
+"""Whether the functions below say something of the kernel that this is."""
 _TIMEX_BYTES = 256  # struct timex of include/uapi/linux/timex.h has 208; zeroes: nothing is set, only read
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _CGROUP_BYTES = 64 * 1024
@@ -62,6 +67,16 @@ def clock_is_synchronised() -> bool | None:
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     return None if state < 0 else state != _TIME_ERROR
+
+
+def remedies(folder: str) -> Remedies:
+    """The commands of this system. ``folder``: where the room was looked at."""
+    return Remedies(
+        clock="timedatectl set-ntp true",
+        room=f"df -h {quote(folder)}",
+        key_memory="systemctl --user edit keychain-auth (LimitMEMLOCK=64K), or ulimit -l 64",
+        restart="keychain-auth restart",
+    )
 
 
 def unit_of(pid: int) -> str:
