@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -62,16 +63,8 @@ class Machine(SystemWorld):
 
 @pytest.fixture
 def machine(world: World) -> Iterator[Machine]:
-    made = Machine(world)
-    try:
+    with closing(Machine(world)) as made:
         yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def ann(stranger: Account) -> Account:
-    return stranger
 
 
 @pytest.fixture

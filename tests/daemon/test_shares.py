@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from daemon.requests import PENDING, SUCCESS, denied, failed, read, results, write
@@ -15,27 +13,6 @@ from support.world import World
 
 pytestmark = pytest.mark.skipif(not users.may_be_root(), reason="only root can make a daemon for the whole machine")
 LIMITED = failed("rate_limited")
-
-
-@pytest.fixture
-def machine(world: World) -> Iterator[SystemWorld]:
-    made = SystemWorld(world)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def ann(stranger: Account) -> Account:
-    return stranger
-
-
-@pytest.fixture
-def bob() -> Account:
-    found = users.third()
-    assert found is not None
-    return found
 
 
 def started(machine: SystemWorld, settings: str) -> str:

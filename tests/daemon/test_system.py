@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,31 +12,10 @@ from daemon.requests import SUCCESS, denied, read, request, results, write
 from support import users
 from support.system import SystemWorld
 from support.users import Account
-from support.world import World, sha256_of
+from support.world import sha256_of
 
 pytestmark = pytest.mark.skipif(not users.may_be_root(), reason="only root can make a daemon for the whole machine")
 CAPABILITIES = (1 << 2) | (1 << 19) | (1 << 28)  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_LEASE
-
-
-@pytest.fixture
-def machine(world: World) -> Iterator[SystemWorld]:
-    made = SystemWorld(world)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def ann(stranger: Account) -> Account:
-    return stranger
-
-
-@pytest.fixture
-def bob() -> Account:
-    found = users.third()
-    assert found is not None
-    return found
 
 
 def entry(machine: SystemWorld, program: str, *services: str, **more: object) -> dict[str, object]:

@@ -160,3 +160,32 @@ def test_a_script_that_others_can_change_proves_nothing(script: ScriptFacts, sai
     refusal = attest.declared(GOOD, "a" * 64, script, HOST)
     assert isinstance(refusal, Refusal)
     assert said in refusal.why
+
+
+VERIFIED = {(5, 6): Program("/usr/bin/tool", "a" * 64)}
+REMOVED = changed(executable=FileFacts("/usr/bin/tool (deleted)", KEY, "ext4"), at_path=None)
+
+
+def test_a_program_whose_file_was_removed_is_known_by_its_old_path() -> None:
+    facts = attest.retired(REMOVED, VERIFIED)
+    assert (facts.executable.path, facts.retired) == ("/usr/bin/tool", True)
+    assert attest.judge(REMOVED, HOST) is not None
+    assert attest.judge(facts, HOST) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "verified"),
+    [
+        (GOOD, VERIFIED),  # it stands at its path
+        (REMOVED, {}),  # nobody verified it there
+        (REMOVED, {(5, 7): VERIFIED[5, 6]}),  # another file was
+        (REMOVED, {(5, 6): Program("/usr/bin/other", "a" * 64)}),  # at another path
+        (changed(executable=FileFacts("/usr/bin/tool", KEY, "ext4"), at_path=(5, 7)), VERIFIED),  # mounted over
+        (  # a file that is really called so, and stands there
+            changed(executable=FileFacts("/usr/bin/tool (deleted)", KEY, "ext4"), at_path=(5, 6)),
+            VERIFIED,
+        ),
+    ],
+)
+def test_nothing_else_gets_an_old_path(facts: PeerFacts, verified: dict[tuple[int, int], Program]) -> None:
+    assert attest.retired(facts, verified) is facts

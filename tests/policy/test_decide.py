@@ -62,6 +62,32 @@ def test_a_denial_names_the_command_that_would_allow_it() -> None:
     assert mend(denial, "aws") == "keychain-auth authorize /usr/local/bin/mytool aws --read"
 
 
+@pytest.mark.parametrize(
+    ("limit", "asked", "looked_under"),
+    [
+        (None, [], []),  # the whole service
+        (None, ["a"], ["a"]),
+        (["a:", "b:"], [], ["a:", "b:"]),
+        (["a:"], ["a:x"], ["a:x"]),
+    ],
+)
+def test_a_search_looks_under_what_was_asked_for_or_else_under_the_limit(
+    limit: list[str] | None, asked: list[str], looked_under: list[str]
+) -> None:
+    entry = entry_of({"read": ["aws"], "write": [], "search": True, "targets": limit})
+    assert search_prefixes(entry, Request("search", "aws", "exact", tuple(asked))) == tuple(looked_under)
+
+
+@pytest.mark.parametrize(("granted", "found"), [([], "nothing"), (["b", "a"], "a, b")])
+def test_a_denial_says_what_is_granted(granted: list[str], found: str) -> None:
+    denial = decide(
+        entry_of({"read": granted, "write": [], "search": False, "targets": None}),
+        Request("read", "c", "exact", ("x",)),
+    )
+    assert isinstance(denial, Denial)
+    assert (denial.wanted, denial.found) == ("c", found)
+
+
 words = st.sampled_from(["a", "b", "ab", "a:", "a:b", "", "b:c"])
 entries = st.builds(
     lambda read, write, search, targets: entry_of({"read": read, "write": write, "search": search, "targets": targets}),
