@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attacks.naive import SECRET
 from support.process import Process
@@ -39,9 +39,12 @@ def registered(world: World, path: str, *options: str, interpreter: str = "") ->
     return path
 
 
-def launch(world: World, script: str, *arguments: str, env: Mapping[str, str] | None = None, cwd: str = "/") -> Process:
-    """The command ``keychain-auth launch``."""
-    words = [world.python, "-m", "keychain_auth.cli.main", "launch", script, *arguments]
+def launch(
+    world: World, script: str, *arguments: str, env: Mapping[str, str] | None = None, cwd: str = "/",
+    before: Sequence[str] = (),
+) -> Process:  # fmt: skip
+    """The command ``keychain-auth launch``. ``before``: words that run it."""
+    words = [*before, world.python, "-m", "keychain_auth.cli.main", "launch", script, *arguments]
     return world.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": world.socket, **(env or {})}, cwd=cwd)
 
 

@@ -71,6 +71,9 @@ def test_bytecode_of_a_library_that_is_a_tree_is_not_read() -> None:
         ("/bin/bash", ("/bin/bash", "-p", "/proc/self/fd/3")),
         ("/usr/bin/perl", ("/usr/bin/perl", "/proc/self/fd/3")),
         ("/usr/bin/ruby3.1", ("/usr/bin/ruby3.1", "--disable-gems", "/proc/self/fd/3")),
+        ("/usr/bin/zsh", ("/usr/bin/zsh", "-f", "/proc/self/fd/3")),
+        ("/usr/bin/ksh", ("/usr/bin/ksh", "/proc/self/fd/3")),
+        ("/usr/bin/fish", ("/usr/bin/fish", "--no-config", "/proc/self/fd/3")),
     ],
 )
 def test_other_interpreters_read_the_memory_file(interpreter: str, argv: tuple[str, ...]) -> None:

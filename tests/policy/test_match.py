@@ -138,6 +138,7 @@ def test_an_entry_for_a_program_is_not_one_for_a_script_of_that_path() -> None:
         "perl5.36.0", "ruby3.1", "php8.2", "lua5.4", "java", "busybox", "ld-linux-x86-64.so.2", "env", "gdb", "Rscript",
         "qemu-x86_64", "tclsh8.6", "gawk", "pwsh", "python3.13t",
         "perl5.36-x86_64-linux-gnu", "jshell", "lli-14", "make", "sqlite3", "openssl", "ld.bfd", "socat", "guile-3.0",
+        "gpg-connect-agent", "electron28", "kitty", "blender",
         "luajit-2.1.0-beta3", "php-cgi8.2", "original-awk", "gdb-multiarch", "nc.openbsd",
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from msgspec import structs
 from keychain_auth import __version__, files
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.verify import Report, verify
+from keychain_auth.daemon import own_code
 from keychain_auth.daemon.admin.canaries import CanaryCommands
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
@@ -192,6 +193,7 @@ class App:
 
         self._events.record("daemon_start", f"version {__version__}, pid {os.getpid()}")
         self._tell_what_is_wrong()
+        own_code.watch(self._journal)
         self._server.start()
         admin.start()
         housekeeping.start()

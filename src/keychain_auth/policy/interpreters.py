@@ -15,8 +15,8 @@ import re
 
 from keychain_auth.policy.names import file_name, is_of_windows
 
-# Here too: the dynamic loader and the wrappers, which run whatever follows; tools that load code that
-# an argument names (make, openssl, sqlite3, ld); relays, which would lend their name to whoever speaks through them.
+# Here too: the dynamic loader and the wrappers, which run whatever follows; tools that load code that an argument names
+# (make, openssl, sqlite3, ld, kitty); relays, which would lend their name to whoever speaks through them.
 _NAMES = re.compile(
     r"""(?x)^(?:
       (?:python|pypy)\d*(?:\.\d+)*[tdm]{0,2} | node(?:js)?(?:-?\d+)? | deno | bun | npx? |
@@ -28,7 +28,8 @@ _NAMES = re.compile(
       (?:[gmn]|original-)?awk | sed | emacs(?:-.*)? | vim?(?:\..*)? | nvim | gdb(?:-multiarch)? | lldb(?:-\d+)? |
       g?make | openssl | perf | lli(?:-\d+)? | llvm-jitlink(?:-\d+)? | opt(?:-\d+)? | ld(?:\.\w+)? | nm |
       ld-linux.*\.so\.\d+ | ld-musl-.*\.so\.\d+ | ld(?:64)?\.so(?:\.\d+)? | ld-\d.*\.so |
-      qemu-.* | wine.* | valgrind.* | socat\d? | nc(?:\..*)? | ncat |
+      qemu-.* | wine.* | valgrind.* | socat\d? | websocat | nc(?:\..*)? | ncat | gpg-connect-agent |
+      electron\d* | kitty | blender | tcc | raku | swipl | ocaml(?:run)? | runghc | gforth |
       env | nohup | setsid | timeout | xargs | sudo | strace | unshare | nsenter | setpriv
     )$"""
 )

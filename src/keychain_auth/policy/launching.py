@@ -33,10 +33,17 @@ _NOWHERE = "/dev/null"  # below it nothing can be
 
 _PYTHON = re.compile(r"(?:python|pypy)\d")
 _NODE = re.compile(r"node(?:js)?(?:-?\d+)?$")
-# Flags that keep others from looking where the user can write: gems of the user, functions from the environment.
+# Flags that keep others from looking where the user can write: gems of the user, functions from the environment, and
+# files that are read before the script, from a home or a working directory of the caller's choice.
 _FLAGS = (
     (re.compile(r"ruby"), ("--disable-gems",)),
     (re.compile(r"bash$"), ("-p",)),
+    (re.compile(r"(?:z|c|tc)sh$"), ("-f",)),
+    (re.compile(r"fish$"), ("--no-config",)),
+    (re.compile(r"julia$"), ("--startup-file=no",)),
+    (re.compile(r"Rscript$"), ("--vanilla",)),
+    (re.compile(r"octave"), ("--norc",)),
+    (re.compile(r"pwsh$"), ("-NoProfile", "-File")),
 )
 
 

@@ -1,0 +1,86 @@
+"""The daemon's own code, where the user can write it: exchanged under a daemon that runs, with its vault open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+import keychain_auth
+from attacks.naive import SECRET
+from daemon.requests import read
+from support.daemon import Daemon
+from support.lines import until
+from support.person import protect
+from support.world import World
+
+_PACKAGE = os.path.dirname(os.path.abspath(keychain_auth.__file__))
+# It looks for the secret among all that the daemon has, from inside.
+_EVIL = """
+import asyncio
+for task in asyncio.all_tasks():
+    app = getattr(task.get_coro().cr_frame, "f_locals", {{}}).get("self")
+    if type(app).__name__ == "App":
+        found = app._safe.read_now("aws", ("secret",), {{}})
+        open({out!r}, "w").write(found[0].value)
+raise ImportError
+"""
+
+
+@pytest.fixture
+def writable(world: World) -> str:
+    """A copy of the package that belongs to the user, as ``pip install --user`` makes one; returns its folder."""
+    copy = world.path("lib/keychain_auth")
+    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["/bin/chown", "-R", f"{world.user.uid}:{world.user.gid}", world.path("lib")], check=True)
+    rest = world.env.get("PYTHONPATH", "")
+    world.env["PYTHONPATH"] = world.path("lib") + (f":{rest}" if rest else "")
+    world.write_settings("[lock]\npassphrase_seconds = 0.001\non_sleep = false\non_screen_lock = false\n")
+    return copy
+
+
+def opened(world: World) -> Daemon:
+    """A daemon whose vault a person has opened, and that holds a secret of a program."""
+    daemon = world.start()
+    assert world.cli("set", "aws", "secret", input=SECRET).returncode == 0
+    protect(world)
+    return daemon
+
+
+def exchange(world: World, copy: str) -> str:
+    """Another module in the place of one that the daemon needs for the first time when it has something to tell."""
+    out = world.path("evil.txt")
+    path = os.path.relpath(os.path.join(copy, "secret_service/notifications.py"), world.home)
+    world.write(path, _EVIL.format(out=out), 0o644)
+    return out
+
+
+def test_code_that_is_exchanged_under_a_daemon_that_runs(world: World, writable: str) -> None:
+    """A stranger who waits is told to the person, and for that a module is loaded."""
+    daemon = opened(world)
+    out = exchange(world, writable)
+    stranger = world.talker(world.build_client("stranger", "evil"))
+    stranger.send({**read("secret"), "wait": 60})
+    daemon.wait_log("not loaded")
+    assert not os.path.exists(out)
+
+
+def test_expected_open_code_that_was_changed_before_the_start(world: World, writable: str) -> None:
+    """Whoever can write the package writes the next daemon."""
+    out = exchange(world, writable)
+    opened(world)
+    stranger = world.talker(world.build_client("stranger", "evil"))
+    stranger.send({**read("secret"), "wait": 60})
+    until(lambda: os.path.exists(out), "the foreign code ran")
+    with open(out, encoding="utf-8") as file:
+        assert file.read() == SECRET
+
+
+def test_a_part_that_is_as_it_was_is_loaded(world: World, writable: str) -> None:
+    daemon = opened(world)
+    stranger = world.talker(world.build_client("stranger", "evil"))
+    stranger.send({**read("secret"), "wait": 60})
+    until(lambda: "D-Bus" in world.cli_json("status")["notifications"], "it was loaded, and found no desktop")
+    assert "not loaded" not in daemon.log
