@@ -46,8 +46,10 @@ from keychain_auth.wire.messages import Limits
 # Of a refused request not every name is kept: who is refused must not be able to fill the log, and so end its history.
 _REFUSED_TARGETS = 20
 _CHANGES = frozenset(("write", "delete"))
-# What one pass of the event loop does of a long answer, in items (about 0.1 ms), and in names of one record.
+# What one pass of the event loop does of a long answer: items that are opened (about 0.1 ms), those that are open already
+# and become text, and names of one record.
 _AT_ONCE = 64
+_TOLD_AT_ONCE = 256
 _RECORDED_AT_ONCE = 1000
 
 
@@ -209,8 +211,8 @@ class Pipeline:
         found.clear()  # each part goes as soon as it is told: to free 10,000 at once would be a pause too
         while rest:
             await asyncio.sleep(0)
-            some = rest[: -_AT_ONCE - 1 : -1]
-            del rest[-_AT_ONCE:]
+            some = rest[: -_TOLD_AT_ONCE - 1 : -1]
+            del rest[-_TOLD_AT_ONCE:]
             parts.append(codec.encode_items(some))
             if not by_name:
                 names += [item.target for item in some]
