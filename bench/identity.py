@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from functools import partial
 
-from lab import READ, Lab, Server, World, pinned, source
+from lab import READ, Lab, Server, World, copied, pinned, source
 from report import Row, number
 
 from support.daemon import Daemon
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 _CALLS = 1000  # of each rule in a round
 _GOAL_MS = 0.4
 
@@ -68,9 +66,3 @@ def unchecked(lab: Lab) -> Iterator[tuple[Server, str]]:
             daemon.close()
     finally:
         world.close()
-
-
-def copied(world: World, name: str) -> str:
-    """A file of this folder where the user of the daemon can read it."""
-    with open(os.path.join(HERE, name), encoding="utf-8") as file:
-        return world.write(name, file.read())

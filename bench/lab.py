@@ -134,11 +134,18 @@ class Lab:
     def _start_echo(self, answer: bytes) -> Server:
         """The floor, with the answer that the daemon gave."""
         program = self.world.build_client("echo", source=source("echo.c"))
-        socket = self.world.path("echo.sock")
+        return self._start_floor("echo.sock", [program], answer)
+
+    def start_bare(self, answer: bytes) -> Server:
+        """The floor of all that is written in Python (``bare.py``), with this answer."""
+        return self._start_floor("bare.sock", [self.world.python, "-I", "-S", copied(self.world, "bare.py")], answer)
+
+    def _start_floor(self, name: str, words: list[str], answer: bytes) -> Server:
+        socket = self.world.path(name)
         with pinned(self.settings.server_cpu):
-            echo = self.world.spawn([program, socket, self.world.write("answer", answer)])
-        echo.err.find(lambda line: line.startswith(b"listening"))
-        return Server(socket, echo)
+            floor = self.world.spawn([*words, socket, self.world.write("answer", answer)])
+        floor.err.find(lambda line: line.startswith(b"listening"))
+        return Server(socket, floor)
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -203,8 +210,14 @@ class Lab:
 
 
 def source(file: str) -> str:
-    """A C file of this folder."""
+    """A file of this folder."""
     return os.path.join(ROOT, "bench", file)
+
+
+def copied(world: World, name: str) -> str:
+    """A file of this folder where the user of the daemon can read it."""
+    with open(source(name), encoding="utf-8") as file:
+        return world.write(name, file.read())
 
 
 @contextlib.contextmanager

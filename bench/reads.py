@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from lab import READ, Lab, Sample, name
+from lab import READ, Lab, Sample, Server, name
 from report import Row, number, ratios
 
 TEN = {"action": "read", "targets": [name(4270 + number) for number in range(10)]}
 
 
 def kept(lab: Lab) -> Iterator[Row]:
-    """Kept connections, in turns with the echo."""
+    """Kept connections, in turns with the echo, and with a server in Python that does nothing (``bare.py``)."""
+    python = lab.start_bare(lab.ask(READ))
     for connections in (8, 64):
-        ours, floor = _beside_echo(lab, lab.busy, connections)
+        ours, floor, bare = _in_turns(lab, lab.busy, connections, lab.daemon, lab.echo, python)
         yield Row(
             f"exact reads, {connections} connections: requests/s of the echo's",
             ratios(_all(ours, "per_second"), _all(floor, "per_second")),
@@ -24,12 +25,17 @@ def kept(lab: Lab) -> Iterator[Row]:
             f"exact reads, {connections} connections: daemon's CPU a request", _all(ours, "cpu_us"), "µs", 9.0,
             beside=f"echo {_median(floor, 'cpu_us')} µs; p50 {_median(ours, 'p50_us')}, p99 {_median(ours, 'p99_us')}",
         )  # fmt: skip
+        yield Row(
+            "  a server in Python that only receives and sends: of the echo's",
+            ratios(_all(bare, "per_second"), _all(floor, "per_second")),
+            beside=f"{_median(bare, 'per_second')}/s, {_median(bare, 'cpu_us')} µs of CPU a request",
+        )
 
 
 def one(lab: Lab) -> Iterator[Row]:
     """One connection, one request after the other, in turns with the echo."""
     for mode in dict.fromkeys((lab.busy, "steady")):
-        ours, floor = _beside_echo(lab, mode, 1)
+        ours, floor = _in_turns(lab, mode, 1, lab.daemon, lab.echo)
         client = "sleeps" if mode == "steady" else "never sleeps"
         yield Row(
             f"one connection, in turn, p50 of the echo's; client {client}",
@@ -38,8 +44,8 @@ def one(lab: Lab) -> Iterator[Row]:
         )  # fmt: skip
 
 
-def _beside_echo(lab: Lab, mode: str, connections: int) -> list[list[Sample]]:
-    return lab.rounds(*(partial(lab.measure, server, mode, connections) for server in (lab.daemon, lab.echo)))
+def _in_turns(lab: Lab, mode: str, connections: int, *servers: Server) -> list[list[Sample]]:
+    return lab.rounds(*(partial(lab.measure, server, mode, connections) for server in servers))
 
 
 def ten(lab: Lab) -> Iterator[Row]:

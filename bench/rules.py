@@ -57,7 +57,9 @@ def measure(channel: Any, rounds: int, calls: int) -> dict[str, list[float]]:
         "descriptor: the peer's inode": lambda: host.diagnosis.peer_inode(inode),
         "descriptor: held, close-on-exec": lambda: holding(process.folder, theirs, 256),
         "tracer and seccomp filters": process.status,
-        "mapped code": lambda: host.mappings.code_of(process.folder, mount, executable.key.inode, patient=False),
+        "mapped code": lambda: host.mappings.code_of(
+            process.folder, mount, executable.key.inode, executable.path, patient=False
+        ),
         "one look, all of these": look.facts,
         "strict mode, beside that": look.strict_facts,
         "each message: the same file": look.runs_same_file,

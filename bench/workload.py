@@ -106,7 +106,9 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
     await asyncio.sleep(0)
     for kind in kinds:
         if kind == "connect":
-            door = knocking.Door(readiness, platform, listener, policy_file, builds, pipeline, turn, bait, nobody)
+            door = knocking.Door(
+                readiness, platform, listener, policy_file, builds, pipeline, turn, bait, audit, nobody
+            )
             await door.serve([knock, listener.path, _request("read").decode()], _WARM, turns)
             continue
         request = _request(kind)

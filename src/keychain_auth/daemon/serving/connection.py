@@ -346,7 +346,8 @@ class Connection:
             return
         self._closed = True
         self._read_on(False)
-        self._loop.remove_writer(self._fd)
+        if self._unsent:
+            self._loop.remove_writer(self._fd)
         self._channel.close()
         self._handler.close()
         self._ended(self)

@@ -36,8 +36,6 @@ class UnixChannel(SocketChannel):
 
     def __init__(self, connection: socket.socket, host: Host) -> None:
         super().__init__(connection)
-        with contextlib.suppress(OSError):  # older kernels: the descriptors are dropped on arrival instead
-            connection.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
         self._host = host
         self._recvmsg = connection.recvmsg
         self._ancillary: list[tuple[int, int, bytes]] = []
@@ -65,6 +63,13 @@ class UnixChannel(SocketChannel):
         """The process that connected. Raises PeerGone."""
         pid, uid = self.peer_credentials()
         return LinuxPeer(self._socket, pid, uid, self._host, os.fstat(self._socket.fileno()).st_ino)
+
+
+def refuse_descriptors(end: socket.socket) -> None:
+    """Whoever sends a descriptor to ``end``, or to what it accepts from now on, is told that it may not: the flag is
+    inherited as SO_PASSCRED is. Kernels before 6.16 drop descriptors on arrival instead."""
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, _SO_PASSRIGHTS, 0)
 
 
 def has_passrights() -> bool:

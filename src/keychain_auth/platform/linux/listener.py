@@ -11,7 +11,7 @@ import socket
 import struct
 
 from keychain_auth.platform.linux.activation import Handed
-from keychain_auth.platform.linux.channel import UnixChannel
+from keychain_auth.platform.linux.channel import UnixChannel, refuse_descriptors
 from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.posix import endpoint
 from keychain_auth.platform.posix.listener import SocketListener
@@ -35,10 +35,15 @@ class UnixListener(SocketListener):
         )
         self._host = host
         self._late = handed is not None and handed.late
+        self._handed = handed is not None
+        if handed is not None:  # and what waits in its queue by now has not inherited it
+            refuse_descriptors(self._socket)
 
     def accept(self) -> UnixChannel:
         """The next connection. Raises BlockingIOError when none waits."""
         connection, _ = self._socket.accept()
+        if self._handed:
+            refuse_descriptors(connection)
         if self._late:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         return UnixChannel(connection, self._host)
@@ -70,5 +75,6 @@ def _bind(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # Before listen: connections inherit it, and so do bytes that arrive before accept.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    refuse_descriptors(listener)
     endpoint.bind(listener, path, _BACKLOG)
     return listener
