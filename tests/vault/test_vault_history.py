@@ -130,6 +130,23 @@ def test_deleted_targets_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.Monk
         assert past_values(vault, "kept") == ["old"]
 
 
+def test_a_large_deletion_counts_what_it_keeps_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "GONE_KEPT", 10)
+    targets = [f"t{number:02}" for number in range(30)]
+    with opened(tmp_path) as (vault, runner):
+        runner.run(vault.write("svc", [(target, "v") for target in targets], {}))
+        statements: list[str] = []
+        runner.run(vault._change(lambda: vault._writer._connection().set_trace_callback(statements.append), _nothing))
+        runner.run(vault.delete("svc", targets, {}))
+        assert vault.health()["earlier_values"] == 10
+        assert contents(vault) == {}
+        assert len([said for said in statements if "ORDER BY gone" in said]) == 1
+
+
+def _nothing(_: object) -> None:
+    """What the index is to know of a change that is none."""
+
+
 def test_a_batch_that_fails_leaves_the_history_as_it_was(tmp_path: Path) -> None:
     with opened(tmp_path) as (vault, runner):
         put(vault, runner, "1")

@@ -61,12 +61,15 @@ class History:
         """Put the present ``rows`` (id, generation) aside: they are about to be overwritten."""
         return self._moved(db, state, rows, None) if self.keep and rows else state
 
-    def deleted(self, db: sqlite3.Connection, state: State, row_id: bytes, generation: int, now: int) -> State:
-        """Put the present row aside: it is about to be deleted, in transaction ``now``."""
-        if not self.keep:
+    def deleted(self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]], now: int) -> State:
+        """Put the present ``rows`` (id, generation) aside: they are about to be deleted, in transaction ``now``.
+
+        All of them in one call: what is kept of deleted targets is counted each time.
+        """
+        if not self.keep or not rows:
             return state
-        state = self._moved(db, state, [(row_id, generation)], now)
-        db.execute("UPDATE history SET gone = ? WHERE id = ?", (now, row_id))
+        state = self._moved(db, state, rows, now)
+        db.executemany("UPDATE history SET gone = ? WHERE id = ?", [(now, row_id) for row_id, _ in rows])
         longest = db.execute(_LONGEST_GONE, (GONE_KEPT,)).fetchall()
         return self._dropped(db, state, longest)
 

@@ -110,12 +110,14 @@ class Writer:
         generation = self._next_generation()
 
         def change(db: sqlite3.Connection) -> State:
-            state = self.state
-            for row_id in row_ids:
+            state, doomed = self.state, []
+            for row_id in dict.fromkeys(row_ids):
                 old = self._present(state, db, row_id)
                 if old is not None:
-                    state = self._history.deleted(db, self._without(state, row_id, old[0]), row_id, old[0], generation)
-                    db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
+                    state = self._without(state, row_id, old[0])
+                    doomed.append((row_id, old[0]))
+            state = self._history.deleted(db, state, doomed, generation)
+            db.executemany("DELETE FROM secrets WHERE id = ?", [(row_id,) for row_id, _ in doomed])
             return _numbered(state, generation)
 
         self._transaction(change)
