@@ -196,7 +196,26 @@ def test_an_app_of_a_virtual_environment(world: World, keeper: Daemon, venv: str
     assert secret_by(said) == {"honest"}
     assert world.path("venv") in said.splitlines()
     world.write(f"venv/lib/{VERSION}/site-packages/evil.pth", f"import sys; exec({EVIL!r})\n")
+    checked = world.cli("check", venv)
+    assert checked.returncode == 3
+    assert "evil.pth (new)" in checked.stdout
+    assert f"Next: keychain-auth upgrade {venv}" in checked.stdout
     assert "evil.pth (new)" in output(launch(world, venv))
+    world.cli("upgrade", venv)
+    assert world.cli_json("check", venv)["imports"] == {"fit": True, "why": None, "mend": ""}
+
+
+@pytest.mark.parametrize("quotes", ['"', "'"], ids=["pip", "uv"])
+def test_an_app_whose_path_has_a_space(world: World, keeper: Daemon, quotes: str) -> None:
+    """No first line can name its Python, so installers let a shell execute the second line."""
+    python, folder = world.installation.interpreter, world.path("my venv")
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True, **world.user.popen())
+    lines = ("#!/bin/sh", f"'''exec' {quotes}{folder}/bin/python{quotes} \"$0\" \"$@\"", "' '''", ASKING)
+    tool = world.write("my venv/bin/tool", "\n".join(lines), 0o755)
+    done = world.cli("register", "--app", tool)
+    assert done.returncode == 0, done.stderr
+    world.cli("authorize", tool, "aws")
+    assert secret_by(output(launch(world, tool))) == {"honest"}
 
 
 def test_an_app_is_of_a_virtual_environment(world: World) -> None:

@@ -74,6 +74,8 @@ def test_the_interpreter_is_found(world: World, name: str, first: str, found: st
         ("a", "#!/usr/bin/env -i sh", "names no interpreter"),
         ("a", "#!/usr/bin/env no-such-interpreter", "not on your PATH"),
         ("a", "#!/bin/cat", "no interpreter that keychain-auth knows"),
+        ("a", '#!/bin/sh\n\'\'\'exec\' "$(dirname "$0")/python" "$0" "$@"', "names no interpreter"),
+        ("a", "#!/bin/sh\n'''exec' \"/usr/bin/python3", "names no interpreter"),
     ],
 )
 def test_an_interpreter_that_cannot_be_told_is_asked_for(world: World, name: str, first: str, why: str) -> None:

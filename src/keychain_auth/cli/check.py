@@ -18,9 +18,10 @@ from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.signers import seen_builds
 from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
 from keychain_auth.identity.signature import key_text
-from keychain_auth.model import Action, Denial, Entry, Request
+from keychain_auth.model import Action, Denial, Entry, Grade, Request
 from keychain_auth.policy.decide import decide
 from keychain_auth.policy.explain import describe_entry, explain, in_words, mend
 
@@ -36,6 +37,8 @@ _ASKED: tuple[Action, ...] = ("read", "write", "search")
 @json_option
 def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     """Is the program PATH known, is it still the file that was registered, and may it use SERVICE?
+
+    Of a script all that it imports is looked at too, as keychain-auth launch does.
 
     Without --read, --write and --search the question is full access: all three. Exit code 0: it is known and, with
     SERVICE, may do what was asked. 3: it is not what was registered, or lacks some of that. 6: it is not known.
@@ -70,7 +73,8 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     }
     used = temporary.uses_now(places) if entry.temporary else None
     answer["temporary_grants"] = temporary.described(entry, used)
-    allowed = problem is None
+    answer["imports"] = imports = _imports(places, entry)
+    allowed = problem is None and (imports["fit"] or entry.minimum_grade is Grade.DECLARED)
     if service is not None:
         answer["service"] = service
         answer["actions"] = {action: _judged(entry, action, service, used) for action in asked or _ASKED}
@@ -85,6 +89,19 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     else:
         _tell(answer, entry)
     return EXIT_DONE if allowed else EXIT_DENIED
+
+
+def _imports(places: Places, entry: Entry) -> dict[str, Any]:
+    """Would what the script imports still be taken by ``keychain-auth launch``?"""
+    if entry.launch.trees:
+        from keychain_auth.daemon.attesting.trees import Trees  # noqa: PLC0415 - only where scripts can be launched
+
+        try:
+            settings = load_settings(places.settings)
+            Trees(places.trees, location.trusted_filesystems(places), settings.hash_limit_bytes).verify(entry)
+        except KeychainAuthError as error:
+            return {"fit": False, "why": str(error), "mend": error.hint}
+    return {"fit": True, "why": None, "mend": ""}
 
 
 def _warnings(places: Places, name: str) -> list[str]:
@@ -112,6 +129,9 @@ def _tell(answer: dict[str, Any], entry: Entry) -> None:
     _tell_fit(answer, entry)
     if entry.interpreter is not None:
         output.say(f"  a script, run by {entry.interpreter.path}")
+    if not answer["imports"]["fit"]:
+        output.say(f"  keychain-auth launch would refuse it: {answer['imports']['why']}")
+        output.say(f"    Next: {answer['imports']['mend']}")
     if answer["grade"] is not None:
         how = f" when it is started by keychain-auth launch {shlex.quote(answer['path'])}" if entry.interpreter else ""
         output.say(f"  grade {answer['grade']}{how}; at least {entry.minimum_grade} is asked for")

@@ -20,7 +20,7 @@ from keychain_auth.oslayer import system
 from keychain_auth.platform.signed_file import Examined, examine
 from keychain_auth.policy.interpreters import is_interpreter
 
-_HEAD_BYTES = 256  # the kernel itself reads no more of a script's first line (BINPRM_BUF_SIZE)
+_HEAD_BYTES = 8192  # a first line, and a second one that names a path (PATH_MAX)
 _SCRIPT_SUFFIXES = (".py", ".js", ".mjs", ".cjs", ".sh")
 
 

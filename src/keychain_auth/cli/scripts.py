@@ -1,4 +1,4 @@
-"""Which interpreter runs a script: as it was said, as the script's first line says, or by its suffix.
+"""Which interpreter runs a script: as it was said, as the script's first lines say, or by its suffix.
 
 What comes out is the real file of the interpreter, because that is what the kernel names as the running program.
 """
@@ -13,6 +13,10 @@ from keychain_auth.cli.programs import File, look_at
 from keychain_auth.errors import UsageError
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 
+_FIRST_LINE_BYTES = 256  # the kernel itself reads no more of it (BINPRM_BUF_SIZE)
+# pip and uv begin a script so where the path of its Python has a space, or is too long for a first line: a shell
+# executes the second line, and Python takes it for a string.
+_FOR_SHELLS = b"'''exec' "
 _BY_SUFFIX = {".py": "python3", ".js": "node", ".mjs": "node", ".cjs": "node", ".sh": "sh"}
 
 
@@ -41,13 +45,15 @@ def starts_declared(script: File, interpreter: File, flags: list[str]) -> bool:
 
 
 def _shebang(script: File) -> list[str]:
-    """The words of the first line after ``#!``, without ``env``; empty if there is no such line."""
+    """The words of the first line after ``#!``, without ``env`` or a shell that leads on; empty if there is none."""
     if not script.head.startswith(b"#!"):
         return []
-    line = script.head[2:].partition(b"\n")[0]
-    words = os.fsdecode(line).split()
+    first, _, rest = script.head.partition(b"\n")
+    words = os.fsdecode(first[2:_FIRST_LINE_BYTES]).split()
     if words and os.path.basename(words[0]) == "env":
         words = _after_env(words[1:])
+    elif words == ["/bin/sh"] and rest.startswith(_FOR_SHELLS):
+        words = _after_exec(os.fsdecode(rest.partition(b"\n")[0]))
     if not words:
         raise UsageError(f"the first line of {script.program.path} names no interpreter", hint=_say_which(script))
     return words
@@ -59,6 +65,15 @@ def _after_env(words: list[str]) -> list[str]:
     while rest and (rest[0] in ("-S", "--split-string") or "=" in rest[0].partition("/")[0]):
         rest.pop(0)
     return [] if rest and rest[0].startswith("-") else rest
+
+
+def _after_exec(line: str) -> list[str]:
+    """What a script of a virtual environment starts itself anew by; nothing if that is only known when it runs."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return []
+    return [] if words[-2:] != ["$0", "$@"] or "$" in line.replace("$0", "").replace("$@", "") else words[1:-2]
 
 
 def _by_suffix(script: File) -> list[str]:
