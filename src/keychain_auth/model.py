@@ -231,8 +231,8 @@ class Denial(msgspec.Struct, frozen=True, gc=False):
     """The policy does not allow it, and why.
 
     ``reason`` is the wire reason. ``field`` names what in the entry decided, ``wanted`` what the request
-    needed there, ``found`` what stands there. ``entry`` is None when no entry matched at all. ``ended`` is the id of
-    the temporary grant that is over, if that is why.
+    needed there, ``found`` what stands there. ``entry`` is None when no entry matched at all. ``grant`` is the id of
+    the temporary grant that is over, or has other targets, if that is why.
     """
 
     reason: str
@@ -240,7 +240,7 @@ class Denial(msgspec.Struct, frozen=True, gc=False):
     wanted: str
     found: str
     entry: Entry | None = None
-    ended: str = ""
+    grant: str = ""
 
 
 Decision = Grant | Denial

@@ -135,3 +135,40 @@ def test_a_read_that_explain_grants_is_granted(running: World) -> None:
     program = running.granted("talker", "aws")
     assert explained(running, program, "aws", "t", "--action", "read")["actions"]["read"]["granted"]
     assert running.talker(program).ask(read("t"))["status"] == "success"
+
+
+def test_each_agent_has_its_own_grant_and_its_own_answer(world: World) -> None:
+    """Of two grants for one service the last one was taken for both."""
+    program = world.build_client()
+    world.allow(program)
+    world.cli_json("authorize", program, "gh", "--read", "--for", "10m", "--target", "a", "--behind", "/opt/one")
+    world.cli_json("authorize", program, "gh", "--write", "--uses", "2", "--target", "b", "--behind", "/opt/two")
+    answer = explained(world, program, "gh", "a", "--action", "read")
+    assert answer["behind"]["/opt/one"]["read"]["granted"] is True
+    assert answer["behind"]["/opt/two"]["read"]["granted"] is False
+    assert answer["actions"]["read"]["granted"] is False  # not for all of them
+    said = world.cli("explain", program, "gh", "a").stdout
+    assert said.index("while /opt/one stands behind it:") < said.index("while /opt/two stands behind it:")
+    one = explained(world, program, "gh", "a", "--action", "read", "--behind", "/opt/one")
+    assert one["actions"]["read"]["granted"] is True
+    assert [stands["field"] for stands in one["actions"]["read"]["lines"]] == [
+        "$.registered_binaries[0].temporary_grants[0]"
+    ]
+    nobody = explained(world, program, "gh", "a", "--action", "read", "--behind", "/opt/three")
+    assert nobody["actions"]["read"]["reason"] == "service_not_allowed"
+
+
+def test_what_is_proposed_for_another_target_is_the_same_grant_for_that_target(world: World) -> None:
+    """A write that was refused is not mended by a read, nor by a grant for everybody."""
+    program = world.build_client()
+    world.allow(program)
+    world.cli_json(
+        "authorize", program, "gh", "--read", "--write", "--uses", "2", "--target", "a", "--behind", "/opt/one"
+    )
+    refused = explained(world, program, "gh", "b", "--action", "write")["actions"]["write"]
+    assert refused["reason"] == "target_not_allowed"
+    assert (
+        refused["mend"]
+        == f"keychain-auth authorize {program} gh --read --write --target a --target b --uses 2 --behind /opt/one"
+    )
+    assert refused["lines"][0]["field"] == "$.registered_binaries[0].temporary_grants[0]"

@@ -147,7 +147,13 @@ def test_status_and_doctor_name_who_is_held_until_a_person_releases_it(trapped: 
     assert explained.returncode == 3
     assert "held: wanted no canary touched" in explained.stdout
     assert f"Next: keychain-auth canary release {program}" in explained.stdout
+    checked = trapped.cli("check", program, "aws")
+    assert checked.returncode == 3
+    assert "may not read aws" in checked.stdout
+    assert "may read" not in checked.stdout
+    assert f"Next: keychain-auth canary release {program}" in checked.stdout
     assert trapped.cli("canary", "release", program).returncode == 0
+    assert "may read aws" in trapped.cli("check", program, "aws").stdout
     assert trapped.cli("explain", program, "aws", "dev:a", "--action", "read").returncode == 0
     assert talker(trapped).ask(read("dev:a"))["status"] == "success"
     assert trapped.cli_json("status")["held"] == []

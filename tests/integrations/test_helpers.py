@@ -44,10 +44,16 @@ def test_what_it_proposes_for_another_name_gives_no_more_than_was_refused(world:
     *_, why, following = done.stderr.splitlines()
     assert why == "Why not: it may not use these names (target_not_allowed)"
     command = following.removeprefix("Next: ")
-    assert command == f"keychain-auth authorize {plug.path} s --read --targets other"
-    assert world.cli(*shlex.split(command)[1:]).returncode == 0
+    assert command == f"keychain-auth explain {plug.path} s other --action read"
+    said = world.cli(*shlex.split(command)[1:]).stdout
+    proposed = said.partition("Next: ")[2].strip()
+    assert proposed == f"keychain-auth authorize {plug.path} s --read --target other --target t --for 10m"
+    assert world.cli(*shlex.split(proposed)[1:]).returncode == 0
     [after] = world.read_policy()["registered_binaries"]
-    assert after == {**before, "allowed_read_services": ["s"], "allowed_targets": ["other"]}
+    assert {name: after[name] for name in after if name != "temporary_grants"} == {
+        name: before[name] for name in before if name != "temporary_grants"
+    }
+    assert [grant["targets"] for grant in after["temporary_grants"]] == [["other", "t"]]
 
 
 def test_code_in_the_environment_of_a_helper(plug: Plug) -> None:

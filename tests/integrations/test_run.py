@@ -54,7 +54,7 @@ def test_exactly_one_token_for_ten_minutes_three_times(plug: Plug, agent: str) -
     assert done.stderr.splitlines() == [
         f"{NAME}: wanted keychain://github/token for /bin/sh",
         "Why not: its grant is over (grant_ended)",
-        f"Next: keychain-auth explain {plug.path} github token",
+        f"Next: keychain-auth explain {plug.path} github token --action read",
     ]
     lines = [line for line in plug.world.audit() if line["action"] in ("temporary", "read") and line["service"]]
     assert {line["on_behalf_of"] for line in lines} == {agent}

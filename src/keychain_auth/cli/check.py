@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from keychain_auth.cli import config_file, location, output, temporary
-from keychain_auth.cli.judging import known_name, present
+from keychain_auth.cli.judging import held, known_name, present
 from keychain_auth.cli.options import checked_service, json_option
 from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.report import complain
@@ -59,6 +59,8 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
         output.print_json({"path": spellings(path)[0], "not_obeyed": not_obeyed, "registered": False, "allowed": False})
         return EXIT_NOT_FOUND
     entry, grade, problem = present(known, name, seen_builds(places))
+    hold = held(places, name, entry)
+    problem = hold or problem
     answer: dict[str, Any] = {
         "path": name,
         "not_obeyed": not_obeyed,
@@ -77,10 +79,10 @@ def check(path: str, service: str | None, as_json: bool, **only: bool) -> int:
     allowed = problem is None and (imports["fit"] or entry.minimum_grade is Grade.DECLARED)
     if service is not None:
         answer["service"] = service
-        answer["actions"] = {action: _judged(entry, action, service, used) for action in asked or _ASKED}
+        answer["actions"] = {action: _judged(entry, action, service, used, hold) for action in asked or _ASKED}
         allowed = allowed and all(judged["allowed"] for judged in answer["actions"].values())
         if not asked:
-            answer["full_access"] = not isinstance(decide(entry, Request("check", service)), Denial)
+            answer["full_access"] = hold is None and not isinstance(decide(entry, Request("check", service)), Denial)
             allowed = allowed and answer["full_access"]
     answer["allowed"] = allowed
     answer["warnings"] = _warnings(places, name)
@@ -112,8 +114,11 @@ def _warnings(places: Places, name: str) -> list[str]:
         return []
 
 
-def _judged(entry: Entry, action: Action, service: str, used: dict[str, int] | None) -> dict[str, Any]:
-    decision = temporary.standing_in_the_way(entry, Request(action, service), used)
+def _judged(
+    entry: Entry, action: Action, service: str, used: dict[str, int] | None, hold: Denial | None
+) -> dict[str, Any]:
+    """``hold``: why the daemon gives it nothing at all."""
+    decision = hold or temporary.standing_in_the_way(entry, Request(action, service), used)
     if decision is not None:
         return {
             "allowed": False,

@@ -12,15 +12,14 @@ import click
 
 from keychain_auth import files
 from keychain_auth.cli import config_file, output
-from keychain_auth.cli.judging import known_name, present
+from keychain_auth.cli.judging import held, known_name, present
 from keychain_auth.cli.options import checked_prefix, checked_service, checked_target, json_option
 from keychain_auth.cli.programs import spellings
 from keychain_auth.cli.signers import seen_builds
-from keychain_auth.cli.temporary import standing_in_the_way, uses_now
-from keychain_auth.client import admin
+from keychain_auth.cli.temporary import agents_of, standing_in_the_way, uses_now
 from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, KeychainAuthError, NotFound
+from keychain_auth.errors import EXIT_DENIED, EXIT_DONE, EXIT_NOT_FOUND, NotFound
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.model import Action, Denial, Entry, Request
 from keychain_auth.policy import deciding
@@ -28,7 +27,6 @@ from keychain_auth.policy.explain import explain as in_words
 from keychain_auth.policy.explain import mend
 from keychain_auth.reasons import PENDING_APPROVAL
 
-_STATUS_SECONDS = 5.0
 _ACTIONS: tuple[Action, ...] = tuple(action for action in get_args(Action) if action != "check")
 
 
@@ -38,11 +36,21 @@ _ACTIONS: tuple[Action, ...] = tuple(action for action in get_args(Action) if ac
 @click.argument("target", required=False)
 @click.option("--action", type=click.Choice(_ACTIONS), help="Only this one; otherwise each of them is answered.")
 @click.option("--prefix", is_flag=True, help="TARGET is a prefix: what begins with it is meant.")
+@click.option("--behind", metavar="AGENT", help="While this program stands behind it: for grants that end.")
 @json_option
-def explain(program: str, service: str, target: str | None, action: Action | None, prefix: bool, as_json: bool) -> int:
+def explain(
+    program: str,
+    service: str,
+    target: str | None,
+    action: Action | None,
+    prefix: bool,
+    behind: str | None,
+    as_json: bool,
+) -> int:
     """What would happen if PROGRAM asked for TARGET of SERVICE, and which line of config.json decides?
 
-    Without TARGET the question is about any target. Exit code 0: all that was asked about would be granted. 3: not all
+    Without TARGET the question is about any target. Where several agents have grants that end for SERVICE, each of them
+    is answered, unless --behind names one. Exit code 0: all that was asked about would be granted. 3: not all
     of it. 6: the program is not known.
     """
     checked_service(service)
@@ -64,7 +72,7 @@ def explain(program: str, service: str, target: str | None, action: Action | Non
         Request(each, service, "prefix" if prefix and each != "write" else "exact", targets)
         for each in ([action] if action else _ACTIONS)
     ]
-    code = _judge(places, program, requests, answer)
+    code = _judge(places, program, requests, answer, None if behind is None else spellings(behind)[0])
     if as_json:
         output.print_json(answer)
     else:
@@ -72,7 +80,7 @@ def explain(program: str, service: str, target: str | None, action: Action | Non
     return code
 
 
-def _judge(places: Places, program: str, requests: list[Request], answer: dict[str, Any]) -> int:
+def _judge(places: Places, program: str, requests: list[Request], answer: dict[str, Any], behind: str | None) -> int:
     """Put what would become of each request into ``answer``; the exit code."""
     known = config_file.read(places)
     try:
@@ -84,36 +92,39 @@ def _judge(places: Places, program: str, requests: list[Request], answer: dict[s
         answer["mend"] = missing.hint
     else:
         answer["program"] = name
-        problem = (_held(places, name, entry) if entry is not None else None) or problem
+        problem = (held(places, name, entry) if entry is not None else None) or problem
     content = b"" if entry is None else files.read_private(places.policy)
     answer["grade"] = grade
-    answer["actions"] = {
-        request.action: _verdict(content, entry, request, problem or _decided(places, entry, request))
-        for request in requests
-    }
+    used = uses_now(places) if entry is not None and entry.temporary else None
+
+    def verdicts(agent: str | None) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        for request in requests:
+            refusal = problem or (None if entry is None else standing_in_the_way(entry, request, used, agent))
+            said[request.action] = _verdict(content, entry, request, refusal, agent)
+        return said
+
+    agents = [] if entry is None else agents_of(entry, answer["service"])
+    if behind is None and len(agents) > 1:
+        answer["behind"] = {agent: verdicts(agent) for agent in agents}
+        answer["actions"] = {request.action: _of_all(answer["behind"], request.action) for request in requests}
+    else:
+        answer["actions"] = verdicts(behind)
     if entry is None:
         return EXIT_NOT_FOUND
     return EXIT_DONE if all(one["granted"] for one in answer["actions"].values()) else EXIT_DENIED
 
 
-def _held(places: Places, name: str, entry: Entry) -> Denial | None:
-    """Why a running daemon holds the program, whatever the policy says; None if it does not, or none can be asked."""
-    try:
-        status = admin.ask("status", socket=places.agent_socket, timeout=_STATUS_SECONDS)
-        when = next(held["when"] for held in status["held"] if held["program"] == name)
-    except (KeychainAuthError, KeyError, TypeError, StopIteration):
-        return None
-    return Denial(PENDING_APPROVAL, "held", "no canary touched", f"one touched at {when}", entry)
+def _of_all(behind: dict[str, dict[str, Any]], action: str) -> dict[str, Any]:
+    """The first refusal, whichever agent meets it; granted only where all of them are."""
+    verdicts = [actions[action] for actions in behind.values()]
+    found: dict[str, Any] = next((verdict for verdict in verdicts if not verdict["granted"]), verdicts[0])
+    return found
 
 
-def _decided(places: Places, entry: Entry | None, request: Request) -> Denial | None:
-    """What stands in the way of the request; None if nothing does."""
-    if entry is None:
-        return None
-    return standing_in_the_way(entry, request, uses_now(places) if entry.temporary else None)
-
-
-def _verdict(content: bytes, entry: Entry | None, request: Request, denial: Denial | None) -> dict[str, Any]:
+def _verdict(
+    content: bytes, entry: Entry | None, request: Request, denial: Denial | None, agent: str | None
+) -> dict[str, Any]:
     if denial is not None:
         return {
             "granted": False,
@@ -122,7 +133,7 @@ def _verdict(content: bytes, entry: Entry | None, request: Request, denial: Deni
             "mend": mend(denial, request.service),
             "lines": [line._asdict() for line in deciding.why_not(content, denial, request)],
         }
-    lines = [] if entry is None else deciding.why(content, entry, request)
+    lines = [] if entry is None else deciding.why(content, entry, request, agent)
     return {"granted": True, "lines": [line._asdict() for line in lines]}
 
 
@@ -138,7 +149,16 @@ def _tell(answer: dict[str, Any]) -> None:
     if answer["grade"] is not None:
         output.say(f"  it is known at grade {answer['grade']}")
     told: set[str] = set()
-    for action, verdict in answer["actions"].items():
+    for agent, actions in answer.get("behind", {"": answer["actions"]}).items():
+        if agent:
+            output.say(f"  while {agent} stands behind it:")
+        _tell_actions(actions, told)
+    if answer.get("mend") and answer["mend"] not in told:
+        output.say(f"Next: {answer['mend']}")
+
+
+def _tell_actions(actions: dict[str, Any], told: set[str]) -> None:
+    for action, verdict in actions.items():
         word = "granted" if verdict["granted"] else f"refused, {verdict['reason']}"
         output.say(f"  {action:<6} {word}")
         why = verdict.get("why", "")
@@ -148,5 +168,3 @@ def _tell(answer: dict[str, Any]) -> None:
         if verdict.get("mend") and verdict["mend"] not in told:
             output.say(f"         Next: {verdict['mend']}")
             told.add(verdict["mend"])
-    if answer.get("mend") and answer["mend"] not in told:
-        output.say(f"Next: {answer['mend']}")

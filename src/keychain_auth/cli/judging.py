@@ -13,6 +13,8 @@ import sys
 from keychain_auth import reasons
 from keychain_auth.cli import config_file, location
 from keychain_auth.cli.programs import look_at
+from keychain_auth.client import admin
+from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.oslayer import system
@@ -21,6 +23,8 @@ from keychain_auth.policy.builds import Builds
 from keychain_auth.policy.match import match
 from keychain_auth.policy.parse import Policy
 from keychain_auth.policy.signers import grade_of
+
+_STATUS_SECONDS = 5.0
 
 
 def known_name(known: Policy, path: str) -> str:
@@ -72,3 +76,13 @@ def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
     interpreter = look_at(nearest.interpreter.path).program
     # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
     return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=system.user_id(), script=program)
+
+
+def held(places: Places, name: str, entry: Entry) -> Denial | None:
+    """Why a running daemon holds the program, whatever the policy says; None if it does not, or none can be asked."""
+    try:
+        status = admin.ask("status", socket=places.agent_socket, timeout=_STATUS_SECONDS)
+        when = next(held["when"] for held in status["held"] if held["program"] == name)
+    except (KeychainAuthError, KeyError, TypeError, StopIteration):
+        return None
+    return Denial(reasons.PENDING_APPROVAL, "held", "no canary touched", f"one touched at {when}", entry)

@@ -53,19 +53,29 @@ def uses_now(places: Places) -> dict[str, int] | None:
     return used
 
 
-def standing_in_the_way(entry: Entry, request: Request, used: dict[str, int] | None) -> Denial | None:
+def standing_in_the_way(
+    entry: Entry, request: Request, used: dict[str, int] | None, behind: str | None = None
+) -> Denial | None:
     """What the entry, or its grants that end, would say no with; None if the request would be granted now.
 
-    Whoever a grant asks for is taken to stand behind it: that is shown beside.
+    ``behind``: the program that stands behind it, "" for nobody; None: any that would be let in.
     """
     decision = decide(entry, request)
     if not isinstance(decision, Denial):
         return None
-    if not entry.temporary:
-        return decision
-    anybody = Requester(Program(entry.temporary[-1].behind, ""))
-    found = decide_temporary(entry, request, decision, now=time.time(), used=used or {}, requester=anybody)
-    return found if isinstance(found, Denial) else None
+    refusals = []
+    for agent in ["", *agents_of(entry, request.service)] if behind is None else [behind]:
+        requester = Requester(Program(agent, "")) if agent else None
+        found = decide_temporary(entry, request, decision, now=time.time(), used=used or {}, requester=requester)
+        if not isinstance(found, Denial):
+            return None
+        refusals.append(found)
+    return next((refusal for refusal in refusals if refusal.grant), refusals[0])
+
+
+def agents_of(entry: Entry, service: str) -> list[str]:
+    """Behind whom there are grants that end for ``service``."""
+    return sorted({grant.behind for grant in entry.temporary if grant.service == service and grant.behind})
 
 
 def told(entry: Entry, used: dict[str, int] | None) -> list[str]:

@@ -139,6 +139,7 @@ class Helper:
         self.program = program
         self.name = os.path.basename(program)
         self.service = service
+        self.for_agents = False  # it has grants that end, of each agent its own
         self.wait = ""  # for a person to approve who stands behind it; otherwise as its environment says
         self._client: KeychainAuthClient | None = None
 
@@ -189,7 +190,10 @@ class Helper:
         """What ``error`` means for this helper; ``grant`` is the option of ``authorize`` that the request needs."""
         authorize = f"keychain-auth authorize {quoted(self.program)} {quoted(self.service)}"
         what = "write to" if grant == "--write" else "read"
-        first = [quoted(each) for each in targets][:1]
+        # Only the daemon and its files know what is granted already, and behind whom: a line made up here could let in
+        # more than was refused, or take away what there is.
+        explain = f"keychain-auth explain {quoted(self.program)} {quoted(self.service)}"
+        ask = " ".join([explain, *[quoted(each) for each in targets][:1], "--action", grant.removeprefix("--")])
         why, mend = {
             reasons.PENDING_APPROVAL: (
                 # Launched, it is known: then who started it is not.
@@ -197,20 +201,16 @@ class Helper:
                 if os.environ.get(SCRIPT_VARIABLE) == self.program
                 else ("it is not registered", register_command(self.program))
             ),
-            reasons.SERVICE_NOT_ALLOWED: (f"it may not {what} the service {self.service}", f"{authorize} {grant}"),
+            reasons.SERVICE_NOT_ALLOWED: (
+                f"it may not {what} the service {self.service}",
+                ask if self.for_agents else f"{authorize} {grant}",
+            ),
             reasons.ACTION_NOT_IN_POLICY: (
                 f"it may not search the service {self.service}",
                 f"{authorize} {grant} --search",
             ),
-            reasons.TARGET_NOT_ALLOWED: (
-                "it may not use these names",
-                " ".join([authorize, grant, *(f"--targets {quoted(each)}" for each in targets or ("PREFIX",))]),
-            ),
-            reasons.GRANT_ENDED: (
-                "its grant is over",
-                # Only the daemon knows what the grant was: a line made up here could let in more than those behind it.
-                " ".join([f"keychain-auth explain {quoted(self.program)} {quoted(self.service)}", *first]),
-            ),
+            reasons.TARGET_NOT_ALLOWED: ("it may not use these names", ask),
+            reasons.GRANT_ENDED: ("its grant is over", ask),
             reasons.IDENTITY_NOT_VERIFIED: (
                 "it, or who started it, could not be known for sure",
                 f"keychain-auth audit search --program {quoted(self.program)} --denied",

@@ -35,6 +35,7 @@ def main(helper: Helper, arguments: list[str]) -> int:
             raise Refusal(wanted, "these words do not fit", _USAGE, EXIT_USAGE)
         wanted = f"to start {order.command[0]}"
         helper.wait = order.wait
+        helper.for_agents = True
         order.left_behind = (SCRIPT_VARIABLE, CALLED_AS)
         run.run(order, lambda names: _values(helper, names, order.command[0]))
     except KeychainAuthError as error:

@@ -45,6 +45,10 @@ def why_not(content: bytes, denial: Denial, request: Request) -> list[Line]:
     if denial.field == "services":
         index = _index(document.get("services", []), lambda one: one["service"] == request.service)
         return [] if index is None else [_line(text, f"$.services[{index}].minimum_grade")]
+    if denial.grant:  # which of them, for there may be one for each agent
+        grants = document["registered_binaries"][_number(where)].get("temporary_grants", [])
+        number = _index(grants, lambda one: one["id"] == denial.grant)
+        return [_line(text, f"{where}.temporary_grants" + ("" if number is None else f"[{number}]"))]
     # Another field of an entry that can say no (the run time of a grant, say) has its own name in the file too.
     known = denial.field in _OWN_FIELDS or (
         where.startswith("$.registered") and denial.field in document["registered_binaries"][_number(where)]
@@ -52,9 +56,10 @@ def why_not(content: bytes, denial: Denial, request: Request) -> list[Line]:
     return [_line(text, f"{where}.{denial.field}" if known else where)]
 
 
-def why(content: bytes, entry: Entry, request: Request) -> list[Line]:
+def why(content: bytes, entry: Entry, request: Request, behind: str | None = None) -> list[Line]:
     """The lines that a grant rests on: the service, and where they count can_search and the targets' prefixes.
 
+    ``behind``: of grants that end only those that count while this program stands behind it.
     Raises PolicyFormatError.
     """
     text, document = parse_document(content)
@@ -70,7 +75,9 @@ def why(content: bytes, entry: Entry, request: Request) -> list[Line]:
         return [
             _line(text, f"{where}.temporary_grants[{number}]")
             for number, grant in enumerate(stands.get("temporary_grants", []))
-            if grant["service"] == request.service and grant.get(allows)
+            if grant["service"] == request.service
+            and grant.get(allows)
+            and (behind is None or grant.get("on_behalf_of", "") in ("", behind))
         ]
     fields = [f"{services}[{stands[services].index(request.service)}]"]
     if request.action == "search" or request.match == "prefix":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shlex import quote
 
+from msgspec import structs
+
 from keychain_auth.identity.signature import key_text
 from keychain_auth.model import Denial, Entry, Grade
 from keychain_auth.policy import temporary
@@ -73,12 +75,14 @@ def mend(denial: Denial, service: str = "") -> str:
 
 
 def _mend_temporary(denial: Denial, path: str, service: str) -> str:
-    """The grant once more; for another target, one that has it."""
+    """The grant that decided, once more; for another target, with that one too: it takes the place of the first."""
     grants = () if denial.entry is None else denial.entry.temporary
-    over = next((grant for grant in grants if grant.id == denial.ended), None)  # not another agent's
-    if denial.reason == GRANT_ENDED and denial.entry and over:
-        return temporary.again(over, denial.entry.program.path)
-    return f"keychain-auth authorize {path} {service} --target {quote(denial.wanted)} --for 10m --uses 3"
+    like = next((grant for grant in grants if grant.id == denial.grant), None)  # not another agent's
+    if denial.entry is None or like is None:
+        return f"keychain-auth explain {path} {service}"
+    if denial.reason != GRANT_ENDED:
+        like = structs.replace(like, targets=frozenset((*(like.targets or ()), denial.wanted)))
+    return temporary.again(like, denial.entry.program.path)
 
 
 def _mend_behalf(denial: Denial, path: str) -> str:

@@ -49,10 +49,11 @@ def decide_temporary(
             return grant
     if alive:
         lacking = next(target for target in request.targets if target not in (alive[0].targets or ()))
-        return Denial(reasons.TARGET_NOT_ALLOWED, FIELD, lacking, ", ".join(sorted(alive[0].targets or ())), entry)
+        there = ", ".join(sorted(alive[0].targets or ()))
+        return Denial(reasons.TARGET_NOT_ALLOWED, FIELD, lacking, there, entry, grant=alive[0].id)
     last = named[-1]
     why = ended(last, now=now, used=used.get(last.id, 0))
-    return Denial(reasons.GRANT_ENDED, FIELD, request.service, why, entry, ended=last.id)
+    return Denial(reasons.GRANT_ENDED, FIELD, request.service, why, entry, grant=last.id)
 
 
 def ended(grant: Temporary, *, now: float, used: int) -> str:
