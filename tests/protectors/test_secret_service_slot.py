@@ -72,7 +72,7 @@ def test_a_closed_keyring_a_hung_one_and_none(desktop: Desktop, monkeypatch: pyt
     desktop.stop_keyring()
     with pytest.raises(VaultKeyMissing, match="cannot be asked"):
         protector.unwrap_key(params)
-    with pytest.raises(VaultKeyMissing, match="there is no D-Bus session"):
+    with pytest.raises(VaultKeyMissing, match="there is no D-Bus"):
         secret_service.SecretServiceItem("unix:path=/nonexistent").unwrap_key(params)
 
 

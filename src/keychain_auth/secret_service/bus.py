@@ -73,7 +73,7 @@ class Bus:
         try:
             self._socket = prep_socket(get_bus(address), timeout=self._left())
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise Unreachable(f"there is no D-Bus session at {address} ({_reason(error)})") from None
+            raise Unreachable(f"there is no D-Bus at {address} ({_reason(error)})") from None
         try:
             self._to_bus("Hello")
         except BaseException:

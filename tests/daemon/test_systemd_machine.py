@@ -1,0 +1,192 @@
+"""``install --system`` with a real systemd as the machine's first process, on a machine of its own: namespaces.
+
+What is thrown away is put in the way of what is real: /etc is a copy, /run, /opt, /var/lib, /var/log and what installs
+write of /usr/local are empty. The daemon runs there as its own user, by the units as they are, and so do its clients,
+for it serves only programs that see its mounts and processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.requests import SUCCESS, read, results, write
+from support import programs, users
+from support.installation import copy_with_needs
+from support.lines import until
+from support.talker import Talker
+from support.users import Account
+from support.world import World
+
+SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), "")
+PYTHON = "/usr/bin/python3"
+pytestmark = [
+    pytest.mark.skipif(not users.may_be_root(), reason="only root can make a machine"),
+    pytest.mark.skipif(not (SYSTEMD and shutil.which("nsenter")), reason="systemd is not here (Debian: systemd)"),
+    pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"there is no {PYTHON} to install from"),
+]
+CAPABILITIES = (1 << 2) | (1 << 19) | (1 << 28)  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_LEASE
+# Nothing of the real machine is started: a folder of units with no more than what boots. The daemon's own units are put
+# where they belong, and found there.
+_BOOT = """
+set -e
+for group in $GROUPS_HERE; do mkdir -p "$group"; echo $$ > "$group/cgroup.procs"; done
+exec unshare --pid --fork --kill-child --mount --ipc --uts --cgroup --propagation private /bin/sh -ec '
+mount -t proc proc /proc
+for folder in /run /opt /var/lib /var/log /usr/local/bin /usr/local/share; do
+    mkdir -p "$folder"; mount -t tmpfs -o mode=755 tmpfs "$folder"
+done
+cp -a /etc /opt/etc; mount --bind /opt/etc /etc
+rm -rf /etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d
+mkdir -p /etc/systemd/system /run/boot /opt/keychain-auth
+cp -a "$MADE/." /opt/keychain-auth
+for name in sysinit basic sockets shutdown multi-user default; do
+    printf "[Unit]\\nDescription=%s\\n" "$name" > "/run/boot/$name.target"
+done
+exec "$SYSTEMD" --system --unit=default.target'
+"""
+
+
+class Machine:
+    """A booted systemd, and what is installed on it from /opt/keychain-auth."""
+
+    def __init__(self, world: World, made: str) -> None:
+        self._world = world
+        name = f"ka-{os.path.basename(world.home)}"
+        roots = [f"/sys/fs/cgroup/{part}" for part in ("systemd", "unified", "memory", "pids", "devices")]
+        roots = [root for root in roots if os.path.isdir(root)] or ["/sys/fs/cgroup"]
+        self._groups = [os.path.join(root, name) for root in roots]
+        env = {
+            "SYSTEMD": SYSTEMD, "MADE": made, "GROUPS_HERE": " ".join(self._groups), "container": "test",
+            "SYSTEMD_UNIT_PATH": "/run/boot:/etc/systemd/system", "SYSTEMD_LOG_TARGET": "console",
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        }  # fmt: skip
+        self.process = world.spawn(["/bin/sh", "-c", _BOOT], env=env, account=users.root(), cwd="/")
+        self._first = 0
+
+    def answers(self) -> bool:
+        """Whether it can be asked yet. Raises AssertionError when it has ended."""
+        assert self.process.returncode is None, self.process.err.text()
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as children:
+            self._first = int((children.read().split() or ["0"])[0])
+        return self._first != 0 and "PATH=" in self.run("systemctl", "show-environment", code=None)
+
+    def inside(self, *words: str) -> list[str]:
+        """Words that run these on it."""
+        return ["nsenter", f"--target={self._first}", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--", *words]
+
+    def run(self, *words: str, code: int | None = 0, given: str = "") -> str:
+        """What root's command prints."""
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        done = subprocess.run(
+            self.inside(*words), env=env, cwd="/", input=given, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert code is None or done.returncode == code, done.stderr or done.stdout
+        return done.stdout
+
+    def keychain_auth(self, *words: str, code: int = 0, given: str = "") -> str:
+        """A command of ours, as root types it."""
+        return self.run(
+            "/opt/keychain-auth/bin/python", "-I", "-m", "keychain_auth.cli.main", *words, code=code, given=given
+        )
+
+    def shows(self, unit: str, field: str) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", "--value", "-p", field, unit).strip()
+
+    def talker(self, account: Account, *before: str) -> Talker:
+        """A client of that user."""
+        words = self.inside("setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", *before)
+        talker = Talker(
+            [*words, "/opt/keychain-auth/bin/talker", "/run/keychain-auth/agent.sock"], self._world.environment(),
+            users.root(), "/",
+        )  # fmt: skip
+        self._world._processes.append(talker)
+        return talker.connected()
+
+    def close(self) -> None:
+        """End it, and with the first process everything."""
+        if self._first:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._first, signal.SIGKILL)
+        self.process.close()
+        for group in self._groups:
+            for folder in sorted(glob.glob(f"{group}/**/", recursive=True), reverse=True):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+
+
+@pytest.fixture
+def machine(world: World) -> Iterator[Machine]:
+    made = world.path("made")
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", made], check=True)
+    [packages] = glob.glob(f"{made}/lib/python3.*/site-packages")
+    source = os.path.join(programs.ROOT, "src", "keychain_auth")
+    shutil.copytree(source, os.path.join(packages, "keychain_auth"), ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("msgspec", "cryptography", "click", "rich"):
+        copy_with_needs(name, packages)
+    programs.install(programs.compiled(programs.TALKER), f"{made}/bin/talker", users.root())
+    os.chmod(f"{made}/bin/talker", 0o755)
+    machine = Machine(world, made)
+    try:
+        try:
+            until(machine.answers, "systemd answers")
+        except AssertionError as error:
+            pytest.skip(f"systemd does not boot in namespaces here: {str(error)[-300:]}")
+        yield machine
+    finally:
+        machine.close()
+
+
+def test_a_daemon_for_all_users_by_its_units(machine: Machine, stranger: Account) -> None:
+    bob = users.third()
+    assert bob is not None
+    assert "The daemon is running." in machine.keychain_auth("install", "--system", "--world")
+    service = "keychain-auth.service"
+    assert machine.shows(service, "ActiveState") == "active"
+    # Of the daemon's own user: three capabilities and nothing else, and files that only it can read.
+    status = machine.run("sh", "-c", f"cat /proc/{machine.shows(service, 'MainPID')}/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    owner = machine.run("id", "-u", "keychain-auth").strip()
+    assert fields["Uid"].split() == [owner] * 4
+    assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {CAPABILITIES}
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "0")
+    assert machine.run("stat", "-c", "%a %u", "/var/lib/keychain-auth/vault.key").split() == ["600", owner]
+    assert machine.run("stat", "-c", "%a %U:%G", "/usr/local/bin/keychain-auth-guarded").strip() == (
+        "2755 root:keychain-auth-clients"
+    )
+
+    # The programs of this machine lie on memory, which is to be allowed.
+    setting = "printf 'filesystems = [\"tmpfs\"]\\n' > /etc/keychain-auth/daemon.toml"
+    machine.run("setpriv", "--reuid=keychain-auth", "--regid=keychain-auth", "--clear-groups", "sh", "-c", setting)
+    pid = machine.shows(service, "MainPID")
+    machine.keychain_auth("--system", "restart")
+    assert machine.shows(service, "MainPID") == pid
+    program = "/opt/keychain-auth/bin/talker"
+    machine.keychain_auth("--system", "register", program)
+    machine.keychain_auth("--system", "authorize", program, "aws")
+    anns, bobs = machine.talker(stranger), machine.talker(bob)
+    assert anns.ask(write({"key": "of ann"})) == SUCCESS
+    assert bobs.ask(read("key")) == results()
+    machine.keychain_auth("--system", "register", program, "--guarded")
+    assert anns.ask(read("key"))["reason"] == "identity_not_verified"
+    guarded = machine.talker(stranger, "/usr/local/bin/keychain-auth-guarded")
+    assert guarded.ask(read("key")) == results({"target": "key", "value": "of ann"})
+
+    # Killed, it is started anew by systemd, which kept the sockets.
+    machine.run("systemctl", "kill", "--signal=KILL", service)
+    until(lambda: machine.shows(service, "MainPID") not in ("0", pid), "systemd starts the daemon anew")
+    assert machine.talker(stranger, "/usr/local/bin/keychain-auth-guarded").ask(read("key"))["status"] == "success"
+    assert machine.keychain_auth("--system", "get", f"@{stranger.uid}:aws", "key") == "of ann"
+
+    machine.keychain_auth("uninstall", "--system")
+    assert machine.shows(service, "LoadState") == "not-found"
+    assert machine.run("ls", "/run/keychain-auth").split() == []
+    assert "vault.db" in machine.run("ls", "/var/lib/keychain-auth")
