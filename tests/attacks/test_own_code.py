@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
+import signal
+import struct
 import subprocess
 
+import msgspec
 import pytest
 
 import keychain_auth
+from attacks.lab import won, x86_64_only
 from attacks.naive import SECRET
 from daemon.requests import read
 from support.daemon import Daemon
@@ -16,6 +21,7 @@ from support.lines import until
 from support.person import protect
 from support.world import World
 
+PT_LOAD, PF_X = 1, 1  # elf(5)
 _PACKAGE = os.path.dirname(os.path.abspath(keychain_auth.__file__))
 # It looks for the secret among all that the daemon has, from inside.
 _EVIL = """
@@ -29,11 +35,16 @@ raise ImportError
 """
 
 
+# Uses a library, waits, and uses it again.
+_NAIVE = "import msgspec; msgspec.json.decode(b'[]'); print('ready', flush=True); input(); msgspec.json.decode(b'[]')"
+
+
 @pytest.fixture
 def writable(world: World) -> str:
     """A copy of the package that belongs to the user, as ``pip install --user`` makes one; returns its folder."""
     copy = world.path("lib/keychain_auth")
     shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(os.path.dirname(msgspec.__file__), world.path("lib/msgspec"))
     subprocess.run(["/bin/chown", "-R", f"{world.user.uid}:{world.user.gid}", world.path("lib")], check=True)
     rest = world.env.get("PYTHONPATH", "")
     world.env["PYTHONPATH"] = world.path("lib") + (f":{rest}" if rest else "")
@@ -55,6 +66,34 @@ def exchange(world: World, copy: str) -> str:
     path = os.path.relpath(os.path.join(copy, "secret_service/notifications.py"), world.home)
     world.write(path, _EVIL.format(out=out), 0o644)
     return out
+
+
+def overwrite_code(library: str) -> None:
+    """Breakpoints over all code of an ELF file, in place: each instruction of it ends the process."""
+    with open(library, "r+b") as file:
+        data = file.read()
+        (table,) = struct.unpack_from("=Q", data, 32)
+        size, count = struct.unpack_from("=HH", data, 54)
+        for at in range(table, table + size * count, size):
+            kind, rights, offset, _, _, length = struct.unpack_from("=IIQQQQ", data, at)
+            if kind == PT_LOAD and rights & PF_X:
+                file.seek(offset)
+                file.write(b"\xcc" * length)
+
+
+@x86_64_only
+def test_code_that_is_overwritten_in_a_library_of_the_daemon(world: World, writable: str) -> None:
+    """Pages of a library that nobody wrote to are the file's: what is written there is run by who has it mapped."""
+    program = world.granted("trusted", "aws")
+    naive = world.spawn([world.python, "-c", _NAIVE])
+    naive.out.find(lambda line: line == b"ready")
+    opened(world)
+    talker = world.talker(program)
+    [library] = glob.glob(world.path("lib/msgspec/_core*.so"))
+    overwrite_code(library)
+    naive.feed(b"\n")
+    assert naive.wait() == -signal.SIGTRAP
+    assert won(talker.ask(read("secret")))
 
 
 def test_code_that_is_exchanged_under_a_daemon_that_runs(world: World, writable: str) -> None:

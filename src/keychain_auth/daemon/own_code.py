@@ -4,7 +4,8 @@ Some parts are loaded when they are needed for the first time (notifications, ke
 Where the package, or Python, lies in a folder of the user's, any program of that user could exchange such a part under
 a daemon that runs, with its vault open, and so become a part of it. From ``watch`` on a module is loaded only from a
 file that root alone can write, or from a source file that is still in the version (device, inode, size, times) in which
-it was at that moment. Its bytecode is not read then.
+it was at that moment. Its bytecode is not read then. What is mapped already, the libraries of such folders, is made the
+daemon's own (``platform.linux.own_pages``).
 
 What it does not promise: anything about files that were changed before the start. Who can write the package can change
 it, and end the daemon; the next one is his. Nor about writes that leave a file's times as they are
@@ -24,6 +25,7 @@ from typing import Any
 
 import keychain_auth
 from keychain_auth.daemon.journal import Journal
+from keychain_auth.platform.local import keep_mapped_code
 from keychain_auth.platform.place import only_root_writes
 
 # Other people's packages that parts of ours import when they are loaded.
@@ -31,12 +33,13 @@ _NEEDED = ("jeepney",)
 # Folders of Python's own library that a daemon never imports from, and that hold half of its files.
 _LEFT_OUT = frozenset(("__pycache__", "test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"))
 
-_MEND = "keychain-auth restart"
 Version = tuple[int, int, int, int, int]
 
 
 def watch(journal: Journal) -> None:
-    """From now on nothing else is imported. What is refused is told to the ``journal``."""
+    """From now on nothing else is imported. What is refused is told to the ``journal``. Raises OSError."""
+    for file in keep_mapped_code():
+        journal.warning("a program of this user can change the daemon's code", file=file, mend="install it as root")
     versions: dict[str, Version] = {}
     for folder in _folders():
         if not only_root_writes(folder):
@@ -78,7 +81,7 @@ class _Finder(MetaPathFinder):
         return _spec(name, file, loader, spec)
 
     def _refused(self, name: str, why: str) -> ImportError:
-        self._journal.error("not loaded", module=name, why=why, mend=f"{_MEND}, if that was you")
+        self._journal.error("not loaded", module=name, why=why, mend="keychain-auth restart")
         return ImportError(f"{name}: {why}", name=name)
 
 

@@ -36,6 +36,11 @@ def unit_of(pid: int) -> str:
     return ""
 
 
+def keep_mapped_code() -> tuple[str, ...]:
+    """A library in use cannot be written (Windows), or is not run any more then if it is signed (macOS)."""
+    return ()
+
+
 def yama_scope() -> int | None:
     """There is no Yama."""
     return None
