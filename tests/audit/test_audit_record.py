@@ -120,6 +120,34 @@ def test_a_key_of_another_length_is_refused(size: int) -> None:
         linker(bytes(size))
 
 
+END = b',"chain":"' + b"0" * 32 + b'"}\n'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5" + END,  # no number of its own, and nothing but digits
+        b'{"a":1' + END,
+        b'{"a":1,"seq":' + END,
+        b'{"a":1,"seq":-5' + END,
+        b'{"a":1,"seq":5 ' + END,
+        b'{"a":1,"seq":' + b"9" * 30 + END,
+        b'{"a":1,"seq":5' + END.replace(b"0", b"A"),
+        b'{"a":1,"seq":5' + END.replace(b"chain", b"chaim"),
+        b'{"a":1,"seq":5' + END.replace(b"}", b"]"),
+        b'{"a":1,"seq":5' + END.rstrip(),
+    ],
+)
+def test_what_has_not_the_shape_of_a_line_is_none(line: bytes) -> None:
+    assert unseal(line) is None
+
+
+def test_the_shape_of_a_line() -> None:
+    sealed = unseal(b'{"a":1,"seq":5' + END)
+    assert sealed is not None
+    assert (sealed.text, sealed.seq, sealed.chain) == (b'{"a":1,"seq":5', 5, bytes(16))
+
+
 @given(st.binary(max_size=120))
 def test_noise_is_no_line(noise: bytes) -> None:
     assert unseal(noise) is None

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from attacks.launch_lab import ASKING, output, secret_by
+from attacks.naive import SECRET
 from daemon.requests import SUCCESS, denied, read, results, write
 from keychain_auth.cli import app
 from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL
@@ -109,6 +111,27 @@ def test_doctor_says_what_is_so_there(mac: Mac, world: World) -> None:
     assert daemon.stop() == 0
     [first, *_] = mac.cli("doctor", code=1)["checks"]
     assert (first["check"], first["mend"]) == ("socket", "keychain-auth start")
+
+
+def test_a_script_is_declared_and_what_it_imports_is_not_recorded(mac: Mac, world: World) -> None:
+    script = world.write("app.py", ASKING)
+    python = world.installation.interpreter
+    mac.start()
+    program = world.build_client()
+    mac.cli("register", program)
+    mac.cli("authorize", program, "aws")
+    assert world.talker(program, socket=mac.socket).ask(write({"secret": SECRET})) == SUCCESS
+    mac.cli("register", "--script", script, "--interpreter", python, "--allow-declared")
+    mac.cli("authorize", script, "aws")
+    process = world.spawn([python, script], env={"KEYCHAIN_AUTH_SOCKET": mac.socket, "PYTHONPATH": None})
+    assert secret_by(output(process)) == {"honest"}
+    with open(f"{mac.base}/config.json", encoding="utf-8") as file:
+        assert not any("launch" in entry for entry in json.load(file)["registered_binaries"])
+    for option in ("--tree", "--app"):
+        words = ("--tree", world.path("."), "--script", script) if option == "--tree" else ("--app", script)
+        refused = world.spawn([world.python, mac.program, "register", *words])
+        assert refused.wait() == 2
+        assert "--script --allow-declared" in refused.err.text()
 
 
 def test_every_command_can_be_loaded(world: World) -> None:

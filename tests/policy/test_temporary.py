@@ -7,10 +7,12 @@ import os
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
+from keychain_auth import reasons
 from keychain_auth.errors import PolicyFormatError
-from keychain_auth.model import Denial, Entry, Program, Request, Requester
+from keychain_auth.model import Denial, Entry, Grade, Program, Request, Requester
 from keychain_auth.moments import moment_of, seconds_in, span
 from keychain_auth.policy import edit
 from keychain_auth.policy.decide import decide
@@ -74,6 +76,28 @@ def test_what_is_malformed_names_the_field(change: dict[str, Any], field: str) -
     with pytest.raises(PolicyFormatError) as caught:
         entry_of([{**GRANT, **change}])
     assert caught.value.field.endswith(field)
+
+
+def test_a_grant_that_ends_gives_nothing_that_was_withheld_for_another_reason() -> None:
+    """A service that asks for a surer grade asks for it from whoever has a grant for a time, too."""
+    entry = msgspec.structs.replace(entry_of([GRANT]), withheld={"github": Grade.LAUNCHED}, known_as=Grade.DECLARED)
+    request = Request("read", "github", "exact", ("a",))
+    denial = decide(entry, request)
+    assert isinstance(denial, Denial)
+    assert denial.reason == reasons.IDENTITY_NOT_VERIFIED
+    assert decide_temporary(entry, request, denial, now=0.0, used={}, requester=None) is denial
+
+
+@pytest.mark.parametrize(
+    ("action", "match"), [("read", "prefix"), ("delete", "prefix"), ("search", "exact"), ("check", "exact")]
+)
+def test_a_grant_that_ends_is_for_names_alone(action: str, match: str) -> None:
+    entry = entry_of([{**GRANT, "write": True}])
+    targets = () if action in ("search", "check") else ("a",)
+    request = Request(action, "github", match, targets)
+    denial = decide(entry, request)
+    assert isinstance(denial, Denial)
+    assert decide_temporary(entry, request, denial, now=0.0, used={}, requester=None) is denial
 
 
 def test_two_grants_never_share_a_count() -> None:

@@ -22,12 +22,14 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.tree import digest
 from keychain_auth.model import Entry, Launch
+from keychain_auth.platform import trees
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.launching import is_python
 from keychain_auth.policy.parse import Policy
 
 _SECONDS = 60.0
+_NO_TREE = "keychain-auth register --script --allow-declared PATH"
 _LARGEST = 1 << 40
 _NODE = re.compile(r"node(?:js)?(?:-?\d+)?$")
 _ASK = """
@@ -56,6 +58,12 @@ def launch_document(places: Places, interpreter: str, python: str, folders: Iter
     ``interpreter`` is the real file, ``python`` the name by which it is started (that of a virtual environment), and
     ``folders`` are those that the person added. Raises KeychainAuthError, OSError.
     """
+    if not trees.RECORDED:
+        if any(folders):
+            raise UsageError(
+                "no script is launched on this system, so nothing that it imports is recorded", hint=_NO_TREE
+            )
+        return {}
     added = list(dict.fromkeys(_folder(folder) for folder in folders))
     if is_python(interpreter):
         return _python(places, interpreter, python, added)
@@ -149,8 +157,6 @@ def _trees(places: Places, roots: list[str], *, python: bool) -> list[Document]:
 
 def _recorded(places: Places, root: str, python: bool) -> str:
     """The digest of the tree; its listing is in a side file of that name then."""
-    from keychain_auth.platform import trees  # noqa: PLC0415 - only where scripts can be launched
-
     try:
         found = trees.survey(root, python=python)
         listing = trees.listing(found, lambda item: trees.hash_found(item, _LARGEST).sha256)

@@ -29,6 +29,7 @@ from keychain_auth.errors import UsageError
 from keychain_auth.model import Denial, Entry, Grade, Identity, Program
 from keychain_auth.moments import stamp
 from keychain_auth.oslayer import system
+from keychain_auth.platform.trees import RECORDED
 from keychain_auth.policy import edit
 from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.explain import describe_entry, describe_signers, in_words, mend
@@ -110,6 +111,11 @@ def _register_script(
         os.path.abspath(interpreter.typed),
         [*imports.kept(known, interpreter.program.path), *trees],
     )
+    if app and not RECORDED:
+        raise UsageError(
+            "--app is for scripts that are launched, and no script is on this system",
+            hint=f"keychain-auth register --script --allow-declared {shlex.quote(path)}",
+        )
     if app and not launch.get("prefix"):
         raise UsageError(
             f"{script.program.path} is not run by the Python of a virtual environment",
