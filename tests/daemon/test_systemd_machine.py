@@ -32,6 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not (SYSTEMD and shutil.which("nsenter")), reason="systemd is not here (Debian: systemd)"),
     pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"there is no {PYTHON} to install from"),
 ]
+PROGRAM, GUARDED, GROUP = "/opt/keychain-auth/bin/talker", "/usr/local/bin/keychain-auth-guarded", "4242"
 CAPABILITIES = (1 << 2) | (1 << 19) | (1 << 28)  # CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_LEASE
 # Nothing of the real machine is started: a folder of units with no more than what boots. The daemon's own units are put
 # where they belong, and found there.
@@ -101,15 +102,13 @@ class Machine:
         """A property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", field, unit).strip()
 
-    def talker(self, account: Account, *before: str) -> Talker:
-        """A client of that user."""
-        words = self.inside("setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", *before)
-        talker = Talker(
-            [*words, "/opt/keychain-auth/bin/talker", "/run/keychain-auth/agent.sock"], self._world.environment(),
-            users.root(), "/",
-        )  # fmt: skip
+    def talker(self, account: Account, *before: str, group: str = GROUP) -> Talker:
+        """A client of that user, who is also in that group."""
+        ids = f"--reuid={account.uid}", f"--regid={account.gid}", f"--groups={group}"
+        words = self.inside("setpriv", *ids, *before, PROGRAM, "/run/keychain-auth/agent.sock")
+        talker = Talker(words, self._world.environment(), users.root(), "/")
         self._world._processes.append(talker)
-        return talker.connected()
+        return talker
 
     def close(self) -> None:
         """End it, and with the first process everything."""
@@ -148,7 +147,8 @@ def machine(world: World) -> Iterator[Machine]:
 def test_a_daemon_for_all_users_by_its_units(machine: Machine, stranger: Account) -> None:
     bob = users.third()
     assert bob is not None
-    assert "The daemon is running." in machine.keychain_auth("install", "--system", "--world")
+    machine.run("groupadd", "--gid", GROUP, "developers")
+    assert "The daemon is running." in machine.keychain_auth("install", "--system", "--group", "developers")
     service = "keychain-auth.service"
     assert machine.shows(service, "ActiveState") == "active"
     # Of the daemon's own user: three capabilities and nothing else, and files that only it can read.
@@ -159,9 +159,7 @@ def test_a_daemon_for_all_users_by_its_units(machine: Machine, stranger: Account
     assert {int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {CAPABILITIES}
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "0")
     assert machine.run("stat", "-c", "%a %u", "/var/lib/keychain-auth/vault.key").split() == ["600", owner]
-    assert machine.run("stat", "-c", "%a %U:%G", "/usr/local/bin/keychain-auth-guarded").strip() == (
-        "2755 root:keychain-auth-clients"
-    )
+    assert machine.run("stat", "-c", "%a %U:%G", GUARDED).strip() == ("2755 root:keychain-auth-clients")
 
     # The programs of this machine lie on memory, which is to be allowed.
     setting = "printf 'filesystems = [\"tmpfs\"]\\n' > /etc/keychain-auth/daemon.toml"
@@ -169,21 +167,23 @@ def test_a_daemon_for_all_users_by_its_units(machine: Machine, stranger: Account
     pid = machine.shows(service, "MainPID")
     machine.keychain_auth("--system", "restart")
     assert machine.shows(service, "MainPID") == pid
-    program = "/opt/keychain-auth/bin/talker"
-    machine.keychain_auth("--system", "register", program)
-    machine.keychain_auth("--system", "authorize", program, "aws")
-    anns, bobs = machine.talker(stranger), machine.talker(bob)
+    machine.keychain_auth("--system", "register", PROGRAM)
+    machine.keychain_auth("--system", "authorize", PROGRAM, "aws")
+    anns, bobs = machine.talker(stranger).connected(), machine.talker(bob).connected()
     assert anns.ask(write({"key": "of ann"})) == SUCCESS
     assert bobs.ask(read("key")) == results()
-    machine.keychain_auth("--system", "register", program, "--guarded")
+    outside = machine.talker(bob, group=str(bob.gid))
+    assert "Permission denied" in outside.event(lambda text: text.startswith("failed"))
+    machine.keychain_auth("--system", "register", PROGRAM, "--user", stranger.name, "--guarded")
     assert anns.ask(read("key"))["reason"] == "identity_not_verified"
-    guarded = machine.talker(stranger, "/usr/local/bin/keychain-auth-guarded")
+    assert machine.talker(bob, GUARDED).connected().ask(read("key"))["reason"] == "user_not_allowed"
+    guarded = machine.talker(stranger, GUARDED).connected()
     assert guarded.ask(read("key")) == results({"target": "key", "value": "of ann"})
 
     # Killed, it is started anew by systemd, which kept the sockets.
     machine.run("systemctl", "kill", "--signal=KILL", service)
     until(lambda: machine.shows(service, "MainPID") not in ("0", pid), "systemd starts the daemon anew")
-    assert machine.talker(stranger, "/usr/local/bin/keychain-auth-guarded").ask(read("key"))["status"] == "success"
+    assert machine.talker(stranger, GUARDED).connected().ask(read("key"))["status"] == "success"
     assert machine.keychain_auth("--system", "get", f"@{stranger.uid}:aws", "key") == "of ann"
 
     machine.keychain_auth("uninstall", "--system")

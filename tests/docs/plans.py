@@ -220,12 +220,12 @@ PLANS = {
             ),
             Elsewhere(
                 r"sudo .*install --system.*",
-                "tests/cli/test_cli_install_system.py::test_only_root_installs_it",
+                "tests/daemon/test_systemd_machine.py::test_a_daemon_for_all_users_by_its_units",
                 _SYSTEM,
             ),
             Elsewhere(
                 r"sudo .*--system (register|authorize) .*",
-                "tests/attacks/test_guarded.py::test_root_says_who_must_be_guarded",
+                "tests/daemon/test_systemd_machine.py::test_a_daemon_for_all_users_by_its_units",
                 _SYSTEM,
             ),
             Elsewhere(r".*(python3 -m venv|/pip install) .*", _WHEEL, _INSTALLED),
