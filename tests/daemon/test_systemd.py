@@ -19,6 +19,7 @@ import pytest
 from support import users
 from support.lines import until
 from support.process import Process
+from support.systemd import answering
 from support.world import World
 
 SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), "")
@@ -91,15 +92,8 @@ class Manager:
 
 @pytest.fixture
 def manager(world: World) -> Iterator[Manager]:
-    made = Manager(world)
-    try:
-        try:
-            until(made.answers, "systemd answers")
-        except AssertionError as error:
-            pytest.skip(f"systemd does not run as a user's manager here: {str(error)[-300:]}")
-        yield made
-    finally:
-        made.close()
+    with answering(Manager(world), "systemd does not run as a user's manager here") as manager:
+        yield manager
 
 
 def test_systemd_keeps_the_sockets_whatever_becomes_of_the_daemon(world: World, manager: Manager) -> None:

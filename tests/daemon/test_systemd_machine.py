@@ -21,6 +21,7 @@ from daemon.requests import SUCCESS, read, results, write
 from support import programs, users
 from support.installation import copy_with_needs
 from support.lines import until
+from support.systemd import answering
 from support.talker import Talker
 from support.users import Account
 from support.world import World
@@ -133,15 +134,8 @@ def machine(world: World) -> Iterator[Machine]:
         copy_with_needs(name, packages)
     programs.install(programs.compiled(programs.TALKER), f"{made}/bin/talker", users.root())
     os.chmod(f"{made}/bin/talker", 0o755)
-    machine = Machine(world, made)
-    try:
-        try:
-            until(machine.answers, "systemd answers")
-        except AssertionError as error:
-            pytest.skip(f"systemd does not boot in namespaces here: {str(error)[-300:]}")
+    with answering(Machine(world, made), "systemd does not boot in namespaces here") as machine:
         yield machine
-    finally:
-        machine.close()
 
 
 def test_a_daemon_for_all_users_by_its_units(machine: Machine, stranger: Account) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,23 +23,44 @@ from keychain_auth.protectors.keyfile import KeyFile
 KEY = bytes(range(32))
 
 
-def test_a_sealed_blob_opens_only_whole_and_in_its_place() -> None:
+def whole(cipher: Aead, blob: bytes, context: bytes) -> bytes:
+    return cipher.open(blob, context)
+
+
+def by_opener(cipher: Aead, blob: bytes, context: bytes) -> bytes:
+    return cipher.opener(context[:1])(blob, context[1:])
+
+
+def in_place(cipher: Aead, blob: bytes, context: bytes) -> bytes:
+    into = bytearray(b"x" * len(b"plain"))
+    try:
+        cipher.open_into(blob, context, memoryview(into))
+    except NotAuthentic:
+        assert into in (b"x" * len(into), bytes(len(into))), "nothing of what is not authentic is left"
+        raise
+    return bytes(into)
+
+
+@pytest.mark.parametrize("opened", [whole, by_opener, in_place])
+def test_a_sealed_blob_opens_only_whole_and_in_its_place(opened: Callable[[Aead, bytes, bytes], bytes]) -> None:
     cipher = Aead(KEY)
     blob = cipher.seal(b"plain", b"here")
     assert len(blob) == len(b"plain") + OVERHEAD
-    assert cipher.open(blob, b"here") == b"plain"
+    assert opened(cipher, blob, b"here") == b"plain"
     for bit in range(len(blob) * 8):
         altered = bytearray(blob)
         altered[bit // 8] ^= 1 << bit % 8
         with pytest.raises(NotAuthentic):
-            cipher.open(bytes(altered), b"here")
+            opened(cipher, bytes(altered), b"here")
     for length in range(len(blob)):
         with pytest.raises(NotAuthentic):
-            cipher.open(blob[:length], b"here")
-    with pytest.raises(NotAuthentic):
-        cipher.open(blob, b"there")
-    with pytest.raises(NotAuthentic):
-        Aead(bytes(32)).open(blob, b"here")
+            opened(cipher, blob[:length], b"here")
+    for other, context in ((cipher, b"there"), (Aead(bytes(32)), b"here")):
+        with pytest.raises(NotAuthentic):
+            opened(other, blob, context)
+
+
+def test_a_key_has_32_bytes() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         Aead(KEY[:16])
 
