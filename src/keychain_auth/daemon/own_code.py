@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import BuiltinImporter, ExtensionFileLoader, FrozenImporter, ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ def watch(journal: Journal) -> None:
     """From now on nothing else is imported. What is refused is told to the ``journal``. Raises OSError."""
     for file in keep_mapped_code():
         journal.warning("a program of this user can change the daemon's code", file=file, mend="install it as root")
+    import_module("encodings.idna")  # with a part in C, and what names a host needs it when it is first looked up
     versions: dict[str, Version] = {}
     for folder in _folders():
         if not only_root_writes(folder):
@@ -67,12 +69,16 @@ class _Finder(MetaPathFinder):
 
     def _checked(self, name: str, spec: ModuleSpec) -> ModuleSpec:
         file = spec.origin if spec.has_location and spec.origin else ""
-        real = os.path.realpath(file) if file else ""
+        archive = getattr(spec.loader, "archive", "")  # of zipimport, which reads the file anew for each module
+        real = os.path.realpath(archive or file) if file else ""
         kind = type(spec.loader)
-        if real and only_root_writes(real) and issubclass(kind, (SourceFileLoader, ExtensionFileLoader)):
-            # By its real name: a link on the way may be the user's, and lead elsewhere when it is opened.
-            return spec if real == file else _spec(name, real, kind(name, real), spec)
-        version = self._versions.get(file)
+        if real and only_root_writes(real):
+            if real == (archive or file):
+                return spec
+            if issubclass(kind, (SourceFileLoader, ExtensionFileLoader)):
+                # By its real name: a link on the way may be the user's, and lead elsewhere when it is opened.
+                return _spec(name, real, kind(name, real), spec)
+        version = self._versions.get(_key(file))
         if version is None or not issubclass(kind, SourceFileLoader):
             raise self._refused(name, f"{file or name} was not there when the daemon started")
         loader = _AsItWas(name, file, version)
@@ -130,7 +136,12 @@ def _sources(folder: str) -> Iterator[tuple[str, Version]]:
                 if entry.name not in _LEFT_OUT:
                     yield from _sources(entry.path)
             elif entry.name.endswith(".py"):
-                yield entry.path, _version(entry.stat())
+                # (What Windows gives with the listing has no number of the file.)
+                yield _key(entry.path), _version(os.stat(entry.path))
+
+
+def _key(file: str) -> str:
+    return os.path.normcase(os.path.abspath(file)) if file else ""
 
 
 def _version(about: os.stat_result) -> Version:
