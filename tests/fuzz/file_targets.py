@@ -88,6 +88,7 @@ def _try_vault(files: dict[str, bytes], may_be: list[list[object]]) -> None:
 
 _WHOLE, _HELD = _sample("format-1")
 _CRASHED, _HELD_AFTER = _sample("format-1-crashed")
+_WAITING, _HELD_WAITING = _sample("format-3-crashed")
 _HELD_BEFORE = [row for row in _HELD_AFTER if row[1] != "after"]  # type: ignore[index]
 
 
@@ -98,27 +99,33 @@ def check_vault(data: bytes) -> None:
 
 def check_vault_log(data: bytes) -> None:
     """A changed log beside a whole vault.db: one of the states that were committed, or damaged."""
-    _try_vault({**_CRASHED, "vault.db-wal": data}, [_HELD_AFTER, _HELD_BEFORE, *_prefixes()])
+    _try_vault({**_CRASHED, "vault.db-wal": data}, [_HELD_AFTER, _HELD_BEFORE, *_prefixes(_CRASHED)])
 
 
-def _prefixes() -> list[list[object]]:
+def check_vault_journal(data: bytes) -> None:
+    """The same of a log that holds writes whose rows were still to be made."""
+    _try_vault({**_WAITING, "vault.db-wal": data}, [_HELD_WAITING, *_prefixes(_WAITING)])
+
+
+def _prefixes(files: dict[str, bytes]) -> list[list[object]]:
     """What the sample held after each of its transactions, for the log may end at any of them."""
-    if not _PREFIXES:
-        log = _CRASHED["vault.db-wal"]
-        for end in range(32, len(log) + 1, 24 + 4096):
+    log = files["vault.db-wal"]
+    if log not in _PREFIXES:
+        known = _PREFIXES[log] = []
+        for end in range(0, len(log) + 1, 24 + 4096):
             folder = _folder("prefix")
             for path in folder.iterdir():
                 path.unlink()
-            for name, data in {**_CRASHED, "vault.db-wal": log[:end]}.items():
+            for name, data in {**files, "vault.db-wal": log[: end + 32 if end else 0]}.items():
                 _put(folder / name, data)
             with contextlib.suppress(AssertionError):
                 found = _look(folder)
-                if found is not None and found not in _PREFIXES:
-                    _PREFIXES.append(found)
-    return _PREFIXES
+                if found is not None and found not in known:
+                    known.append(found)
+    return _PREFIXES[log]
 
 
-_PREFIXES: list[list[object]] = []
+_PREFIXES: dict[bytes, list[list[object]]] = {}
 
 
 def check_key_file(data: bytes) -> None:
@@ -264,6 +271,7 @@ _PAGES = [_WHOLE["vault.db"][at : at + 4096] for at in range(0, len(_WHOLE["vaul
 FILE_TARGETS = [
     Target("vault", check_vault, [_WHOLE["vault.db"]], [*_SQL, *_PAGES, bytes(4096)]),
     Target("vault-log", check_vault_log, [_CRASHED["vault.db-wal"]], [bytes(32), *_PAGES]),
+    Target("vault-journal", check_vault_journal, [_WAITING["vault.db-wal"]], [bytes(32), *_PAGES]),
     Target(
         "key-file", check_key_file, [_WHOLE["vault.key"]], [b"keychain-auth key file 1\n", b"id ", b"key ", b"\n", b"="]
     ),

@@ -23,7 +23,7 @@ from vault_lab import Child, contents, open_at
 
 from keychain_auth import files
 from keychain_auth.errors import KeychainAuthError
-from keychain_auth.keychain.vault import Vault, backup, restore
+from keychain_auth.keychain.vault import Vault, backup, changing, restore
 from keychain_auth.protectors.keyfile import KeyFile
 
 HERE = Path(__file__).parent
@@ -109,6 +109,8 @@ CHANGES = (
     Change(lambda vault: vault.restore_value("svc", "c", 1), lambda old: {**old, "c": "start"}),
     _write(dict.fromkeys(MANY, "five")),
     Change(lambda vault: vault.forget("svc", "b"), dict),
+    _write({"a": "seven", "e": "seven"}),
+    _write({"a": "eight", "f": "eight"}),
 )
 
 
@@ -227,6 +229,7 @@ SCENARIOS: dict[str, Callable[[Path, Report, Mend], None]] = {
 def serve() -> None:
     """Read orders, fork, answer."""
     shim = ctypes.CDLL(None)
+    changing._QUIET_SECONDS = 3600.0  # the boundaries are the same ones each time: rows are made by the next change
     for line in sys.stdin:
         scenario, folder, at, action, number, times, seed = json.loads(line)
 

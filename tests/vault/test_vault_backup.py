@@ -41,7 +41,7 @@ def put_back(folder: Path, content: bytes, words: str = WORDS) -> restore.Restor
 def everything(folder: Path) -> object:
     with opened(folder) as (vault, runner):
         assert runner.run(vault.check()).findings == []
-        past = {target: vault.history("svc", target) for target in ("target-0", "gone")}
+        past = {target: runner.run(vault.history("svc", target)) for target in ("target-0", "gone")}
         return contents(vault), past, vault.audit_key()
 
 

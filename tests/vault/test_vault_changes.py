@@ -23,7 +23,7 @@ class Gate:
 
     def __init__(self, vault: Vault) -> None:
         self.committed, self.go_on = threading.Event(), threading.Event()
-        for name in ("write", "delete"):
+        for name in ("append", "write", "delete"):
             setattr(vault._writer, name, self._held(getattr(vault._writer, name)))
 
     def _held(self, commit: object) -> object:
@@ -93,16 +93,29 @@ def test_what_a_delete_matches_is_decided_when_its_turn_comes(tmp_path: Path) ->
 
 
 def test_cancelling_the_caller_tears_nothing_apart(tmp_path: Path) -> None:
+    """What was begun is finished, and seen; a write whose turn had not come is not made."""
+
     async def story(vault: Vault) -> None:
         gate = Gate(vault)
         async with gate.between(vault.write("svc", [("first", "v")], {})):
-            waiting = asyncio.create_task(vault.write("svc", [("second", "v")], {}))
+            waiting = [
+                asyncio.create_task(change)
+                for change in (vault.write("svc", [("second", "v")], {}), vault.delete("svc", ["first"], {}))
+            ]
             await asyncio.sleep(0)
-            waiting.cancel()
+            waiting[0].cancel()
             with pytest.raises(asyncio.CancelledError):
-                await waiting
+                await waiting[0]
+        await waiting[1]
         await vault.write("svc", [("third", "v")], {})
-        assert [item.target for item in at_once(vault.search("svc", [], {}))] == ["first", "second", "third"]
+        assert [item.target for item in at_once(vault.search("svc", [], {}))] == ["third"]
+        begun = asyncio.create_task(vault.write("svc", [("fourth", "v")], {}))
+        await asyncio.sleep(0)
+        begun.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await begun
+        assert [item.target for item in at_once(vault.search("svc", [], {}))] == ["fourth", "third"]
+        await vault.write("svc", [("fifth", "v")], {})
 
     with opened(tmp_path) as (vault, runner):
         runner.run(story(vault))

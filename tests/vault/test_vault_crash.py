@@ -20,6 +20,7 @@ import pytest
 from vault_lab import Child, at_once, contents, fill, open_at, opened, values
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.vault import order
 
 TARGETS = [f"target-{number}" for number in range(12)]
 NUMBER = 8
@@ -149,7 +150,7 @@ def test_commits_are_synced_and_there_is_one_writer(tmp_path: Path) -> None:
             names = ("journal_mode", "synchronous", "secure_delete", "trusted_schema")
             return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
-        assert vault._worker._max_workers == 1
+        assert [thread.name for thread in threading.enumerate()].count("vault-writer") == 1
         # 2 is FULL: the log is fsynced before COMMIT returns (sqlite.org/pragma.html#pragma_synchronous).
         assert vault._worker.submit(settings).result() == [b"wal", 2, 1, 0]
 
@@ -158,7 +159,7 @@ def test_a_write_cut_off_by_the_end_of_the_event_loop_leaves_memory_and_disk_tog
     """The loop ends, and cancels every task, when the commit is on disk and the index does not know of it."""
     vault = open_at(tmp_path)
     committed, asked = threading.Event(), threading.Event()
-    commit, submit = vault._writer.write, vault._worker.submit
+    commit = vault._writer.append
 
     def held(*arguments: Any) -> Any:
         result = commit(*arguments)
@@ -166,16 +167,11 @@ def test_a_write_cut_off_by_the_end_of_the_event_loop_leaves_memory_and_disk_tog
         assert asked.wait(10)
         return result
 
-    def watched(work: Any) -> Any:
-        job = submit(work)
-        result = job.result
+    wait = order._Group.wait
 
-        def ask(timeout: float | None = None) -> Any:
-            asked.set()
-            return result(timeout)
-
-        job.result = ask
-        return job
+    def watched(group: Any) -> None:
+        asked.set()
+        wait(group)
 
     async def leaves_early() -> None:
         tasks.append(asyncio.create_task(vault.write("svc", [("t", "v")], {})))
@@ -184,8 +180,8 @@ def test_a_write_cut_off_by_the_end_of_the_event_loop_leaves_memory_and_disk_tog
 
     tasks: list[asyncio.Task[None]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vault._writer, "write", held)
-        patch.setattr(vault._worker, "submit", watched)
+        patch.setattr(vault._writer, "append", held)
+        patch.setattr(order._Group, "wait", watched)
         with asyncio.Runner() as runner:
             runner.run(leaves_early())
     assert asked.is_set()

@@ -40,6 +40,7 @@ from keychain_auth.crypto.stretch import Cost
 from keychain_auth.errors import VaultError, VaultKeyMissing
 from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.database import connect
+from keychain_auth.keychain.vault.format import FORMAT
 from support import programs
 
 MOST = 10_000 if os.environ.get("FAULTS") == "all" else 7
@@ -75,8 +76,9 @@ def each(
     for at in boundaries(whole.boundaries, MOST, fault.action + fault.number):
         place = folder / str(at)
         prepare(place)
-        status, reports, _ = disk.run(scenario, place, fault._replace(at=at, seed=at))
-        yield status, reports, place
+        status, reports, met = disk.run(scenario, place, fault._replace(at=at, seed=at))
+        if status != 0 or met >= at:  # how rows lie on pages depends on random numbers: the last boundaries may be less
+            yield status, reports, place
         shutil.rmtree(place)
         shutil.rmtree(f"{place}.attic", ignore_errors=True)
 
@@ -130,7 +132,7 @@ def test_a_first_start_can_go_on(disk: Disk, tmp_path: Path, fault: Fault) -> No
 
 
 @pytest.mark.parametrize("fault", [*DEATHS.values(), *FAILURES.values()], ids=[*DEATHS.keys(), *FAILURES.keys()])
-@pytest.mark.parametrize("name", ["format-1", "format-1-crashed"])
+@pytest.mark.parametrize("name", ["format-1", "format-1-crashed", "format-2-crashed"])
 def test_a_migration_is_whole_or_not_at_all(disk: Disk, tmp_path: Path, name: str, fault: Fault) -> None:
     def old(folder: Path) -> None:
         folder.mkdir()
@@ -141,7 +143,7 @@ def test_a_migration_is_whole_or_not_at_all(disk: Disk, tmp_path: Path, name: st
     for status, reports, place in each(disk, "opening", fault, tmp_path, old):
         assert status == (0 if fault.action == FAIL else -9), (place, reports)
         db = connect(str(place / "vault.db"), "mode=ro")
-        assert db.execute("PRAGMA user_version").fetchone()[0] in (1, 2)
+        assert db.execute("PRAGMA user_version").fetchone()[0] in (int(name.split("-")[1]), FORMAT)
         db.close()
         assert held_with_names(place) == expected
         in_order(place)

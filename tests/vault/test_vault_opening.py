@@ -89,7 +89,7 @@ DAMAGE: dict[str, tuple[Spoil, type[VaultError], str]] = {
     "another kind of file": (_patch(0, b"PK\x03\x04"), VaultDamaged, "does not begin as a database"),
     "another program's database": (_patch(68, b"\0\0\0\0"), VaultDamaged, "not marked as a keychain-auth vault"),
     "noise in the pages": (_patch(4096, os.urandom(4096)), VaultDamaged, "damaged"),
-    "newer format": (_sql("PRAGMA user_version = 3"), VaultError, "written by a newer keychain-auth"),
+    "newer format": (_sql("PRAGMA user_version = 4"), VaultError, "written by a newer keychain-auth"),
     "no vault id": (_sql("DELETE FROM meta WHERE name = 'vault_id'"), VaultDamaged, "vault id is missing"),
     "other vault id": (
         _sql("UPDATE meta SET value = zeroblob(16) WHERE name = 'vault_id'"),
@@ -324,7 +324,7 @@ def test_health_tells_numbers_and_no_names(vault_folder: Path) -> None:
         text = json.dumps(vault.health())
         assert json.loads(text) == {
             "backend": "vault",
-            "format": 2,
+            "format": 3,
             "open": True,
             "secrets": 20,
             "services": 1,

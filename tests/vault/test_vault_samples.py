@@ -32,7 +32,7 @@ def held(folder: Path) -> list[Any]:
 
 
 def test_there_is_a_sample_of_every_format() -> None:
-    assert {"format-1", "format-1-crashed", "format-2-crashed"} <= set(NAMES)
+    assert {"format-1", "format-1-crashed", "format-2-crashed", "format-3-crashed"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,11 +47,24 @@ def test_earlier_values_of_a_sample_are_there(tmp_path: Path) -> None:
     sample("format-2-crashed", tmp_path)
     with opened(tmp_path) as (vault, runner):
         assert runner.run(vault.check()).findings == []
-        assert [(one.number, one.program) for one in vault.history("svc", "target-3")] == [
+        assert [(one.number, one.program) for one in runner.run(vault.history("svc", "target-3"))] == [
             (number, f"/usr/bin/program-{4 - number}") for number in range(4)
         ]
         runner.run(vault.restore_value("svc", "target-7", 1))
         assert contents(vault)["svc", "target-7"] == ("value 7", None)
+
+
+def test_what_waited_in_a_sample_has_its_history(tmp_path: Path) -> None:
+    sample("format-3-crashed", tmp_path)
+    with opened(tmp_path) as (vault, runner):
+        assert vault._writer.state.waiting_count == 3
+        assert runner.run(vault.check()).findings == []
+        assert [(one.number, one.program) for one in runner.run(vault.history("svc", "target-3"))] == [
+            (number, f"/usr/bin/program-{5 - number}") for number in range(4)
+        ]
+        runner.run(vault.restore_value("svc", "long", 1))
+        assert contents(vault)["svc", "long"] == ("x" * 9000, None)
+        assert contents(vault)["другая", "x"] == ("y", None)
 
 
 def test_a_backup_of_the_first_form_is_restored(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def opened(folder: Path) -> Iterator[tuple[Vault, asyncio.Runner]]:
             runner.run(vault.close())
 
 
+def placed(vault: Vault) -> Vault:
+    """The rows of all that is durable are made, as they are when nobody has written for a moment."""
+    vault._worker.submit(lambda: vault._writer.place(vault._writer.waiting_rows)).result()
+    return vault
+
+
 def fill(folder: Path, entries: dict[str, str], service: str = "svc") -> None:
     """Write and close."""
     with opened(folder) as (vault, runner):

@@ -56,7 +56,7 @@ class VaultCommands:
 
     async def _history(self, request: AdminRequest, peer: Peer, path: str) -> list[dict[str, Any]]:
         self._require_vault(request.service)
-        versions = self._vault.history(request.service, request.target)
+        versions = await self._vault.history(request.service, request.target)
         self._record(peer, path, "history", request.service, (request.target,) if versions else ())
         if not versions:
             raise _nothing_of(request)
@@ -66,13 +66,13 @@ class VaultCommands:
         """``replaced``: whether there was a present value, which is an earlier one now."""
         self._require_vault(request.service)
         self._record(peer, path, "restore_value", request.service, (request.target,))
-        versions = self._vault.history(request.service, request.target)
+        versions = await self._vault.history(request.service, request.target)
         await self._vault.restore_value(request.service, request.target, request.number, path)
         return {"replaced": bool(versions) and versions[0].number == 0}
 
     async def _forget(self, request: AdminRequest, peer: Peer, path: str) -> None:
         self._require_vault(request.service)
-        if not self._vault.history(request.service, request.target):
+        if not await self._vault.history(request.service, request.target):
             raise _nothing_of(request)
         self._record(peer, path, "forget", request.service, (request.target,))
         await self._vault.forget(request.service, request.target)

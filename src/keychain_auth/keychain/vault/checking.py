@@ -3,7 +3,7 @@
 Contract:
 * Nothing is changed, and what is looked at is one moment of the file (one read transaction), whoever writes meanwhile.
 * Opening the vault has read the names. Here the values authenticate too, each under the name that it stands for, and
-  the history is counted against the state.
+  the history is counted against the state. Writes whose rows are still to be made count as what they will be.
 * A finding names the service and the target where they can be known, never a value.
 
 What it does not promise: to notice a vault that was put back to an earlier time as a whole (``format``).
@@ -18,7 +18,17 @@ import msgspec
 
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.keychain.vault.database import Reader
-from keychain_auth.keychain.vault.format import FORMAT, OWN_SERVICE, Codec, Damage, State, context_of
+from keychain_auth.keychain.vault.format import (
+    FIRST_WITH_HISTORY,
+    FIRST_WITH_JOURNAL,
+    FORMAT,
+    OWN_SERVICE,
+    Codec,
+    Damage,
+    State,
+    context_of,
+)
+from keychain_auth.keychain.vault.journal import read
 
 _MOST_FINDINGS = 100
 _ROWS = {
@@ -56,15 +66,38 @@ def check(path: str, codec: Codec, version: int = FORMAT, *, immutable: bool = F
         services: set[str] = set()
         present = _Table("secrets", codec, codec.member, findings)
         past = _Table("history", codec, codec.past_member, findings)
-        for table in (present, past) if version > 1 else (present,):
+        for table in (present, past) if version >= FIRST_WITH_HISTORY else (present,):
             for row in reader.each(_ROWS[table.name]):
                 table.look_at(row, services if table is present else set())
+        new = 0
         if state is not None:
             present.add_up(state.count, state.members)
             past.add_up(state.past_count, state.past_members)
+            if version >= FIRST_WITH_JOURNAL:
+                new = _journal(reader, codec, state, services, findings)
     if len(findings) > _MOST_FINDINGS:
         findings[_MOST_FINDINGS:] = [f"and {len(findings) - _MOST_FINDINGS} findings more"]
-    return CheckReport(present.count - present.own, len(services), past.count, findings)
+    return CheckReport(present.count - present.own + new, len(services), past.count, findings)
+
+
+def _journal(reader: Reader, codec: Codec, state: State, services: set[str], findings: list[str]) -> int:
+    """Look at every entry of the journal; how many secrets it holds that have no row yet."""
+    try:
+        entries = read(codec, state, reader.journal())
+    except Damage as damage:
+        findings.append(str(damage))
+        return 0
+    new: set[bytes] = set()
+    for entry in entries:
+        services.add(entry.service)
+        for target, row_id, blob in entry.rows:
+            try:
+                codec.open_value(blob, context_of(row_id, entry.generation))
+            except (NotAuthentic, UnicodeDecodeError):
+                findings.append(f"the value of {target!r} in service {entry.service!r} does not authenticate")
+            if reader.row(row_id) is None:
+                new.add(row_id)
+    return len(new)
 
 
 class _Table:

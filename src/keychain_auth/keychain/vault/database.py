@@ -117,6 +117,10 @@ class Reader:
         with self._errors("read"):
             return self._db.execute(_PAST, (row_id,)).fetchall()
 
+    def journal(self) -> list[tuple[object, ...]]:
+        """(generation, batch) of every entry of the journal, the oldest first."""
+        return self.ask("SELECT generation, batch FROM journal ORDER BY generation")
+
     def hold(self) -> None:
         """Until ``release``, show the file as it is now, whatever is committed meanwhile (a WAL snapshot)."""
         with self._errors("read"):

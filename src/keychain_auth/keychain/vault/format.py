@@ -1,4 +1,4 @@
-"""What is on disk: tables, keys, rows, and the state that seals them all. Format 2.
+"""What is on disk: tables, keys, rows, and the state that seals them all. Format 3.
 
 Contract:
 * A row's ``id`` is a pseudonym of (service, target). Names and values are encrypted; without a key the file
@@ -9,18 +9,21 @@ Contract:
   was removed, added, duplicated or replaced by its own past is noticed when the vault is opened.
 * The table ``history`` holds rows that were replaced or deleted, byte for byte as they were. The state seals their
   number and fingerprint as well; that is looked at by a check of the whole vault, not when it is opened.
+* The table ``journal`` holds writes that are durable and whose rows are still to be made (``journal``): each whole
+  batch is one sealed blob, bound to its generation. The state seals their number and fingerprint too, and opening
+  looks at all of them.
 
 What it does not promise: noticing that the *whole* vault (or its write-ahead log) was put back to an earlier
 time. Nothing inside a file can show that the file is old; that takes a counter elsewhere. The column ``gone`` is not
 sealed: it only says which of the earlier values may be dropped first.
 
-Format 1 had no history, and its names no program. ``migrate`` knows the way from there.
+Format 1 had no history, and its names no program. Format 2 had no journal. ``migrate`` knows the way from there.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -29,7 +32,8 @@ from keychain_auth.crypto.aead import KEY_BYTES, Aead, NotAuthentic, scrub_stack
 from keychain_auth.crypto.kdf import fingerprint, pseudonym, subkey_into, wipe
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
-FORMAT = 2
+FORMAT = 3
+FIRST_WITH_HISTORY, FIRST_WITH_JOURNAL = 2, 3
 APPLICATION_ID = 0x4B434156  # "KCAV" at offset 68 of the file; file(1) and SQLite show it
 MAX_GENERATION = (1 << 63) - 1
 GENERATION_BYTES = 8
@@ -64,7 +68,12 @@ HISTORY_SCHEMA = (
     ),
     "CREATE INDEX history_gone ON history (gone) WHERE gone IS NOT NULL",
 )
-SCHEMAS = {1: _SCHEMA_1, 2: _SCHEMA_1 + HISTORY_SCHEMA}
+JOURNAL_SCHEMA = ("CREATE TABLE journal (generation INTEGER NOT NULL PRIMARY KEY, batch BLOB NOT NULL)",)
+SCHEMAS = {
+    1: _SCHEMA_1,
+    2: _SCHEMA_1 + HISTORY_SCHEMA,
+    3: _SCHEMA_1 + HISTORY_SCHEMA + JOURNAL_SCHEMA,
+}
 """The tables of every format that this version can open."""
 SCHEMA = SCHEMAS[FORMAT]
 
@@ -86,7 +95,8 @@ class Name(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class State(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the whole vault must add up to. ``members`` is the XOR of all rows' fingerprints.
 
-    ``past_count`` and ``past_members`` are the same of the history.
+    ``past_count`` and ``past_members`` are the same of the history, ``waiting_count`` and ``waiting_members`` of the
+    journal.
     """
 
     generation: int
@@ -94,6 +104,8 @@ class State(msgspec.Struct, array_like=True, frozen=True, gc=False):
     members: int
     past_count: int = 0
     past_members: int = 0
+    waiting_count: int = 0
+    waiting_members: int = 0
 
 
 class _SealedState(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -102,6 +114,8 @@ class _SealedState(msgspec.Struct, array_like=True, frozen=True, gc=False):
     members: bytes
     past_count: int = 0
     past_members: bytes = b""
+    waiting_count: int = 0
+    waiting_members: bytes = b""
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -131,7 +145,6 @@ class SlotRow(NamedTuple):
             raise Damage(f"the parameters of key slot {self.number} cannot be read") from None
 
 
-_NOTHING_KNOWN: Mapping[str, bytes] = {}
 EMPTY = State(generation=1, count=0, members=0)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_name = msgspec.msgpack.Decoder(Name).decode
@@ -183,25 +196,8 @@ class Codec:
 
     def seal_row(self, service: str, target: str, value: bytes, generation: int) -> Row:
         """The row for one secret without attributes, written in transaction ``generation``."""
-        return self.seal_rows(service, {target: value}, None, generation)[0]
-
-    def seal_rows(
-        self,
-        service: str,
-        values: Mapping[str, bytes],
-        attributes: dict[str, str] | None,
-        generation: int,
-        program: str = "",
-        known: Mapping[str, bytes] = _NOTHING_KNOWN,
-    ) -> list[Row]:
-        """The rows for ``values`` (by target), written in transaction ``generation`` by ``program``.
-
-        ``known``: row ids of some of the targets; the others' are made here.
-        """
-        now = int(time.time())
-        names = [Name(service, target, attributes, now, program) for target in values]
-        ids = [known.get(target) or self.row_id(service, target) for target in values]
-        return self._sealed(names, ids, list(values.values()), generation)
+        name = Name(service, target, None, int(time.time()))
+        return self._sealed(name, self.row_id(service, target), value, generation)
 
     def reseal_row(self, old: Codec, sealed_name: bytes, sealed_value: bytes, context: bytes, generation: int) -> Row:
         """A row of the codec ``old`` as this one seals it, its time and attributes kept. Raises Damage."""
@@ -210,23 +206,40 @@ class Codec:
             value = old._values.open(sealed_value, b"value" + context)
         except NotAuthentic:
             raise Damage(f"the value of {name.target!r} in service {name.service!r} does not authenticate") from None
-        return self._sealed([name], [self.row_id(name.service, name.target)], [value], generation)[0]
+        return self._sealed(name, self.row_id(name.service, name.target), value, generation)
 
-    def _sealed(
-        self, names: Sequence[Name], ids: Sequence[bytes], values: Sequence[bytes], generation: int
-    ) -> list[Row]:
-        contexts = [context_of(row_id, generation) for row_id in ids]
-        sealed_names = self._names.seal_all(
+    def _sealed(self, name: Name, row_id: bytes, value: bytes, generation: int) -> Row:
+        context = context_of(row_id, generation)
+        blob = self._values.seal(value, b"value" + context)
+        record = Record(name.target, context, blob if len(blob) <= INLINE_BYTES else None, name.attributes)
+        return Row(row_id, self.seal_names([name], [context])[0], blob, generation, name.service, record)
+
+    def seal_names(self, names: Iterable[Name], contexts: Iterable[bytes]) -> list[bytes]:
+        """The name blobs of rows, by their contexts."""
+        return self._names.seal_all(
             [(_encode(name), b"name" + context) for name, context in zip(names, contexts, strict=True)]
         )
-        blobs = self._values.seal_all(
+
+    def seal_values(self, values: Iterable[bytes], contexts: Iterable[bytes]) -> list[bytes]:
+        """The value blobs of rows, by their contexts."""
+        return self._values.seal_all(
             [(value, b"value" + context) for value, context in zip(values, contexts, strict=True)]
         )
-        rows = []
-        for name, row_id, context, sealed, blob in zip(names, ids, contexts, sealed_names, blobs, strict=True):
-            record = Record(name.target, context, blob if len(blob) <= INLINE_BYTES else None, name.attributes)
-            rows.append(Row(row_id, sealed, blob, generation, name.service, record))
-        return rows
+
+    def seal_batch(self, plain: bytes, generation: int) -> bytes:
+        """The blob of an entry of the journal."""
+        return self._names.seal(plain, b"batch" + generation.to_bytes(GENERATION_BYTES, "big"))
+
+    def open_batch(self, blob: bytes, generation: int) -> bytes:
+        """Raises Damage."""
+        try:
+            return self._names.open(blob, b"batch" + generation.to_bytes(GENERATION_BYTES, "big"))
+        except NotAuthentic:
+            raise Damage("an entry of its journal does not authenticate") from None
+
+    def batch_member(self, generation: int) -> int:
+        """An entry's part in ``State.waiting_members``."""
+        return fingerprint(self._member_key, b"batch" + generation.to_bytes(GENERATION_BYTES, "big"))
 
     def open_name(self, blob: bytes, context: bytes) -> Name:
         """Raises Damage."""
@@ -249,8 +262,11 @@ class Codec:
 
     def seal_state(self, state: State) -> bytes:
         """The ``state`` entry of the table meta."""
-        members, past = state.members.to_bytes(32, "big"), state.past_members.to_bytes(32, "big")
-        sealed = _SealedState(state.generation, state.count, members, state.past_count, past)
+        sealed = _SealedState(
+            state.generation, state.count, state.members.to_bytes(32, "big"),
+            state.past_count, state.past_members.to_bytes(32, "big"),
+            state.waiting_count, state.waiting_members.to_bytes(32, "big"),
+        )  # fmt: skip
         return self._state.seal(_encode(sealed), b"state" + self._vault_id)
 
     def open_state(self, blob: bytes) -> State:
@@ -259,5 +275,9 @@ class Codec:
             sealed = _decode_state(self._state.open(blob, b"state" + self._vault_id))
         except (NotAuthentic, msgspec.DecodeError):
             raise Damage("its state record does not authenticate") from None
-        members, past = int.from_bytes(sealed.members, "big"), int.from_bytes(sealed.past_members, "big")
-        return State(sealed.generation, sealed.count, members, sealed.past_count, past)
+        members, past, waiting = (
+            int.from_bytes(each, "big") for each in (sealed.members, sealed.past_members, sealed.waiting_members)
+        )
+        return State(
+            sealed.generation, sealed.count, members, sealed.past_count, past, sealed.waiting_count, waiting
+        )  # fmt: skip

@@ -31,6 +31,7 @@ _MOVE = (
     "INSERT INTO history (id, generation, name, value, gone)"
     " SELECT id, generation, name, value, ? FROM secrets WHERE id = ?"
 )
+_INSERT = "INSERT INTO history (id, name, value, generation) VALUES (?, ?, ?, ?)"
 _OF_TARGETS = "SELECT id, generation FROM history WHERE id IN (%s) ORDER BY id, generation DESC"
 _LONGEST_GONE = (
     "SELECT id, generation FROM history WHERE gone IS NOT NULL ORDER BY gone, generation"
@@ -57,9 +58,18 @@ class History:
         self._codec = codec
         self.keep = keep
 
-    def replaced(self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]]) -> State:
-        """Put the present ``rows`` (id, generation) aside: they are about to be overwritten."""
-        return self._moved(db, state, rows, None) if self.keep and rows else state
+    def replaced(
+        self,
+        db: sqlite3.Connection,
+        state: State,
+        rows: Sequence[tuple[bytes, int]],
+        late: Sequence[tuple[bytes, bytes, bytes, int]] = (),
+    ) -> State:
+        """Put the present ``rows`` (id, generation) aside: they are about to be overwritten.
+
+        ``late``: rows (id, name, value, generation) that never were present, and follow them.
+        """
+        return self._moved(db, state, rows, None, late) if self.keep and (rows or late) else state
 
     def deleted(self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]], now: int) -> State:
         """Put the present ``rows`` (id, generation) aside: they are about to be deleted, in transaction ``now``.
@@ -87,37 +97,58 @@ class History:
     def emptied(self, db: sqlite3.Connection, state: State) -> State:
         """Drop all earlier values of all targets."""
         db.execute("DELETE FROM history")
-        return State(state.generation, state.count, state.members)
+        return _with_past(state, 0, 0)
 
     def is_same(
-        self, old: tuple[object, object], context: bytes, value: bytes, attributes: dict[str, str] | None
+        self,
+        old: tuple[object, object],
+        context: bytes,
+        blob: bytes,
+        context_of_blob: bytes,
+        attributes: dict[str, str] | None,
     ) -> bool:
-        """Whether the present row (its name and value blobs) says what is to be written anyway.
+        """Whether the present row (its name and value blobs) says what is to be written anyway: ``blob``.
 
         A row that does not open is not the same: writing it anew is how a person mends it.
         """
-        name, blob = old
-        if not (isinstance(name, bytes) and isinstance(blob, bytes)):
+        name, value = old
+        if not (isinstance(name, bytes) and isinstance(value, bytes)):
             return False
         try:
             return (
-                self._codec.open_bytes(blob, context) == value
+                self.is_same_value(value, context, blob, context_of_blob)
                 and self._codec.open_name(name, context).attributes == attributes
             )
-        except (NotAuthentic, Damage):
+        except Damage:
+            return False
+
+    def is_same_value(self, one: bytes, context: bytes, other: bytes, context_of_other: bytes) -> bool:
+        """Whether two value blobs say the same; one that does not open says nothing."""
+        if len(one) != len(other):
+            return False
+        try:
+            return self._codec.open_bytes(one, context) == self._codec.open_bytes(other, context_of_other)
+        except NotAuthentic:
             return False
 
     def _moved(
-        self, db: sqlite3.Connection, state: State, rows: Sequence[tuple[bytes, int]], gone: int | None
+        self,
+        db: sqlite3.Connection,
+        state: State,
+        rows: Sequence[tuple[bytes, int]],
+        gone: int | None,
+        late: Sequence[tuple[bytes, bytes, bytes, int]] = (),
     ) -> State:
-        """Move ``rows`` here, and drop what is older than the newest ``keep`` of each."""
-        count, members, member = state.past_count + len(rows), state.past_members, self._codec.past_member
+        """Move ``rows`` here, add ``late``, and drop what is older than the newest ``keep`` of each."""
+        members, member = state.past_members, self._codec.past_member
         db.executemany(_MOVE, [(gone, row_id) for row_id, _ in rows])
-        for row_id, generation in rows:
+        db.executemany(_INSERT, late)
+        added = [*rows, *((row[0], row[3]) for row in late)]
+        for row_id, generation in added:
             members ^= member(context_of(row_id, generation))
-        state = _with_past(state, count, members)
+        state = _with_past(state, state.past_count + len(added), members)
         too_old, of, kept = [], b"", 0
-        for row_id, generation in select(db, _OF_TARGETS, [row_id for row_id, _ in rows]):
+        for row_id, generation in select(db, _OF_TARGETS, list(dict.fromkeys(row_id for row_id, _ in added))):
             of, kept = row_id, kept + 1 if row_id == of else 1
             if kept > self.keep:
                 too_old.append((row_id, generation))
@@ -141,4 +172,4 @@ def select(db: sqlite3.Connection, sql: str, ids: Sequence[bytes]) -> list[tuple
 
 
 def _with_past(state: State, count: int, members: int) -> State:
-    return State(state.generation, state.count, state.members, count, members)
+    return msgspec.structs.replace(state, past_count=count, past_members=members)

@@ -22,7 +22,13 @@ def _add_history(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_history}
+def _add_journal(db: sqlite3.Connection) -> None:
+    """2 to 3: a table for writes whose rows are still to be made. States that count none of them are still read."""
+    for statement in layout.JOURNAL_SCHEMA:
+        db.execute(statement)
+
+
+STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_history, 2: _add_journal}
 
 
 def migrate(db: sqlite3.Connection, version: int) -> None:

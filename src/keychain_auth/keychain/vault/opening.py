@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from keychain_auth import files
@@ -27,8 +27,10 @@ from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import SlotRow
 from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
+from keychain_auth.keychain.vault.journal import Entry, read
 from keychain_auth.keychain.vault.slots import open_one, read_slots, record_of
 from keychain_auth.keychain.vault.vault import Vault
+from keychain_auth.keychain.vault.worker import Worker
 from keychain_auth.keychain.vault.writer import Writer
 
 FILE_NAME = "vault.db"
@@ -85,17 +87,18 @@ def open_vault(
             undo.callback(reader.close)
             version, codec, vault_id, slots = _unlock(path, reader, protectors, key)
             undo.callback(codec.wipe)
-            state, index = _load(reader, codec)
+            state, index, waiting = _load(reader, codec, version)
             _check_slots(index, codec, slots)
-            writer = Writer(path, codec, state)
-            worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vault-writer")
+            writer = Writer(path, codec, state, waiting)
+            worker = Worker("vault-writer")
             undo.callback(worker.shutdown)
             worker.submit(writer.open).result()
             vault = Vault(
                 path=path, key=key, codec=codec, index=index, reader=reader, writer=writer, worker=worker, lock=lock,
                 vault_id=vault_id, slots=slots,
             )  # fmt: skip
-            worker.submit(writer.prepare, version, history if isinstance(history, int) else history(vault)).result()
+            keep = history if isinstance(history, int) else history(vault)
+            worker.submit(partial(writer.prepare, version, keep)).result()
             scrub_stack()  # this thread may be idle from now on
         undo.pop_all()
     return vault
@@ -201,8 +204,8 @@ def _finish(path: str, protectors: Sequence[Protector], key: memoryview) -> None
     new = path + ".new"
     os.close(files.open_private(new))
     with contextlib.closing(Reader(new, immutable=True)) as reader:
-        _, codec, _, _ = _unlock(new, reader, protectors, key)
-        _load(reader, codec)
+        version, codec, _, _ = _unlock(new, reader, protectors, key)
+        _load(reader, codec, version)
     try:
         creation.adopt(path)
     except OSError as error:
@@ -261,7 +264,7 @@ def inspect(path: str, key: bytes | memoryview) -> Inspected:
             version, vault_id, slots = _look(path, reader)
             codec = layout.Codec(key, vault_id)
             try:
-                state, index = _load(reader, codec)
+                state, index, _ = _load(reader, codec, version)
                 _check_slots(index, codec, slots)
                 own = index.shelf(layout.OWN_SERVICE).records.values()
                 texts = {row.target: codec.open_value(row.blob, row.context) for row in own if row.blob is not None}
@@ -288,8 +291,11 @@ def _meta(reader: Reader, name: str) -> bytes:
     return found[0][0]
 
 
-def _load(reader: Reader, codec: layout.Codec) -> tuple[layout.State, Index]:
-    """Every name, authenticated; and all of them together exactly what was last committed."""
+def _load(reader: Reader, codec: layout.Codec, version: int) -> tuple[layout.State, Index, list[Entry]]:
+    """Every name, authenticated; and all of them together exactly what was last committed.
+
+    The third result: what the journal holds. The index shows it already.
+    """
     state = codec.open_state(_meta(reader, "state"))
     count = members = 0
     services: dict[str, dict[str, Record]] = {}
@@ -316,4 +322,7 @@ def _load(reader: Reader, codec: layout.Codec) -> tuple[layout.State, Index]:
     index = Index()
     for service, records in services.items():
         index.put(service, list(records.values()))
-    return state, index
+    waiting = read(codec, state, reader.journal()) if version >= layout.FIRST_WITH_JOURNAL else []
+    for entry in waiting:
+        index.put(entry.service, entry.records())
+    return state, index, waiting

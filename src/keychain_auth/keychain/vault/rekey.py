@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from keychain_auth.keychain.vault.format import OWN_SERVICE, Codec, Damage, Row, SlotRow, State, context_of
 from keychain_auth.keychain.vault.index import Record
 
@@ -56,7 +58,7 @@ def _rewritten_past(db: sqlite3.Connection, old: Codec, new: Codec, state: State
         count += 1
         members ^= new.past_member(row.record.context)
     db.execute("DELETE FROM history WHERE rowid <= ?", (last,))
-    return State(state.generation, state.count, state.members, count, members)
+    return msgspec.structs.replace(state, past_count=count, past_members=members)
 
 
 def _resealed(db: sqlite3.Connection, some: str, last: int, old: Codec, new: Codec) -> Iterator[tuple[Row, object]]:
@@ -79,7 +81,7 @@ def inserted(db: sqlite3.Connection, codec: Codec, state: State, row: Row) -> St
     """Insert ``row``; the state that counts it too."""
     db.execute(_INSERT, (row.row_id, row.name, row.value, row.generation))
     members = state.members ^ codec.member(row.record.context)
-    return State(state.generation, state.count + 1, members, state.past_count, state.past_members)
+    return msgspec.structs.replace(state, count=state.count + 1, members=members)
 
 
 def replace_slots(db: sqlite3.Connection, slots: Sequence[SlotRow] | None) -> None:

@@ -10,12 +10,13 @@ ever answered, were Python objects, which Python cannot overwrite. The daemon ke
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from keychain_auth.crypto.kdf import subkey, wipe
+from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.vault import backup
 from keychain_auth.keychain.vault.changing import Changing
 from keychain_auth.keychain.vault.checking import CheckReport, check
@@ -23,6 +24,7 @@ from keychain_auth.keychain.vault.database import Reader
 from keychain_auth.keychain.vault.format import FORMAT, OWN_AUDIT_KEY, Codec, SlotRow
 from keychain_auth.keychain.vault.index import Index
 from keychain_auth.keychain.vault.reading import ClosedIndex, is_closed
+from keychain_auth.keychain.vault.worker import Worker
 from keychain_auth.keychain.vault.writer import Writer
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ class Vault(Changing):
         index: Index,
         reader: Reader,
         writer: Writer,
-        worker: ThreadPoolExecutor,
+        worker: Worker,
         lock: int | None,
         vault_id: bytes,
         slots: Sequence[SlotRow],
@@ -79,6 +81,8 @@ class Vault(Changing):
 
     async def _steadily(self, work: Callable[[Codec], T]) -> T:
         """``work`` in a thread, under one and the same vault key from its begin to its end."""
+        with contextlib.suppress(KeychainError):  # a full disk is no reason not to look: the journal is looked at too
+            await self.place_all()
         while True:
             if self._closed:
                 raise is_closed()
@@ -114,10 +118,11 @@ class Vault(Changing):
 
     async def close(self) -> None:
         """Wait for the changes under way, empty the log into the file, wipe the key, release the lock."""
-        async with self._turn:
+        async with self._order:
             if self._closed:
                 return
             self._closed = True
+            self._stop_placing()
             self._index = ClosedIndex()
             self._reader.close()  # first: the last connection to close empties the log, and must be able to write
             self._worker.submit(self._writer.close).result()

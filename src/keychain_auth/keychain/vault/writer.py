@@ -4,6 +4,8 @@ Contract:
 * It lives in one thread. A transaction is durable when its method returns (WAL with
   ``synchronous=FULL``: the log is fsynced at each commit) and rolled back when it raises. ``Writer.state``
   changes only after a commit.
+* ``append`` makes whole batches durable, each as an entry of the journal; ``place`` makes their rows later. Every other
+  change first places all that waits, in its own transaction: it sees, and leaves, rows only.
 * Errors are those of ``database``.
 
 What it does not promise: that a deleted secret's ciphertext is gone from the disk. ``secure_delete`` zeroes it in
@@ -16,12 +18,11 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from keychain_auth.crypto.aead import scrub_stack
-from keychain_auth.errors import VaultDamaged, VaultError
+from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
 from keychain_auth.keychain.vault import rekey
 from keychain_auth.keychain.vault.database import ERRORS, connect, failure
 from keychain_auth.keychain.vault.format import (
@@ -30,35 +31,37 @@ from keychain_auth.keychain.vault.format import (
     OWN_SERVICE,
     Codec,
     Damage,
-    Row,
     SlotRow,
     State,
     context_of,
 )
-from keychain_auth.keychain.vault.history import KEEP, History, select
+from keychain_auth.keychain.vault.history import KEEP, History
 from keychain_auth.keychain.vault.index import Record
+from keychain_auth.keychain.vault.journal import Batch, Entry, placed, present, sealed, to_blob
 from keychain_auth.keychain.vault.migrate import migrate
 
 # A retry never uses the number of an attempt that failed or was cut off, even in another process: what such an
 # attempt left in the log must not fit the rows of the retry. Hence the gaps; 2^39 transactions still fit.
 _GAP_BYTES = 3
 
-_UPSERT = (
-    "INSERT INTO secrets (id, name, value, generation) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
-    " SET name = excluded.name, value = excluded.value, generation = excluded.generation"
-)
-_PRESENT = "SELECT id, generation, name, value FROM secrets WHERE id IN (%s)"
+_INSERT_ENTRY = "INSERT INTO journal (generation, batch) VALUES (?, ?)"
+_DELETE_ENTRIES = "DELETE FROM journal WHERE generation <= ?"
+MOST_WAITING = 4096
+"""Rows that may wait to be made. Beyond it a write makes them first: memory, and the time of a close, have a bound."""
 
 
 class Writer:
     """The only one that writes. All methods but the constructor run in one and the same thread."""
 
-    def __init__(self, path: str, codec: Codec, state: State) -> None:
+    def __init__(self, path: str, codec: Codec, state: State, waiting: Sequence[Entry] = ()) -> None:
+        """``waiting``: what the journal holds."""
         self._path = path
         self._codec = codec
         self._history = History(codec, KEEP)
         self._db: sqlite3.Connection | None = None
         self._last_generation = state.generation
+        self._waiting = list(waiting)
+        self.waiting_rows = sum(len(entry.rows) for entry in waiting)
         self.state = state
 
     def open(self) -> None:
@@ -78,41 +81,55 @@ class Writer:
         if version == FORMAT and not forget:
             return
 
-        def change(db: sqlite3.Connection) -> State:
+        def change(db: sqlite3.Connection, state: State) -> State:
             migrate(db, version)
-            return self._history.emptied(db, self.state) if forget else self.state
+            return self._history.emptied(db, state) if forget else state
 
         self._transaction(change)
 
-    def write(
-        self,
-        service: str,
-        entries: Mapping[str, bytes],
-        attributes: dict[str, str] | None,
-        program: str = "",
-        known: Mapping[str, bytes] = {},
-    ) -> list[Record]:
-        """Store ``entries`` (target: value) in one transaction; what is now to be known of them.
+    def append(self, batches: Sequence[Batch]) -> list[list[Record]]:
+        """Make ``batches`` durable in one transaction, all or none; what is now to be known of the rows of each.
 
-        ``known``: row ids of some of the targets, where somebody knows them already.
+        No value is longer than ``INLINE_BYTES`` allows.
         """
-        generation = self._next_generation()
-        rows = self._codec.seal_rows(service, entries, attributes, generation, program, known)
+        entries = [sealed(self._codec, batch, self._next_generation()) for batch in batches]
+        rows = [(entry.generation, to_blob(self._codec, entry)) for entry in entries]
 
-        def change(db: sqlite3.Connection) -> State:
-            return _numbered(self._replace(self.state, db, rows, list(entries.values())), generation)
+        def change(db: sqlite3.Connection, state: State) -> State:
+            db.executemany(_INSERT_ENTRY, rows)
+            return self._waiting_for(state, entries, len(entries), entries[-1].generation)
+
+        added = sum(len(entry.rows) for entry in entries)
+        self._transaction(change, place=None if self.waiting_rows + added > MOST_WAITING else 0)
+        self._waiting += entries
+        self.waiting_rows += added
+        return [entry.records() for entry in entries]
+
+    def write(self, batch: Batch) -> list[Record]:
+        """Store ``batch`` with its rows, in one transaction; what is now to be known of them."""
+        entry = sealed(self._codec, batch, self._next_generation())
+
+        def change(db: sqlite3.Connection, state: State) -> State:
+            state = placed(db, state, self._codec, self._history, [entry], self._path)
+            return _numbered(state, entry.generation)
 
         self._transaction(change)
-        return [row.record for row in rows]
+        return entry.records()
+
+    def place(self, most: int) -> None:
+        """Make the rows of some of the entries that wait, the oldest first: of ``most`` targets, or of one entry."""
+        if self._waiting:
+            generation = self._next_generation()
+            self._transaction(lambda _, state: _numbered(state, generation), place=most)
 
     def delete(self, row_ids: Sequence[bytes]) -> None:
         """Remove rows in one transaction."""
         generation = self._next_generation()
 
-        def change(db: sqlite3.Connection) -> State:
-            state, doomed = self.state, []
+        def change(db: sqlite3.Connection, state: State) -> State:
+            doomed = []
             for row_id in dict.fromkeys(row_ids):
-                old = self._present(state, db, row_id)
+                old = present(db, self._path, state, row_id)
                 if old is not None:
                     state = self._without(state, row_id, old[0])
                     doomed.append((row_id, old[0]))
@@ -125,7 +142,7 @@ class Writer:
     def forget(self, row_id: bytes) -> None:
         """Drop the earlier values of one target."""
         generation = self._next_generation()
-        self._transaction(lambda db: _numbered(self._history.forgotten(db, self.state, row_id), generation))
+        self._transaction(lambda db, state: _numbered(self._history.forgotten(db, state, row_id), generation))
 
     def keep(self, own: Mapping[str, bytes | None], slots: Sequence[SlotRow] | None = None) -> list[Record]:
         """Store rows of the vault's own (None: remove), and with ``slots`` all key slots anew, in one transaction.
@@ -136,10 +153,9 @@ class Writer:
         stored = {name: value for name, value in own.items() if value is not None}
         rows = [self._codec.seal_row(OWN_SERVICE, name, value, generation) for name, value in stored.items()]
 
-        def change(db: sqlite3.Connection) -> State:
-            state = self.state
+        def change(db: sqlite3.Connection, state: State) -> State:
             for row_id in (self._codec.row_id(OWN_SERVICE, name) for name in own):
-                old = self._present(state, db, row_id)
+                old = present(db, self._path, state, row_id)
                 if old is not None:
                     state = self._without(state, row_id, old[0])
                     db.execute("DELETE FROM secrets WHERE id = ?", (row_id,))
@@ -160,7 +176,7 @@ class Writer:
         generation = self._next_generation()
         records: dict[str, list[Record]] = {}
 
-        def change(db: sqlite3.Connection) -> State:
+        def change(db: sqlite3.Connection, _: State) -> State:
             state = rekey.rewritten(db, self._codec, codec, own, generation, records)
             rekey.replace_slots(db, slots)
             return state
@@ -178,8 +194,21 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def checkpoint(self) -> None:
+        """Bring what the log holds into the file, as far as nobody reads the older pages: so no write has to do this.
+        What fails here is done later."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
-        """Disconnect; as the last connection this also empties the write-ahead log. The thread's last act."""
+        """Make the rows that wait, and disconnect; as the last connection this also empties the write-ahead log. The
+        thread's last act. What cannot be made now stays in the journal."""
+        if self._db is not None:
+            with contextlib.suppress(KeychainError):
+                self.place(self.waiting_rows)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         scrub_stack()
         db, self._db = self._db, None
         if db is not None:
@@ -192,55 +221,26 @@ class Writer:
             raise VaultError(f"{self._path} has no transaction numbers left", hint="keychain-auth status")
         return self._last_generation
 
-    def _replace(self, state: State, db: sqlite3.Connection, rows: Sequence[Row], values: Sequence[bytes]) -> State:
-        """Put each of ``rows`` (whose plain values are ``values``) in the place of the one that is there, if one is.
-
-        All are looked at before any is changed: the statements of one kind then run in one call each.
-        """
-        count, members, member = state.count, state.members, self._codec.member
-        new, aside = [], []
-        there = {old[0]: old[1:] for old in select(db, _PRESENT, [row.row_id for row in rows])}
-        for row, value in zip(rows, values, strict=True):
-            old = self._checked(state, there.get(row.row_id))
-            members ^= member(row.record.context)
-            if old is None:
-                count += 1
-                new.append(row.row_id)
-                continue
-            generation, name, blob = old
-            context = context_of(row.row_id, generation)
-            members ^= member(context)
-            if not self._history.is_same((name, blob), context, value, row.record.attributes):
-                aside.append((row.row_id, generation))
-        self._history.came_back(db, state, new)
-        state = self._history.replaced(db, state, aside)
-        db.executemany(_UPSERT, [(row.row_id, row.name, row.value, row.generation) for row in rows])
-        return msgspec.structs.replace(state, count=count, members=members)
-
-    def _present(self, state: State, db: sqlite3.Connection, row_id: bytes) -> tuple[int, object, object] | None:
-        """(generation, name, value) of the row that is there. Raises VaultDamaged."""
-        found = select(db, _PRESENT, [row_id])
-        return self._checked(state, found[0][1:] if found else None)
-
-    def _checked(self, state: State, old: tuple[Any, ...] | None) -> tuple[int, object, object] | None:
-        """``old``, (generation, name, value), if its number can be a row's. Raises VaultDamaged."""
-        if old is not None and not (isinstance(old[0], int) and 0 < old[0] <= state.generation):
-            raise VaultDamaged(f"{self._path} was altered while in use: a row has a number that was never given")
-        return old
-
     def _without(self, state: State, row_id: bytes, generation: int) -> State:
         """``state`` less the present row ``row_id``."""
         member = self._codec.member(context_of(row_id, generation))
         return msgspec.structs.replace(state, count=state.count - 1, members=state.members ^ member)
 
-    def _transaction(self, change: Callable[[sqlite3.Connection], State], codec: Codec | None = None) -> None:
-        """Apply ``change`` and the state that it returns (sealed by ``codec``): all of it durable, or nothing."""
+    def _transaction(
+        self, change: Callable[[sqlite3.Connection, State], State], codec: Codec | None = None, place: int | None = None
+    ) -> None:
+        """Apply ``change`` and the state that it returns (sealed by ``codec``): all of it durable, or nothing.
+
+        ``place``: of how many targets the rows that wait are made before that, in the same transaction; None: all.
+        """
         try:
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
-            state = change(db)
-            sealed = (codec or self._codec).seal_state(state)
-            db.execute("UPDATE meta SET value = ? WHERE name = 'state'", (sealed,))
+            entries = self._oldest(place)
+            state = self._placed(db, self.state, entries) if entries else self.state
+            state = change(db, state)
+            blob = (codec or self._codec).seal_state(state)
+            db.execute("UPDATE meta SET value = ? WHERE name = 'state'", (blob,))
             db.execute("COMMIT")
         except ERRORS as error:
             self._undo()
@@ -249,6 +249,39 @@ class Writer:
             self._undo()
             raise
         self.state = state
+        if entries:
+            del self._waiting[: len(entries)]
+            self.waiting_rows -= sum(len(entry.rows) for entry in entries)
+
+    def _oldest(self, most: int | None) -> list[Entry]:
+        """Entries that wait, the oldest first: until they are of ``most`` targets or more; None for all.
+
+        What takes time is a target, not how often it was written meanwhile.
+        """
+        if most is None:
+            return self._waiting[:]
+        count, targets = 0, set[bytes]()
+        for entry in self._waiting:
+            if len(targets) >= most:
+                break
+            count += 1
+            targets.update(row[1] for row in entry.rows)
+        return self._waiting[:count]
+
+    def _placed(self, db: sqlite3.Connection, state: State, entries: Sequence[Entry]) -> State:
+        """Make the rows of the oldest ``entries``, and take these out of the journal."""
+        state = placed(db, state, self._codec, self._history, entries, self._path)
+        db.execute(_DELETE_ENTRIES, (entries[-1].generation,))
+        return self._waiting_for(state, entries, -len(entries), state.generation)
+
+    def _waiting_for(self, state: State, entries: Sequence[Entry], more: int, generation: int) -> State:
+        """``state`` with ``entries`` in the journal that were not, or no longer."""
+        members = state.waiting_members
+        for entry in entries:
+            members ^= self._codec.batch_member(entry.generation)
+        return msgspec.structs.replace(
+            state, generation=generation, waiting_count=state.waiting_count + more, waiting_members=members
+        )
 
     def _undo(self) -> None:
         """Roll back. A connection that cannot even do that is dropped: the next write opens another."""
@@ -257,7 +290,7 @@ class Writer:
             if self._db is not None and self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         except sqlite3.Error:
-            self.close()
+            self._disconnect()
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
