@@ -20,11 +20,12 @@ import sys
 import tempfile
 from importlib import metadata
 
+import writing
 from workload import CONNECTIONS, MARK
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BASELINE = os.path.join(HERE, "instructions.json")
-KINDS = ("read", "ten", "prefix", "connect")
+KINDS = ("read", "ten", "prefix", "connect", *writing.KINDS)
 _TURNS = 60
 _TOLERANCE = 0.05
 
@@ -47,8 +48,9 @@ def count() -> dict[str, int]:
         if done.returncode != 0:
             raise SystemExit(f"guard: {' '.join(done.args)} failed:\n{done.stderr[-2000:]}")
         # A part ends at each mark: the first where the first kind begins, the second where it ends, and so on.
-        requests = {kind: _TURNS if kind == "connect" else _TURNS * CONNECTIONS for kind in KINDS}
-        return {kind: _total(f"{out}.{2 * at}") // requests[kind] for at, kind in enumerate(KINDS, start=1)}
+        requests = {"connect": _TURNS} | dict.fromkeys(writing.KINDS, writing.COUNTED)
+        each = {kind: requests.get(kind, _TURNS * CONNECTIONS) for kind in KINDS}
+        return {kind: _total(f"{out}.{2 * at}") // each[kind] for at, kind in enumerate(KINDS, start=1)}
 
 
 def _total(path: str) -> int:
@@ -77,7 +79,10 @@ def main() -> int:
             file.write(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
     worse = False
     for kind, now in counts.items():
-        before = now if write or kept is None else kept[kind]
+        before = now if write or kept is None else kept.get(kind)
+        if before is None:
+            print(f"guard: {kind:<7} {now:>9,} instructions a request, none kept (make guard ARGS=--write)")
+            continue
         change = now / before - 1
         worse = worse or change > _TOLERANCE
         verdict = "MORE" if change > _TOLERANCE else "less: keep it (--write)" if change < -_TOLERANCE else "as before"

@@ -5,8 +5,9 @@ itself; nobody is judged at accept, no other process runs. Eight connections ask
 answers are thrown away.
 
 ``connect`` is the exception: a native program connects for each request, and is judged as any other (``knocking``).
+So are changes: one connection asks for them, and others' threads have a part in the answer (``writing``).
 
-Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10), connect
+Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10), connect, write, batch, rows
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 from typing import Any
 
 import knocking
+import writing
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attesting.attestation import Attested
@@ -110,6 +112,9 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
                 readiness, platform, listener, policy_file, builds, pipeline, turn, bait, audit, nobody
             )
             await door.serve([knock, listener.path, _request("read").decode()], _WARM, turns)
+            continue
+        if kind in writing.KINDS:
+            await writing.measure(vault, clients[0], SERVICE, names, kind)
             continue
         request = _request(kind)
         _ask(readiness, clients, request, _WARM)

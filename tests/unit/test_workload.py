@@ -13,7 +13,7 @@ from support.programs import ROOT
 WORKLOAD = os.path.join(ROOT, "bench", "workload.py")
 
 
-@pytest.mark.parametrize("kind", ["read", "ten", "prefix"])
+@pytest.mark.parametrize("kind", ["read", "ten", "prefix", "write", "batch", "rows"])
 def test_it_runs(kind: str) -> None:
     done = subprocess.run(
         [sys.executable, WORKLOAD, "3", kind], capture_output=True, text=True, check=False, timeout=60

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,21 @@ def test_a_closed_vault_refuses_those_that_wait(tmp_path: Path) -> None:
     assert isinstance(late, KeychainError)
     with opened(tmp_path) as (vault, _):
         assert contents(vault) == {("svc", "t"): ("v", None)}
+
+
+def test_a_closed_vault_lets_go_of_its_keys_without_a_collector(tmp_path: Path) -> None:
+    """OpenSSL clears its copy of a key when the object goes: a cycle of references would keep it."""
+    gc.disable()
+    try:
+        with asyncio.Runner() as runner:
+            vault = open_at(tmp_path)
+            runner.run(vault.write("svc", [("t", "v")], {}))
+            left = weakref.ref(vault)
+            runner.run(vault.close())
+            del vault
+            assert left() is None
+    finally:
+        gc.enable()
 
 
 # --- who can write the file, but has no key ------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from functools import partial
 from keychain_auth.errors import KeychainError
 from keychain_auth.keychain.vault.index import Record
 from keychain_auth.keychain.vault.journal import Batch
+from keychain_auth.keychain.vault.reading import is_closed
 from keychain_auth.keychain.vault.worker import Worker
 
 _TOGETHER = 1000
@@ -100,6 +101,11 @@ class Order:
                 self._committed(group)
             raise
 
+    def close(self) -> None:
+        """Who waits, and who comes yet, is refused. Lets go of the vault at once: in a cycle of references it would keep
+        its keys in memory until the collector comes."""
+        self._begin, self._commit, self._publish = _refuse, _nothing, _nobody
+
     def _queued(self, batch: Batch | None) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((waiter, batch))
@@ -164,3 +170,15 @@ class Order:
             else:
                 waiter.set_exception(group.error)
         self._next()
+
+
+def _refuse(_: Batch) -> None:
+    raise is_closed()
+
+
+def _nothing(_: Sequence[Batch]) -> list[list[Record]]:
+    return []
+
+
+def _nobody(_: Sequence[Batch], __: Sequence[list[Record]]) -> None:
+    pass

@@ -123,6 +123,7 @@ class Vault(Changing):
                 return
             self._closed = True
             self._stop_placing()
+            self._order.close()
             self._index = ClosedIndex()
             self._reader.close()  # first: the last connection to close empties the log, and must be able to write
             self._worker.submit(self._writer.close).result()
