@@ -102,8 +102,8 @@ class Order:
             raise
 
     def close(self) -> None:
-        """Who waits, and who comes yet, is refused. Lets go of the vault at once: in a cycle of references it would keep
-        its keys in memory until the collector comes."""
+        """Who waits, and who comes yet, is refused. Lets go of the vault at once: a cycle of references would keep its
+        keys in memory until the collector comes."""
         self._begin, self._commit, self._publish = _refuse, _nothing, _nobody
 
     def _queued(self, batch: Batch | None) -> asyncio.Future[None]:
