@@ -7,7 +7,8 @@ answers are thrown away.
 ``connect`` is the exception: a native program connects for each request, and is judged as any other (``knocking``).
 So are changes: one connection asks for them, and others' threads have a part in the answer (``writing``).
 
-Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10), connect, write, batch, rows
+Usage: workload.py TURNS [KIND…]       KIND: read (default), ten (ten targets), prefix (of 10), connect,
+                                       write, batch, rows
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes for ``workload``: one connection asks for them, one after the other, with the loop and the vault's thread at work.
+"""Changes for ``workload``: one connection asks for them in turn, with the loop and the vault's thread at work.
 
 ``write`` (one value) and ``batch`` (of 100) are through when they are durable. ``rows`` is what is left to be done of
 such a batch: its rows, made later, of all batches at once.
