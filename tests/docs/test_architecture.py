@@ -50,3 +50,24 @@ def test_a_file_named_in_the_row_of_a_folder_is_in_it() -> None:
             if not any(os.path.exists(os.path.join(PACKAGE, place, name)) for place in (*places, "")):
                 wrong.append(f"{name} in the row of {first}")
     assert wrong == []
+
+
+# Files of a user's that are called like a room, and what is in it.
+NO_MODULES = {"audit.head", "audit.log", "daemon.toml", "daemon.log"}
+
+
+def test_modules_that_comments_name_are_there() -> None:
+    """``room.module`` in a docstring leads on: to a file of that room."""
+    wrong = []
+    for folder in ("", *folders()):
+        for file in sorted(os.listdir(os.path.join(PACKAGE, folder))):
+            if not file.endswith(".py"):
+                continue
+            with open(os.path.join(PACKAGE, folder, file), encoding="utf-8") as lines:
+                named = set(re.findall(r"``([a-z_]+)\.([a-z_]+)\b[\w.]*``", lines.read()))
+            for room, module in named:
+                at = os.path.join(PACKAGE, room)
+                there = os.path.isdir(os.path.join(at, module)) or os.path.exists(os.path.join(at, f"{module}.py"))
+                if os.path.isdir(at) and f"{room}.{module}" not in NO_MODULES and not there:
+                    wrong.append(f"{folder}/{file}: {room}.{module}")
+    assert wrong == []
