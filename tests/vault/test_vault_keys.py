@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keychain_auth.crypto.aead import OVERHEAD, Aead, NotAuthentic
-from keychain_auth.crypto.envelope import Place, unwrap_into, wrap
+from keychain_auth.crypto.envelope import Place, discard, unwrap_into, wrap
 from keychain_auth.crypto.kdf import fingerprint, joined, pseudonym, subkey, wipe
 from keychain_auth.errors import UnsafeFile, VaultError, VaultKeyMissing
 from keychain_auth.keychain.vault.index import Record, Shelf
@@ -90,6 +90,13 @@ def test_wiping_happens_in_place() -> None:
     buffer = bytearray(KEY)
     wipe(memoryview(buffer)[:16])
     assert buffer == bytes(16) + KEY[16:]
+
+
+def test_a_key_that_served_is_overwritten_where_it_can_be() -> None:
+    key = bytearray(KEY)
+    discard(key)
+    assert key == bytes(32)
+    discard(KEY)  # of a value that cannot change nothing is wanted
 
 
 def test_an_envelope_belongs_to_its_slot() -> None:
