@@ -40,13 +40,15 @@ class Share:
 
     def take(self, uid: int) -> None:
         """One more."""
-        self._taken[uid] += 1
+        if self._most is not None:
+            self._taken[uid] += 1
 
     def give_back(self, uid: int) -> None:
         """One less."""
-        self._taken[uid] -= 1
-        if not self._taken[uid]:
-            del self._taken[uid]
+        if self._most is not None:
+            self._taken[uid] -= 1
+            if not self._taken[uid]:
+                del self._taken[uid]
 
 
 class Shares:
