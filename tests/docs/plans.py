@@ -82,6 +82,11 @@ def _operations(reader: Reader) -> None:
     reader.file("key.pem", "-----BEGIN PRIVATE KEY-----\n")
 
 
+def _fleet(reader: Reader) -> None:
+    _running(reader)
+    reader.has("gcc -O2 -o mytool examples/c/dbtool.c")
+
+
 _PUBLIC = '"$(openssl pkey -in signing-key.pem -pubout -outform DER | base64 -w0)"'
 
 
@@ -364,7 +369,7 @@ PLANS = {
             Elsewhere(r"pip install .*", _WHEEL, _INSTALLED),
         )
     ),
-    "docs/fleet.md": Plan(_operations, instead=(("/usr/local/bin/mytool", "./mytool"),)),
+    "docs/fleet.md": Plan(_fleet, instead=(("/usr/local/bin/mytool", "./mytool"),)),
     "docs/protocol.md": Plan(_protocol, instead=(("~/.cache/keychain-auth-test", "$XDG_RUNTIME_DIR/keychain-auth"),)),
     "docs/releasing.md": Plan(_developer),
     "CONTRIBUTING.md": Plan(_developer),
