@@ -21,6 +21,7 @@ import compileall
 import fcntl
 import glob
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -121,6 +122,7 @@ def _make(folder: str, minor: int) -> None:
         binaries.make_forwarders(made, work, minor)
         # What is compiled now, the user under test need not compile at each start, where it may not even keep it.
         compileall.compile_dir(made, quiet=2, workers=0)
+        _pack_library(os.path.join(made, "Lib"), os.path.join(made, f"python3{minor}.zip"))
         for parent, _, names in os.walk(made):
             os.chmod(parent, 0o755)
             for name in names:
@@ -160,6 +162,20 @@ def _copy_library(folder: str) -> None:
         return {name for name in names if name == "__pycache__" or (not deeper and _is_not_needed(name))}
 
     shutil.copytree(library, folder, ignore=unwanted, symlinks=False, ignore_dangling_symlinks=True, dirs_exist_ok=True)
+
+
+def _pack_library(library: str, archive: str) -> None:
+    """The compiled library in the zip that Python looks into first: each look at a file costs a millisecond in Wine.
+
+    A program starts in half the time then. ``Lib`` stays, for who looks for files there.
+    """
+    with zipfile.ZipFile(archive, "w") as packed:
+        for parent, folders, names in os.walk(library):
+            folders[:] = [name for name in folders if name not in ("__pycache__", "site-packages")]
+            for name in names:
+                path = os.path.join(parent, name)
+                if name.endswith(".py") and os.path.exists(compiled := importlib.util.cache_from_source(path)):
+                    packed.write(compiled, os.path.relpath(path, library) + "c")
 
 
 def _is_not_needed(name: str) -> bool:

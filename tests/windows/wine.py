@@ -94,11 +94,19 @@ class Wine:
         stdin: bytes = b"",
         timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
-        """``python WORDS`` to its end, in the copy of the checkout. Raises subprocess.TimeoutExpired."""
-        done = subprocess.run(
-            self.command(*words), env=self.environment(env), cwd=self.checkout, input=stdin, capture_output=True,
-            timeout=timeout, check=False, **self._account.popen(),
-        )  # fmt: skip
+        """``python WORDS`` to its end, in the copy of the checkout.
+
+        Raises subprocess.TimeoutExpired, after all that runs in this Windows was ended: it may be used again.
+        """
+        try:
+            done = subprocess.run(
+                self.command(*words), env=self.environment(env), cwd=self.checkout, input=stdin, capture_output=True,
+                timeout=timeout, check=False, **self._account.popen(),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            self._end()
+            self._start()
+            raise
         texts = [stream.decode("utf-8", "replace").replace("\r\n", "\n") for stream in (done.stdout, done.stderr)]
         return subprocess.CompletedProcess(done.args, done.returncode, *texts)
 
@@ -116,15 +124,18 @@ class Wine:
     def close(self) -> None:
         """End all that runs in it, and remove it. May be called twice."""
         if os.path.isdir(os.path.join(self.home, "prefix")):
-            self._server("-k")
-            self._server("-w")
-            _remove_server_folder(self._prefix, self._account)
+            self._end()
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _start(self) -> None:
         """The server, and the services that every program would else start for itself. They hold no pipe of ours."""
         self._server(f"-p{_LIFE}")
         self._quietly(setup.wine("wine64"), "wineboot")
+
+    def _end(self) -> None:
+        self._server("-k")
+        self._server("-w")
+        _remove_server_folder(self._prefix, self._account)
 
     def _server(self, word: str) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
