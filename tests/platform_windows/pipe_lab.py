@@ -122,7 +122,7 @@ class Home:
 
         said = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-            for name in ("APPDATA", "LOCALAPPDATA", "KEYCHAIN_AUTH_SOCKET"):
+            for name in ("APPDATA", "LOCALAPPDATA", "KEYCHAIN_AUTH_SOCKET", "PATH"):
                 patch.setenv(name, self.env[name])
             ended = main.main(list(words))
         assert ended == code, f"{words} ended with {ended}:\n{said.getvalue()}\n{''.join(self.log)}"

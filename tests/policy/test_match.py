@@ -193,6 +193,12 @@ def test_flags_of_one_interpreter_are_not_those_of_another() -> None:
     assert declared_script("/usr/bin/node", ("node", "-I", "app.js")) is None
     assert declared_script("/usr/bin/node", ("node", "--require", "evil.js", "app.js")) is None
     assert declared_script("/usr/bin/node", ("node", "app.js")) == "app.js"
+    app = r"C:\app.py"
+    for name in ("python.exe", "pythonw.exe", "Python3.13.exe"):
+        assert declared_script(rf"C:\Python\{name}", (name, "-I", app)) == app
+        assert declared_script(rf"C:\Python\{name}", (name, "-m", app)) is None
+    assert declared_script(r"C:\Windows\py.exe", ("py", app)) is None  # which starts another
+    assert declared_script("/usr/bin/python", ("python", "app.py")) is None
     assert declared_script("/usr/bin/dash", ("sh", "-e", "run.sh")) == "run.sh"
     assert declared_script("/usr/bin/dash", ("sh", "-c", "evil", "run.sh")) is None
 

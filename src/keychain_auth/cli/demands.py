@@ -16,6 +16,7 @@ from keychain_auth.cli.programs import look_at, spellings
 from keychain_auth.cli.signers import signer_demands
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Grade
+from keychain_auth.platform.local import LocalPlatform
 from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.grace import MOST_SECONDS
@@ -32,6 +33,9 @@ def tell_start(path: str, minimum: str) -> None:
     """How a script that was just registered is started, by the grade that its entry asks for."""
     if minimum == Grade.DECLARED:
         output.say(*DECLARED_MEANS)
+    elif not LocalPlatform.launches:
+        declared = f"keychain-auth register --script {shlex.quote(path)} --allow-declared"
+        output.say(f"No script can be launched on this system, so it is refused. Next: {declared}")
     elif is_helper(path):
         output.say("Its tool starts it, and it launches itself.")
     else:

@@ -74,8 +74,8 @@ def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
             certificate=certificate,
         )  # fmt: skip
     interpreter = look_at(nearest.interpreter.path).program
-    # The surest that a script can be known. Started otherwise than by ``launch``, it is declared.
-    return Identity(interpreter, Grade.LAUNCHED, pid=0, uid=system.user_id(), script=program)
+    # The surest that it can be known. Started otherwise than by ``launch``, it is declared.
+    return Identity(interpreter, location.SCRIPT_GRADE, pid=0, uid=system.user_id(), script=program)
 
 
 def held(places: Places, name: str, entry: Entry) -> Denial | None:

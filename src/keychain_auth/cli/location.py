@@ -13,7 +13,11 @@ from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import KeychainAuthError
 from keychain_auth.model import Grade
 from keychain_auth.oslayer import system
+from keychain_auth.platform.local import LocalPlatform
 from keychain_auth.platform.place import LOCAL_FILESYSTEMS, filesystem_of, is_of_root, writable_by_others
+
+# The surest that a script can be known on this system.
+SCRIPT_GRADE = Grade.LAUNCHED if LocalPlatform.launches else Grade.DECLARED
 
 
 def trusted_filesystems(places: Places) -> frozenset[str]:

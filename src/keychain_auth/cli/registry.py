@@ -17,7 +17,7 @@ import msgspec
 from keychain_auth import reasons
 from keychain_auth.cli import config_file, imports, output, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
-from keychain_auth.cli.location import grade_of, warnings_about
+from keychain_auth.cli.location import SCRIPT_GRADE, grade_of, warnings_about
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
@@ -246,7 +246,7 @@ def _grade_now(entry: Entry) -> str | None:
     A script's is what it is at best. Whether a signature holds, ``check`` finds out.
     """
     if entry.interpreter is not None:
-        return Grade.LAUNCHED.value
+        return SCRIPT_GRADE.value
     try:
         return grade_of(entry.program.path).value
     except OSError:

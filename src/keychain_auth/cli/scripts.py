@@ -17,7 +17,9 @@ _FIRST_LINE_BYTES = 256  # the kernel itself reads no more of it (BINPRM_BUF_SIZ
 # pip and uv begin a script so where the path of its Python has a space, or is too long for a first line: a shell
 # executes the second line, and Python takes it for a string.
 _FOR_SHELLS = b"'''exec' "
-_BY_SUFFIX = {".py": "python3", ".js": "node", ".mjs": "node", ".cjs": "node", ".sh": "sh"}
+# On Windows nothing is started by its first line, and Python has no number in its name.
+_OF_WINDOWS = os.name == "nt"
+_BY_SUFFIX = {".py": "python" if _OF_WINDOWS else "python3", ".js": "node", ".mjs": "node", ".cjs": "node", ".sh": "sh"}
 
 
 def interpreter_of(script: File, given: str | None) -> tuple[File, list[str]]:
@@ -26,7 +28,7 @@ def interpreter_of(script: File, given: str | None) -> tuple[File, list[str]]:
     ``given``: what the person named, a path or a name on PATH. Raises UsageError if it cannot be told or is no
     interpreter, NotFound if it does not exist.
     """
-    words = [given] if given is not None else _shebang(script) or _by_suffix(script)
+    words = [given] if given is not None else (not _OF_WINDOWS and _shebang(script)) or _by_suffix(script)
     file = look_at(_on_path(words[0], script))
     if file.is_script:  # a version manager's shim, which runs the real one later
         raise UsageError(
@@ -84,7 +86,7 @@ def _by_suffix(script: File) -> list[str]:
 
 
 def _on_path(word: str, script: File) -> str:
-    if "/" in word:
+    if os.path.dirname(word):
         return word
     found = shutil.which(word)
     if found is None:

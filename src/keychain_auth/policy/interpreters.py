@@ -52,6 +52,7 @@ def is_interpreter(path: str) -> bool:
 # elsewhere. Whatever is not here (-c, -m, -e, -i, -x, --require, …) means that the command line declares no script.
 _PYTHON_FLAGS = frozenset(("-I", "-s", "-E", "-S", "-B", "-u", "-O", "-OO", "-P", "-b", "-bb", "-q", "-v", "-d"))
 _SHELL_FLAGS = frozenset(("-e", "-u", "-x", "-eu", "-ex", "-ux", "-eux"))
+_PYTHON_OF_WINDOWS = re.compile(r"(?:python|pypy3?)w?$")  # there it has no number, and behind it stands no other
 _GRAMMARS = (
     (re.compile(r"(?:python|pypy)\d"), _PYTHON_FLAGS),
     (re.compile(r"(?:z|k|mk|da|ba|a)?sh(?:-static)?$"), _SHELL_FLAGS),
@@ -70,8 +71,7 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
     Refused: interpreters whose form is not known; words that an interpreter could read as an option (``+e`` of a
     shell); names below /proc and /dev, which mean another file to the daemon than to the process.
     """
-    name = file_name(interpreter_path)
-    allowed = next((flags for pattern, flags in _GRAMMARS if pattern.match(name)), None)
+    allowed = _flags_of(interpreter_path)
     if allowed is None:
         return None
     for word in argv[1:]:
@@ -83,8 +83,14 @@ def declared_script(interpreter_path: str, argv: tuple[str, ...]) -> str | None:
 
 def runs_no_script(interpreter_path: str) -> bool:
     """True for what is no language's interpreter with a known command line: a relay, a wrapper, a loader, a tool."""
+    return _flags_of(interpreter_path) is None
+
+
+def _flags_of(interpreter_path: str) -> frozenset[str] | None:
     name = file_name(interpreter_path)
-    return not any(pattern.match(name) for pattern, _ in _GRAMMARS)
+    if is_of_windows(interpreter_path) and _PYTHON_OF_WINDOWS.match(name):
+        return _PYTHON_FLAGS
+    return next((flags for pattern, flags in _GRAMMARS if pattern.match(name)), None)
 
 
 _ELSEWHERE = re.compile(r"/+(?:\./+)*(?:proc|dev)(?:/|$)")
