@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from daemon.requests import PENDING, SUCCESS, denied, failed, read, results, write
+from daemon.requests import PENDING, SUCCESS, denied, failed, read, request, results, write
 from support import users
 from support.system import SystemWorld
 from support.talker import Talker
@@ -70,6 +72,33 @@ def test_what_is_stored(machine: SystemWorld, ann: Account, bob: Account) -> Non
     assert again.ask(write({"a": "y"})) == SUCCESS
     reasons = {line["reason"] for line in machine.audit() if line["result"] == "ERROR"}
     assert reasons == {"rate_limited"}
+
+
+def test_expected_open_a_thousand_deletions_end_what_others_may_restore(
+    machine: SystemWorld, ann: Account, bob: Account
+) -> None:
+    program = started(machine, "")
+    bobs, anns = machine.talker(program, bob), machine.talker(program, ann)
+    assert bobs.ask(write({"mine": "of bob"})) == SUCCESS
+    assert bobs.ask(request("delete", targets=["mine"])) == SUCCESS
+    back = ("restore-value", f"@{bob.uid}:aws", "mine", "1")
+    assert machine.cli("history", *back[1:3]).returncode == 0
+    assert anns.ask(write({f"n{number}": "" for number in range(1000)})) == SUCCESS
+    assert anns.ask(request("delete", targets=["n"], match="prefix")) == SUCCESS
+    assert machine.cli(*back).returncode == 6
+
+
+def test_expected_open_what_is_granted_pushes_the_record_out(machine: SystemWorld, ann: Account, bob: Account) -> None:
+    program = started(machine, "[audit]\nmax_bytes = 20000\nkeep = 1\n")
+    assert machine.talker(program, bob).ask(write({"mine": "of bob"})) == SUCCESS
+    anns = machine.talker(program, ann)
+    names = [f"a long name that is on record each time {number}" for number in range(30)]
+    for _ in range(40):
+        assert anns.ask(read(*names)) == results()
+    assert {line["uid"] for line in machine.audit() if line["action"] == "read"} == {ann.uid}
+    assert bob.uid not in {
+        line.get("uid") for line in json.loads(machine.cli("audit", "tail", "-n", "10000", "--json").stdout)
+    }
 
 
 def test_a_daemon_of_one_user_has_no_shares(world: World) -> None:
