@@ -28,7 +28,7 @@ from keychain_auth import files
 from keychain_auth.audit import shelf
 from keychain_auth.audit.chain import START, Position, linker, seal_all, seal_head, unseal
 from keychain_auth.audit.record import AuditRecord, Result, administrative, encode, stamper
-from keychain_auth.audit.resume import LOG_ALTERED, LOG_TRUNCATED, Finding, resume
+from keychain_auth.audit.resume import LOG_ALTERED, LOG_TRUNCATED, Finding, resume, trusting
 from keychain_auth.audit.survey import survey
 from keychain_auth.errors import AuditError, UnsafeFile, quoted
 from keychain_auth.oslayer import system
@@ -86,11 +86,13 @@ class AuditLog:
         max_bytes: int = MAX_BYTES,
         keep: int = KEEP,
         now: Callable[[], int] = time.time_ns,
+        known: Position | None = None,
     ) -> AuditLog:
         """Open the log ``path`` (created 0600, its folder 0700) and go on where it ended.
 
         ``key``: 32 bytes. ``max_bytes``: when to begin a new file. ``keep``: how many rotated files stay beside
-        the current one, at least 1. ``now``: nanoseconds since 1970.
+        the current one, at least 1. ``now``: nanoseconds since 1970. ``known``: a line that it had, as somebody
+        remembers who is not among its files: without that line it goes on behind it, and says so.
         Raises AuditError if it cannot be written or another daemon writes it, UnsafeFile if other users can
         write it, ValueError for a key of another length.
         """
@@ -107,7 +109,7 @@ class AuditLog:
         log = None
         try:
             log = cls(path, key, lock=lock, max_bytes=max_bytes, keep=keep, now=now)
-            log._resume()
+            log._resume(known)
         except BaseException as error:
             os.close(lock)
             if log is not None and log._fd >= 0:
@@ -304,11 +306,11 @@ class AuditLog:
 
     # --- opening -------------------------------------------------------------------------------
 
-    def _resume(self) -> None:
+    def _resume(self, known: Position | None) -> None:
         shelf.discard_unfinished(self.path)
         fd = shelf.open_for_append(self.path)
         self._fd = -1 if fd is None else fd
-        found = survey(self.path, self._key, self._link, fd)
+        found = trusting(survey(self.path, self._key, self._link, fd), known)
         resumed = resume(found)
         self._size, self._oldest, self._position = found.size, found.oldest, resumed.position
         if not found.any_file and not found.head.exists:

@@ -9,7 +9,7 @@ Contract:
 * It stops at the first such line: behind it nothing can be said about the order any more.
 
 What it does not promise: to notice a log that was put back to an older state together with its
-``audit.head``. Only ``live_head``, or a copy of the head kept elsewhere, shows that.
+``audit.head``. Only ``live_head``, ``marked``, or a copy of the head kept elsewhere, shows that.
 """
 
 from __future__ import annotations
@@ -59,10 +59,13 @@ class Report(msgspec.Struct, frozen=True):
     warnings: list[str]
 
 
-def verify(path: str, key: bytes, *, live_head: tuple[int, str] | None = None) -> Report:
+def verify(
+    path: str, key: bytes, *, live_head: tuple[int, str] | None = None, marked: Position | None = None
+) -> Report:
     """Verify the log ``path`` under the audit ``key`` (32 bytes).
 
-    ``live_head``: ``AuditLog.head`` of a running daemon, asked for before this call.
+    ``live_head``: ``AuditLog.head`` of a running daemon, asked for before this call. ``marked``: a line that the vault
+    remembers.
     Raises AuditError or UnsafeFile if a file cannot be read, ValueError for a key of another length.
     """
     path = os.path.abspath(path)
@@ -72,7 +75,7 @@ def verify(path: str, key: bytes, *, live_head: tuple[int, str] | None = None) -
     head = read_head(path, key)
     opened = open_all(path)
     try:
-        walk = _Walk(link, head.position, live)
+        walk = _Walk(link, head.position, live, marked)
         problem = walk.all(opened)
     finally:
         close_all(opened)
@@ -92,9 +95,10 @@ class _Walk:
     ``head`` and ``live`` are positions that must be in the chain, as far as they are known.
     """
 
-    def __init__(self, link: Link, head: Position | None, live: Position | None) -> None:
+    def __init__(self, link: Link, head: Position | None, live: Position | None, marked: Position | None) -> None:
         self.link = link
-        self.known = [(who, at) for who, at in (("audit.head", head), ("the daemon", live)) if at is not None]
+        known = (("audit.head", head), ("the daemon", live), ("the vault", marked))
+        self.known = [(who, at) for who, at in known if at is not None]
         self.live = live
         self.at: Position | None = None  # None before the first line
         self.first_file = ""

@@ -18,7 +18,6 @@ from typing import Any
 from msgspec import structs
 
 from keychain_auth import __version__, files
-from keychain_auth.audit.log import AuditLog
 from keychain_auth.audit.verify import Report, verify
 from keychain_auth.daemon import own_code
 from keychain_auth.daemon.admin.canaries import CanaryCommands
@@ -55,6 +54,7 @@ from keychain_auth.daemon.serving.server import Server
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.daemon.shares import Shares
+from keychain_auth.daemon.state.audit_mark import AuditMark
 from keychain_auth.daemon.state.builds_file import BuildsFile
 from keychain_auth.daemon.state.canary_watch import CanaryWatch
 from keychain_auth.daemon.state.owners import Owners
@@ -112,19 +112,23 @@ class App:
             self._admin_listener = self._platform.listen(places.admin_socket)
             undo.callback(self._admin_listener.close)
             buffer, self._key_locked = key_memory()
-            self._audit = LateAudit(self._open_audit)
+            self._audit = LateAudit(lambda key: self._audit_mark.open_log(key))  # noqa: PLW0108 - it is made later
             undo.callback(self._audit.close)
             self._events = Events(self._audit, journal)
             self._protection = Protection(places, self._settings.lock)
             self._safe = Safe(
                 places.vault, self._protection.unattended, memoryview(buffer)[:32], self._settings.lock,
-                history=self._history,
+                history=lambda vault: self._settings_seal.history(vault),  # noqa: PLW0108 - it is made later
             )  # fmt: skip
             undo.callback(lambda: asyncio.run(self._safe.close()))
             self._policy_seal = PolicySeal(self._safe, self._policy_file)
             self._settings_seal = SettingsSeal(
                 self._safe, places.settings, self._settings, self._events.settings_not_obeyed
             )
+            self._audit_mark = AuditMark(
+                self._safe, places.audit_log, lambda: self._settings_seal.obeyed.audit, journal
+            )
+            self._safe.before_lock = self._audit_mark.keep
             self._uses = Uses(self._safe)
             self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
             self._canaries = CanaryWatch(self._safe, journal)
@@ -199,6 +203,7 @@ class App:
         housekeeping.start()
         self._safe.start()
         self._sleep.start()
+        self._audit_mark.start()
         gc.collect()
         gc.freeze()  # what was loaded stays: later collections need not look at it again
         self._journal.info("listening", socket=self._places.agent_socket, pid=os.getpid())
@@ -231,6 +236,7 @@ class App:
         self._builds.close()
         self._events.record("daemon_stop", f"pid {os.getpid()}")
         self._audit.close()
+        await self._audit_mark.stop()
         await self._router.close()
         await self._safe.close()
         self._platform.close()
@@ -311,17 +317,14 @@ class App:
         ).tell()  # fmt: skip
 
     def _verify_audit(self, head: tuple[int, str]) -> Report:
-        return verify(self._places.audit_log, self._audit.key, live_head=head)
-
-    def _open_audit(self, key: bytes) -> AuditLog:
-        audit = self._settings_seal.obeyed.audit
-        return AuditLog.open(self._places.audit_log, key, max_bytes=audit.max_bytes, keep=audit.keep)
+        return verify(self._places.audit_log, self._audit.key, live_head=head, marked=self._audit_mark.known)
 
     def _opened(self, vault: Vault) -> None:
         """The vault was opened, and nobody uses it yet: whatever rests on it comes first. Raises StartAnew: what waited
         for the record is on record then."""
         self._settings_seal.opened(vault)
         vault.answer_bytes = self._settings.limits.answer_bytes
+        self._audit_mark.opened(vault)
         if self._audit.open(vault.audit_key()):
             for finding in self._audit.findings:
                 self._journal.error("the audit log was not in order", why=finding)
@@ -333,9 +336,6 @@ class App:
         self._owners.opened(vault)
         gc.collect()
         gc.freeze()
-
-    def _history(self, vault: Vault) -> int:
-        return self._settings_seal.history(vault)
 
     def _locked(self, why: str) -> None:
         self._router.forget()

@@ -15,6 +15,7 @@ from keychain_auth.cli.options import json_option, passphrase_option, socket_opt
 from keychain_auth.cli.report import complain
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import Places, find_places
+from keychain_auth.daemon.state.audit_mark import marked_in
 from keychain_auth.errors import EXIT_DONE, EXIT_FAILED, DaemonNotRunning, KeychainAuthError, NotFound
 from keychain_auth.keychain.vault.opening import FILE_NAME
 
@@ -46,7 +47,9 @@ def verify(socket: str | None, as_json: bool) -> int:
         f"The audit log fits: {report.lines} lines in {report.files} {'file' if report.files == 1 else 'files'}."
     )
     if not asked:
-        output.say("No daemon runs: whether the log was put back to an older state as a whole cannot be told.")
+        output.say(
+            "No daemon runs: of lines since the vault last remembered one, nobody can tell whether they are missing."
+        )
     return EXIT_DONE
 
 
@@ -72,6 +75,6 @@ async def _verify_alone(places: Places) -> audit_verify.Report:
         raise NotFound(f"there is no vault in {places.vault}, and so no key to verify with")
     vault = open_alone(places)
     try:
-        return audit_verify.verify(places.audit_log, vault.audit_key())
+        return audit_verify.verify(places.audit_log, vault.audit_key(), marked=marked_in(vault))
     finally:
         await vault.close()

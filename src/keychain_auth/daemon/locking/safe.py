@@ -75,6 +75,8 @@ class Safe:
         self.on_open: Callable[[Vault], None] = lambda vault: None
         """Called with the vault before anybody can use it; if it raises, the vault stays locked."""
         self.on_lock: Callable[[str], None] = lambda why: None
+        self.before_lock: Callable[[], Awaitable[None]] = _nothing
+        """Awaited while it can still be written to."""
 
     # --- open and locked ----------------------------------------------------------------------
 
@@ -141,6 +143,8 @@ class Safe:
     async def lock(self, why: str) -> bool:
         """Lock it; False if it is locked already."""
         async with self._moving:
+            if self._vault is not None:
+                await self.before_lock()
             vault, self._vault = self._vault, None
             if vault is None:
                 return False
@@ -148,6 +152,12 @@ class Safe:
             await vault.close()
         self.on_lock(why)
         return True
+
+    async def remember(self, name: str, text: str) -> None:
+        """Keep a row of the vault's own, which is no use of it; nothing is kept while it is locked. Raises
+        KeychainError."""
+        if self._vault is not None:
+            await self._vault.keep_own(name, text)
 
     async def prove(self, answers: Sequence[Protector]) -> None:
         """Return if ``answers`` open a slot of the open vault.
@@ -293,3 +303,7 @@ class Safe:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def _nothing() -> None:
+    """Before a lock, unless somebody has something to do."""

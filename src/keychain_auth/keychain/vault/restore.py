@@ -34,7 +34,7 @@ from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
 from keychain_auth.keychain.vault.backup import Unpacked
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.create import MARK, RESTORING, mark, restoring_from
-from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_SLOTS, SlotRow
+from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_AUDIT_MARK, OWN_SLOTS, SlotRow
 from keychain_auth.keychain.vault.opening import Inspected, inspect, vault_path
 from keychain_auth.keychain.vault.slots import new_slot, record_of, with_slot
 from keychain_auth.keychain.vault.writer import Writer
@@ -137,6 +137,8 @@ def _fit(staged: str, found: Inspected, key_file: Protector | None, key: bytes) 
     try:
         writer.open()
         writer.prepare(found.version)
+        if OWN_AUDIT_MARK in found.own:  # the log beside it may be another one, or none
+            writer.keep({OWN_AUDIT_MARK: None})
         if key_file is not None:
             fresh = new_slot(key_file)
             key_file.commit()
