@@ -249,6 +249,27 @@ def test_it_guards_its_memory(world: World) -> None:
     assert world.spawn(["/bin/cat", f"/proc/{daemon.pid}/environ"]).wait() != 0
 
 
+def test_it_guards_its_memory_before_it_is_loaded() -> None:
+    """Whoever opens its memory before that reads on, and most of a start is loading."""
+    code = """
+import ctypes, sys
+class Onlooker:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            print(ctypes.CDLL(None).prctl(3))  # PR_GET_DUMPABLE
+sys.meta_path.insert(0, Onlooker())
+from keychain_auth.cli.main import main
+main(sys.argv[1:])
+"""
+    for words, dumpable in (
+        (["status", "--help"], "1"),
+        (["start", "--help"], "0"),
+        (["--system", "start", "--help"], "0"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
+        assert done.stdout.split()[0] == dumpable
+
+
 def test_the_daemon_is_loaded_without_tls_and_whoever_needs_it_still_gets_it() -> None:
     code = """
 import sys

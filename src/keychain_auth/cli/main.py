@@ -24,6 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (``sys.argv`` if none is given); its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     require_streams()
+    if words[:1] == ["start"] or words[:2] == ["--system", "start"]:
+        # A descriptor of its memory that somebody opened before this reads on, and to load the daemon takes long.
+        from keychain_auth.platform.dumps import forbid_dumps  # noqa: PLC0415 - other commands have nothing to hide
+
+        forbid_dumps()
     try:
         started = plain_launch(words)
         if started is not None:

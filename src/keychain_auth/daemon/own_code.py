@@ -14,6 +14,7 @@ it, and end the daemon; the next one is his. Nor about writes that leave a file'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,14 +35,21 @@ _NEEDED = ("jeepney",)
 # Folders of Python's own library that a daemon never imports from, and that hold half of its files.
 _LEFT_OUT = frozenset(("__pycache__", "test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"))
 
+_LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
+# Its parts in C are loaded by name, so they cannot be looked at and loaded in one: those that may be needed, now.
+_IN_C = ("_ssl", "_hashlib", "unicodedata", "zlib", "_bz2", "_lzma")
+
 Version = tuple[int, int, int, int, int]
 
 
 def watch(journal: Journal) -> None:
     """From now on nothing else is imported. What is refused is told to the ``journal``. Raises OSError."""
+    if not only_root_writes(_LIBRARY):
+        for name in _IN_C:
+            with contextlib.suppress(ImportError):
+                import_module(name)
     for file in keep_mapped_code():
         journal.warning("a program of this user can change the daemon's code", file=file, mend="install it as root")
-    import_module("encodings.idna")  # with a part in C, and what names a host needs it when it is first looked up
     versions: dict[str, Version] = {}
     for folder in _folders():
         if not only_root_writes(folder):
@@ -122,7 +130,7 @@ def _spec(name: str, file: str, loader: Loader, found: ModuleSpec) -> ModuleSpec
 def _folders() -> Iterator[str]:
     """Where parts may lie that are loaded late: the package, what it needs, and Python's own library."""
     yield os.path.dirname(os.path.abspath(keychain_auth.__file__))
-    yield os.path.dirname(os.path.abspath(os.__file__))
+    yield _LIBRARY
     for name in _NEEDED:
         spec = find_spec(name)
         if spec is not None and spec.origin:
