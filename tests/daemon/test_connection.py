@@ -120,6 +120,20 @@ async def _converse(readiness: Readiness, drive: Drive, watch: Callable[[Connect
     return faults
 
 
+def test_what_was_sent_before_is_answered_without_a_round_of_the_loop() -> None:
+    watched: list[Connection] = []
+
+    async def drive(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+        watched[0].begin()  # nothing is there yet, and that is no fault
+        client.send(b"early\n")
+        watched[0].begin()
+        assert client.recv(100) == b"early\n"
+        await loop.sock_sendall(client, b"now\n")
+        assert await loop.sock_recv(client, 100) == b"now\n"
+
+    assert converse(drive, watched.append) == []
+
+
 @pytest.mark.parametrize("line", [b"broken", b"broken later"])
 def test_a_fault_ends_the_connection_and_is_reported(line: bytes) -> None:
     async def drive(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:

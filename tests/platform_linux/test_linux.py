@@ -17,10 +17,14 @@ from collections.abc import Iterator
 import pytest
 
 from keychain_auth.platform.base import FileTooLarge
+from keychain_auth.platform.linux.activation import Handed
+from keychain_auth.platform.linux.channel import has_passrights
 from keychain_auth.platform.linux.descriptors import SocketDiagnosis, TooManyDescriptors, holding
 from keychain_auth.platform.linux.filehash import digest
 from keychain_auth.platform.linux.filesystem import Mount, MountTable, read_mounts
 from keychain_auth.platform.linux.linux import LinuxPlatform
+from keychain_auth.platform.linux.listener import UnixListener
+from keychain_auth.platform.linux.looks import Host
 from keychain_auth.platform.linux.peercred import open_peer
 from keychain_auth.platform.linux.procfs import Process
 from keychain_auth.platform.linux.syscalls import open_cached, open_regular, statx_descriptor
@@ -176,6 +180,56 @@ def test_the_peer_is_the_one_that_connected(pair: tuple[socket.socket, socket.so
     process = open_peer(pair[0], os.getpid())
     assert process.pid == os.getpid()
     process.close()
+
+
+def _refused_descriptor(client: socket.socket) -> bool:
+    try:
+        socket.send_fds(client, [b"x"], [0])
+    except PermissionError:
+        return True
+    return False
+
+
+def test_descriptors_are_refused_at_the_sender_before_anybody_accepts(world: World) -> None:
+    """What a listener of our own accepts has inherited that; what waited at one that was handed over gets it then."""
+    if not has_passrights():
+        pytest.skip("this kernel has no SO_PASSRIGHTS (Linux 6.16)")
+    platform = LinuxPlatform()
+    listener = platform.listen(world.path("run", "own", "agent.sock"))
+    handed = socket.socket(socket.AF_UNIX)
+    handed.bind(world.path("run", "own", "handed.sock"))
+    handed.listen()
+    with socket.socket(socket.AF_UNIX) as own, socket.socket(socket.AF_UNIX) as early:
+        own.connect(listener.path)
+        assert _refused_descriptor(own)
+        early.connect(world.path("run", "own", "handed.sock"))
+        host = Host(frozenset(), 0)
+        taken = UnixListener(world.path("run", "own", "handed.sock"), host, Handed(handed, True, True))
+        channel = taken.accept()
+        assert _refused_descriptor(early)
+        with socket.socket(socket.AF_UNIX) as late:
+            late.connect(taken.path)
+            assert _refused_descriptor(late)
+        channel.close()
+        taken.close()
+        host.close()
+    listener.close()
+    platform.close()
+
+
+def test_a_listener_knows_whether_somebody_waits(world: World) -> None:
+    platform = LinuxPlatform()
+    listener = platform.listen(world.path("run", "own", "agent.sock"))
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        assert not listener.may_have_more()
+        first.connect(listener.path)
+        second.connect(listener.path)
+        listener.accept().close()
+        assert listener.may_have_more()
+        listener.accept().close()
+        assert not listener.may_have_more()
+    listener.close()
+    platform.close()
 
 
 def test_only_peers_of_one_process_share_a_look(world: World) -> None:

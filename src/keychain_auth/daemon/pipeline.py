@@ -46,7 +46,7 @@ from keychain_auth.wire.messages import Limits
 # Of a refused request not every name is kept: who is refused must not be able to fill the log, and so end its history.
 _REFUSED_TARGETS = 20
 _CHANGES = frozenset(("write", "delete"))
-# What one pass of the event loop does of a long answer: items that are opened (about 0.1 ms), those that become text
+# What one pass of the event loop does of a long answer: items that are opened (about 0.1 ms), items that become text,
 # and names of one record.
 _AT_ONCE = 64
 _TOLD_AT_ONCE = 256

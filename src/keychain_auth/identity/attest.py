@@ -227,4 +227,6 @@ def launched(
 
 def _foreign(facts: PeerFacts, host: HostFacts) -> list[str]:
     ours, theirs = host.namespaces, facts.namespaces
+    if ours == theirs:  # nearly always
+        return []
     return [name for name in ("user", "pid", "mount") if getattr(ours, name) != getattr(theirs, name)]

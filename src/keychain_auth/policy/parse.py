@@ -49,7 +49,8 @@ class Policy(msgspec.Struct, frozen=True):
     hash, to explain a mismatch. ``interpreters`` are the paths of those that some entry names. ``signers`` has the
     services of each trusted public key (32 bytes). ``service_grades`` are the services that ask for a minimum grade of
     every program. ``by_previous`` has the entries whose program was replaced, by the hash that it had before.
-    ``shared`` are services whose secrets are the same for all users (system mode).
+    ``shared`` are services whose secrets are the same for all users (system mode). ``asks_on_behalf``: some entry wants
+    to know who stands behind its program.
     """
 
     by_program: dict[tuple[str, str], Entry]
@@ -59,6 +60,7 @@ class Policy(msgspec.Struct, frozen=True):
     service_grades: dict[str, Grade] = {}
     by_previous: dict[tuple[str, str], Entry] = {}
     shared: frozenset[str] = frozenset()
+    asks_on_behalf: bool = False
 
 
 EMPTY = Policy(by_program={}, by_path={})
@@ -93,6 +95,7 @@ def parse_policy(content: bytes) -> Policy:
         service_grades=_service_grades(text, config.services),
         by_previous=by_previous,
         shared=frozenset(service.service for service in config.services if service.shared),
+        asks_on_behalf=any(entry.on_behalf_of is not None for entry in (*by_program.values(), *by_previous.values())),
     )
 
 

@@ -105,6 +105,8 @@ class Attestor:
 
     async def _behalf(self, peer: Peer, attested: Attested, policy: Policy, until: float) -> Attested:
         """Who stands behind it, where its entry asks. A command line comes with it, for the queue."""
+        if not policy.asks_on_behalf:
+            return attested
         entry = registered_entry(policy, attested.identity, now=time.time())
         if isinstance(entry, Denial) or entry.on_behalf_of is None:
             return attested

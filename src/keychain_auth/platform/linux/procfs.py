@@ -12,11 +12,9 @@ import errno
 import os
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import NamedTuple
 
 from keychain_auth.identity.facts import ExecId, Namespaces
 
-_NAMESPACES = ("ns/user", "ns/pid", "ns/mnt")
 # Fields of /proc/PID/stat, counted after the closing parenthesis of the name (proc(5) numbers them from 1, the state
 # is field 3): parent 4; start time 22; code and stack addresses 26 to 28; data, brk, argument and environment addresses
 # 45 to 51.
@@ -27,26 +25,41 @@ _STAT_BYTES = 4096
 _ARGUMENTS_BYTES = 128 * 1024
 
 
-class Status(NamedTuple):
-    """``tracer`` is the pid that traces it, 0 for none; ``seccomp_filters`` 0 where the kernel does not say;
-    ``ignored`` has bit N-1 set for each ignored signal N. ``gids`` are the real, effective and saved group ids."""
+class Status:
+    """/proc/PID/status, of which each field is read when it is asked for.
 
-    tracer: int
-    seccomp_filters: int
-    threads: int = 1
-    ignored: int = 0
-    gids: tuple[int, ...] = ()
+    The name of a process is escaped there, so it cannot forge a line.
+    """
 
+    __slots__ = ("_text",)
 
-def parse_status(text: bytes) -> Status:
-    """The fields that are looked at. The name of a process is escaped there, so it cannot forge a line."""
-    return Status(
-        _number(text, b"\nTracerPid:"),
-        _number(text, b"\nSeccomp_filters:"),
-        _number(text, b"\nThreads:"),
-        _number(text, b"\nSigIgn:", 16),
-        _numbers(text, b"\nGid:")[:3],
-    )
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    @property
+    def tracer(self) -> int:
+        """The pid that traces it, 0 for none."""
+        return _number(self._text, b"\nTracerPid:")
+
+    @property
+    def seccomp_filters(self) -> int:
+        """How many it runs under; 0 where the kernel does not say."""
+        return _number(self._text, b"\nSeccomp_filters:")
+
+    @property
+    def threads(self) -> int:
+        """How many it has."""
+        return _number(self._text, b"\nThreads:")
+
+    @property
+    def ignored(self) -> int:
+        """Bit N-1 is set for each ignored signal N."""
+        return _number(self._text, b"\nSigIgn:", 16)
+
+    @property
+    def gids(self) -> tuple[int, ...]:
+        """Real, effective and saved group."""
+        return _numbers(self._text, b"\nGid:")[:3]
 
 
 def _number(text: bytes, field: bytes, base: int = 10) -> int:
@@ -81,8 +94,11 @@ class Process:
     def namespaces(self) -> Namespaces:
         """The inode numbers of its user, pid and mount namespaces."""
         # The text of such a link is "user:[4026531837]", with the inode: half the price of a stat (namespaces(7)).
-        user, pid, mount = (int(os.readlink(name, dir_fd=self.folder)[:-1].rpartition("[")[2]) for name in _NAMESPACES)
-        return Namespaces(user, pid, mount)
+        folder = self.folder
+        user = os.readlink("ns/user", dir_fd=folder)
+        pid = os.readlink("ns/pid", dir_fd=folder)
+        mount = os.readlink("ns/mnt", dir_fd=folder)
+        return Namespaces(int(user[len("user:[") : -1]), int(pid[len("pid:[") : -1]), int(mount[len("mnt:[") : -1]))
 
     def open_executable(self) -> int:
         """An O_PATH descriptor of the file that runs, through the magic link: no path is looked up."""
@@ -122,7 +138,7 @@ class Process:
 
     def status(self) -> Status:
         """Who traces it, and how many seccomp filters it runs under (proc_pid_status(5))."""
-        return parse_status(self._read("status", 8192))
+        return Status(self._read("status", 8192))
 
     def guard(self, gids: tuple[int, ...]) -> int:
         """The group by which an exec made it unreadable to its own user, -1 if it is not.

@@ -14,7 +14,7 @@ import contextlib
 import os
 import re
 
-from keychain_auth.platform.linux.procfs import open_files, parse_status, pids, read_whole
+from keychain_auth.platform.linux.procfs import Status, open_files, pids, read_whole
 
 _MOST_BYTES = 64 * 1024 * 1024
 _HEAD = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..x. \S+ \S+ \d+\s+(/.*|\[vdso\])$")
@@ -39,7 +39,7 @@ def is_traced(process_folder: int) -> bool:
     folder = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=process_folder)
     try:
         statuses = (read_whole(folder, f"{thread}/status", _MOST_BYTES) for thread in os.listdir(folder))
-        return any(parse_status(status).tracer for status in statuses)
+        return any(Status(status).tracer for status in statuses)
     finally:
         os.close(folder)
 

@@ -19,7 +19,7 @@ _AT_EMPTY_PATH = 0x1000
 # "Don't synchronize the attributes": a network or FUSE server is never asked (statx(2)).
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_WANTED = 0x7FF | 0x1000  # basic stats and, since Linux 5.8, the mount id
-_STATX_BYTES = 256
+_StatxBuffer = ctypes.c_char * 256
 # struct statx of include/uapi/linux/stat.h: uid at byte 20, mode 28, inode 32, size 40, ctime 96, mtime 112,
 # device major and minor 136, mount id 144.
 _FIELDS = struct.Struct("=20xI4xH2xQQ48xqI4xqI4x8xIIQ")
@@ -62,7 +62,7 @@ def statx_link(folder: int, name: bytes) -> Statx:
 
 
 def _statx_of(folder: int, name: bytes, flags: int) -> Statx:
-    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    buffer = _StatxBuffer()
     if _statx(folder, name, flags, _STATX_WANTED, buffer) != 0:
         raise _errno("statx")
     uid, mode, inode, size, c_sec, c_nsec, m_sec, m_nsec, major, minor, mount_id = _FIELDS.unpack_from(buffer)
