@@ -56,7 +56,7 @@ def test_so_many_bytes_long_values_on_the_disk_included(tmp_path: Path) -> None:
         entries = [("kürz", "x" * 100), ("long", "y" * 50_000)]
         ann, _ = made(vault, stored_bytes=100_000)
         runner.run(ann.write("a", entries, attributes))
-        assert vault.stored(partial(belongs, owner="@1:")) == (2, size_of(entries, attributes))
+        assert runner.run(vault.stored(partial(belongs, owner="@1:"))) == (2, size_of(entries, attributes))
         for _ in range(3):
             runner.run(ann.write("a", [("long", "z" * 49_000)], {}))
         with pytest.raises(QuotaExceeded):
@@ -83,25 +83,25 @@ def test_what_is_written_side_by_side_counts(tmp_path: Path) -> None:
         naive = OwnedKeychain(vault, 3, lambda: SHARED)
 
         async def look_first(number: int) -> None:  # what a check without that count comes to
-            if vault.stored(partial(belongs, owner="@3:"))[0] < 5:
+            if (await vault.stored(partial(belongs, owner="@3:")))[0] < 5:
                 await naive.write("a", targets(number, number), {})
 
         async def beside() -> None:
             await asyncio.gather(*(look_first(number) for number in range(50)))
 
         runner.run(beside())
-        assert vault.stored(partial(belongs, owner="@3:"))[0] > 5
+        assert runner.run(vault.stored(partial(belongs, owner="@3:")))[0] > 5
         ann, _ = made(vault)
         outcomes = runner.run(at_once(ann))
         assert sum(outcome is None for outcome in outcomes) == 5
         assert sum(isinstance(outcome, QuotaExceeded) for outcome in outcomes) == 45
-        assert vault.stored(partial(belongs, owner="@1:"))[0] == 5
+        assert runner.run(vault.stored(partial(belongs, owner="@1:")))[0] == 5
 
 
 def test_who_is_at_the_limit_is_measured_for_a_twentieth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now, waited, measured = 0.0, 0.0, 0
 
-    def measure(owner: str, service: str, targets: object) -> tuple[int, int]:
+    async def measure(owner: str, service: str, targets: object) -> tuple[int, int]:
         nonlocal now, measured
         now, measured = now + 1.0, measured + 1
         return 5, 0
@@ -142,8 +142,27 @@ def test_a_write_that_failed_replaced_nothing(tmp_path: Path, monkeypatch: pytes
             runner.run(ann.write("a", [("u", "x" * 9_000)], {}))
 
 
+def test_what_is_written_while_it_is_measured_counts(tmp_path: Path) -> None:
+    """The attack: long before, many secrets; then writes in the very moment in which they are counted."""
+    with opened(tmp_path) as (vault, runner):
+        ann, _ = made(vault, secrets=3000)
+        for first in range(0, 2900, 100):
+            runner.run(vault.write("@1:old", targets(first, first + 99), {}))
+
+        async def beside() -> list[object]:
+            writes = (ann.write(f"s{number}", targets(1, 10), {}) for number in range(30))
+            return await asyncio.gather(*writes, return_exceptions=True)
+
+        outcomes = runner.run(beside())
+        assert sum(outcome is None for outcome in outcomes) == 10
+        assert runner.run(vault.stored(partial(belongs, owner="@1:")))[0] == 3000
+
+
 def test_owners_are_forgotten_when_there_are_many() -> None:
-    quota = Quota(lambda *_: (0, 0), 5, 1000)
+    async def nothing(*_: object) -> tuple[int, int]:
+        return 0, 0
+
+    quota = Quota(nothing, 5, 1000)
 
     async def come() -> None:
         for number in range(1000):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from keychain_auth.errors import KeychainError
@@ -24,8 +24,9 @@ from keychain_auth.reasons import RATE_LIMITED
 _TIMES_AS_LONG = 20
 _REMEMBERED = 256  # owners; who writes again is measured again
 
-Measure = Callable[[str, str, Sequence[str]], tuple[int, int]]
-"""Number and bytes of what an owner stores, without these targets of this service. Raises KeychainError."""
+Measure = Callable[[str, str, Sequence[str]], Awaitable[tuple[int, int]]]
+"""Number and bytes of what an owner stores, without these targets of this service. What is written while it is measured
+may be counted or not. Raises KeychainError."""
 
 
 class QuotaExceeded(KeychainError):
@@ -67,7 +68,7 @@ class Quota:
         if not self._fits(stored, count, size):
             async with stored.lock:
                 await asyncio.sleep(max(0.0, stored.next - self._clock()))
-                self._measure_anew(owner, stored, service, [target for target, _ in entries])
+                await self._measure_anew(owner, stored, service, [target for target, _ in entries])
             self._require(stored, count, size)
         stored.count += count
         stored.bytes += size
@@ -105,10 +106,14 @@ class Quota:
                 hint="remove what is not needed, or raise secrets or stored_bytes under [users] in daemon.toml",
             )
 
-    def _measure_anew(self, owner: str, stored: _Stored, service: str, targets: Sequence[str]) -> None:
-        began = self._clock()
-        count, size = self._measure(owner, service, targets)
-        stored.count, stored.bytes, stored.known = count + stored.writing_count, size + stored.writing_bytes, True
+    async def _measure_anew(self, owner: str, stored: _Stored, service: str, targets: Sequence[str]) -> None:
+        """What was being written when it began, and what was begun meanwhile, is added: it may not have been seen."""
+        began, base_count, base_bytes = self._clock(), stored.count, stored.bytes
+        count, size = stored.writing_count, stored.writing_bytes
+        measured = await self._measure(owner, service, targets)
+        stored.count = measured[0] + count + stored.count - base_count
+        stored.bytes = measured[1] + size + stored.bytes - base_bytes
+        stored.known = True
         now = self._clock()
         stored.next = now + _TIMES_AS_LONG * (now - began)
 

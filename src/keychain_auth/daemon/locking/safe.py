@@ -264,9 +264,9 @@ class Safe:
         """See Keychain."""
         return self.vault.services()
 
-    def stored(self, owner: str, but: str, targets: Sequence[str]) -> tuple[int, int]:
+    async def stored(self, owner: str, but: str, targets: Sequence[str]) -> tuple[int, int]:
         """What ``owner`` (``policy.users``) stores, see Vault. Raises VaultLocked."""
-        return self.vault.stored(partial(belongs, owner=owner), but, targets)
+        return await self.vault.stored(partial(belongs, owner=owner), but, targets)
 
     async def probe(self) -> None:
         """Nothing to ask: what is known here is how it is."""
