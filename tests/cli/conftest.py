@@ -36,3 +36,11 @@ def running(world: World) -> World:
 def look(running: World) -> Onlooker:
     """Sees who waits for a person."""
     return Onlooker(running)
+
+
+@pytest.fixture
+def stocked(running: World) -> World:
+    """A daemon with three secrets."""
+    for target, value in (("url", "postgres://x"), ("odd/na me", "zwei\nZeilen \U0001f511"), ("empty", "")):
+        assert running.cli("set", "app", target, input=value).returncode == 0
+    return running
