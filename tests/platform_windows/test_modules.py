@@ -7,9 +7,11 @@ attacker's code, and the executable is the one that a person approved, byte for 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("loaded modules are looked at by Windows' own calls (tests/windows runs this)", allow_module_level=True)
 
-from pipe_lab import PYTHON, Home
+from pipe_lab import PATIENCE, PYTHON, Home
 
 from keychain_auth.identity.facts import FileKey
 from keychain_auth.platform.windows import modules
@@ -34,6 +36,8 @@ _REFUSED = "IdentityNotVerified Daemon rejected request: identity_not_verified"
 # What its code says of itself where it was changed: as long as the other word, and Python prints it.
 _HONEST, _EVIL = b"win32\0", b"evil!\0"
 
+_UNDER_WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
 needs_windows_own = pytest.mark.skipif(
     not windows_own(), reason="this user can change Windows' own files, so nobody's can be told apart"
 )
@@ -44,6 +48,11 @@ def plant(folder: str, mark: bytes = _EVIL) -> Path:
     planted = Path(folder) / _CORE
     planted.write_bytes(Path(PYTHON, _CORE).read_bytes().replace(_HONEST, mark))
     return planted
+
+
+def raw_request(home: Home) -> str:
+    """Code that asks without any library of ours: what it prints is the answer's line."""
+    return f"pipe = open({home.pipe!r}, 'r+b', 0); pipe.write({_REQUEST!r}); print(pipe.readline().decode())"
 
 
 def naive(process: Process, path: str, sha256: str) -> bool:
@@ -65,7 +74,7 @@ def test_a_planted_library_wins_against_a_naive_broker_and_loses_against_ours(sh
     with shared.running(program) as pid, contextlib.closing(Process(pid)) as process:
         assert naive(process, program, approved)
 
-    raw = f"pipe = open({shared.pipe!r}, 'r+b', 0); pipe.write({_REQUEST!r}); print(pipe.readline().decode())"
+    raw = raw_request(shared)
     assert '"identity_not_verified"' in shared.run(program, raw)
     refused = next(line for line in reversed(shared.audit()) if line["reason"] == "identity_not_verified")
     assert str(planted) in refused["detail"]
@@ -74,6 +83,27 @@ def test_a_planted_library_wins_against_a_naive_broker_and_loses_against_ours(sh
     assert '"success"' in shared.run(program, raw)
     plant(os.path.dirname(program), b"EVIL!\0")  # and another in its place is not that one
     assert '"identity_not_verified"' in shared.run(program, raw)
+
+
+@needs_windows_own
+def test_expected_open_under_wine_a_listed_library_put_in_the_place_of_the_loaded_one(shared: Home) -> None:
+    """Wine goes on naming the place where the loaded file was; of Windows we believe that the name follows the file."""
+    program = shared.program("swapped")
+    honest = plant(os.path.dirname(program), _HONEST)
+    shared.register(program)  # with that library
+    shared.cli("authorize", program, "svc", "--read", "--write", "--search")
+
+    evil = plant(os.path.dirname(program))
+    code = f"import sys; print(sys.platform, flush=True); sys.stdin.readline(); {raw_request(shared)}"
+    with subprocess.Popen(
+        [program, "-c", code], env=shared.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "evil!"
+        evil.rename(evil.with_name("loaded.dll"))
+        assert plant(os.path.dirname(program), _HONEST) == honest
+        answer, _ = process.communicate("go\n", timeout=PATIENCE)
+    assert ('"success"' if _UNDER_WINE else '"identity_not_verified"') in answer
 
 
 @needs_windows_own
