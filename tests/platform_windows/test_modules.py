@@ -74,6 +74,8 @@ def test_a_planted_library_wins_against_a_naive_broker_and_loses_against_ours(sh
     with shared.running(program) as pid, contextlib.closing(Process(pid)) as process:
         assert naive(process, program, approved)
 
+    assert f"beside it lies {planted.name}: if it loads" in shared.cli("register", program)
+
     raw = raw_request(shared)
     assert '"identity_not_verified"' in shared.run(program, raw)
     refused = next(line for line in reversed(shared.audit()) if line["reason"] == "identity_not_verified")

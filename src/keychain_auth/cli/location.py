@@ -5,7 +5,8 @@ These are warnings. The daemon looks itself, each time a program connects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from keychain_auth.cli.programs import File
 from keychain_auth.daemon.places import Places
@@ -15,6 +16,7 @@ from keychain_auth.model import Grade
 from keychain_auth.oslayer import system
 from keychain_auth.platform.local import LocalPlatform
 from keychain_auth.platform.place import LOCAL_FILESYSTEMS, filesystem_of, is_of_root, writable_by_others
+from keychain_auth.policy.names import is_of_windows
 
 # The surest that a script can be known on this system.
 SCRIPT_GRADE = Grade.LAUNCHED if LocalPlatform.launches else Grade.DECLARED
@@ -37,6 +39,22 @@ def warnings_about(places: Places, *files: File, script: File | None = None) -> 
         if other:
             found.append(f"other users can change {other}: the daemon refuses the script until they cannot")
     return found
+
+
+def warnings_of_libraries(program: str, listed: Iterable[str]) -> list[str]:
+    """A warning if libraries lie beside a program of Windows that its entry does not list: it looks there first."""
+    if not is_of_windows(program):
+        return []
+    known = set(listed)
+    found = sorted(
+        path.name for path in Path(program).parent.iterdir()
+        if path.suffix.lower() == ".dll" and str(path) not in known and not is_of_root(str(path))
+    )  # fmt: skip
+    if not found:
+        return []
+    names = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    told = f"beside it lies {names}: if it loads what others than administrators can change, it is refused"
+    return [f"{told}. Name each with --library, or install it where only administrators can write"]
 
 
 def grade_of(path: str) -> Grade:

@@ -17,7 +17,7 @@ import msgspec
 from keychain_auth import reasons
 from keychain_auth.cli import config_file, imports, output, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
-from keychain_auth.cli.location import SCRIPT_GRADE, grade_of, warnings_about
+from keychain_auth.cli.location import SCRIPT_GRADE, grade_of, warnings_about, warnings_of_libraries
 from keychain_auth.cli.options import json_option, passphrase_option
 from keychain_auth.cli.programs import File, look_at, require_program
 from keychain_auth.cli.report import complain
@@ -81,7 +81,9 @@ def register(
     )
     warnings += warnings_about_signer(places, file.program.path)
     warnings += _too_weak(places, file.program, grade_of(file.program.path))
-    _tell(outcome, file.program, None, _entry(places, file.program), warnings, as_json)
+    entry = _entry(places, file.program)
+    warnings += warnings_of_libraries(file.program.path, (library.path for library in entry.libraries))
+    _tell(outcome, file.program, None, entry, warnings, as_json)
 
 
 def _register_script(
