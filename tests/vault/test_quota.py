@@ -142,20 +142,60 @@ def test_a_write_that_failed_replaced_nothing(tmp_path: Path, monkeypatch: pytes
             runner.run(ann.write("a", [("u", "x" * 9_000)], {}))
 
 
-def test_what_is_written_while_it_is_measured_counts(tmp_path: Path) -> None:
-    """The attack: long before, many secrets; then writes in the very moment in which they are counted."""
-    with opened(tmp_path) as (vault, runner):
-        ann, _ = made(vault, secrets=3000)
-        for first in range(0, 2900, 100):
-            runner.run(vault.write("@1:old", targets(first, first + 99), {}))
+class Slow:
+    """Something that is measured only when the test lets it be, and then as it was when that began."""
 
-        async def beside() -> list[object]:
-            writes = (ann.write(f"s{number}", targets(1, 10), {}) for number in range(30))
-            return await asyncio.gather(*writes, return_exceptions=True)
+    def __init__(self, count: int) -> None:
+        self.go, self.began, self._count = asyncio.Event(), asyncio.Event(), count
+        self.quota = Quota(self.measure, 3000, 1_000_000)
 
-        outcomes = runner.run(beside())
-        assert sum(outcome is None for outcome in outcomes) == 10
-        assert runner.run(vault.stored(partial(belongs, owner="@1:")))[0] == 3000
+    async def measure(self, owner: str, service: str, targets: object) -> tuple[int, int]:
+        self.began.set()
+        await self.go.wait()
+        return self._count, 0
+
+    async def write(self, count: int) -> bool:
+        """Whether there was room."""
+        try:
+            async with self.quota.room("@1:", "@1:a", targets(1, count), {}):
+                return True
+        except QuotaExceeded:
+            return False
+
+
+def test_who_comes_while_the_first_is_measured_waits_for_it() -> None:
+    """The attack: many at once, before anybody knows how much there is."""
+
+    async def come() -> list[bool]:
+        slow = Slow(2900)
+        first = asyncio.create_task(slow.write(10))
+        await slow.began.wait()
+        others = [asyncio.create_task(slow.write(200)) for _ in range(10)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(other.done() for other in others)
+        slow.go.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(come()) == [True] + [False] * 10
+
+
+def test_what_is_written_while_it_is_measured_counts() -> None:
+    """The attack: in the moment in which it is counted, write what the count does not see any more."""
+
+    async def come() -> list[bool]:
+        slow = Slow(2900)
+        slow.go.set()
+        assert await slow.write(1)
+        slow.go.clear()
+        slow.began.clear()
+        large = asyncio.create_task(slow.write(100))  # would fit beside the 2,900 that are seen
+        await slow.began.wait()
+        meanwhile = [await slow.write(10) for _ in range(5)]
+        slow.go.set()
+        return [*meanwhile, await large]
+
+    assert asyncio.run(come()) == [True] * 5 + [False]
 
 
 def test_owners_are_forgotten_when_there_are_many() -> None:
