@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,11 @@ if sys.platform != "win32":
 
 from pipe_lab import PATIENCE, PYTHON, Home
 
-from keychain_auth.identity.facts import FileKey
+from keychain_auth.identity.facts import Code, FileFacts, FileKey
+from keychain_auth.platform.base import PeerGone
 from keychain_auth.platform.windows import modules
 from keychain_auth.platform.windows.openfile import file_key
+from keychain_auth.platform.windows.peer import Host, WindowsPeer
 from keychain_auth.platform.windows.place import LOCAL_FILESYSTEMS, windows_own
 from keychain_auth.platform.windows.process import Process
 
@@ -137,6 +141,21 @@ def test_what_a_process_has_loaded_by_the_word_of_the_kernel(shared: Home, tmp_p
         about = os.stat(beside)
         assert (found.path, found.device, found.inode) == (os.path.realpath(beside), (about.st_dev, 0), about.st_ino)
         assert not looker.code_of(process.handle(), FileKey(0, 0, 0, 0, 0)).program
+
+
+@needs_windows_own
+def test_what_cannot_be_looked_into_is_refused_or_must_be_allowed() -> None:
+    """With higher rights than ours it cannot, and with the same rights it has forbidden it."""
+    host = Host()
+    program = FileFacts(r"C:\tool.exe", FileKey(1, 2, 3, 4, 5), "NTFS")
+
+    def closed(integrity: int) -> WindowsPeer:
+        process: Any = SimpleNamespace(pid=1, uid=1, start_time=1, is_open=False, integrity=integrity)
+        return WindowsPeer(process, host, lambda: True)
+
+    assert closed(host.integrity + 1)._code(program) == Code(program=True, in_memory=True)
+    with pytest.raises(PeerGone, match="does not let its own user look"):
+        closed(host.integrity)._code(program)
 
 
 def test_names_of_the_kernel_are_opened_as_such() -> None:

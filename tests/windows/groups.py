@@ -36,7 +36,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "client": (("tests/client",), 120),
     "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "keeping", "task"), 62),
     "daemon": (_system("scenario", "security", "pipe_connections", "doctor"), 27),
-    "who it is": (_system("modules", "authenticode", "scripts"), 7),
+    "who it is": (_system("modules", "authenticode", "scripts"), 8),
 }
 
 
