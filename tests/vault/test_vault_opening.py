@@ -122,6 +122,8 @@ DAMAGE: dict[str, tuple[Spoil, type[VaultError], str]] = {
         "transaction number",
     ),
     "value of text": (_sql("UPDATE secrets SET value = 'x' WHERE rowid = 1"), VaultDamaged, "a row does not hold"),
+    "name that is a number": (_sql("UPDATE secrets SET name = 7 WHERE rowid = 1"), VaultDamaged, "a row does not hold"),
+    "id that is a number": (_sql("UPDATE secrets SET id = 7 WHERE rowid = 1"), VaultDamaged, "a row does not hold"),
     "name shortened": (_sql("UPDATE secrets SET name = x'01' WHERE rowid = 1"), VaultDamaged, "name"),
     "a trigger": (
         _sql("CREATE TRIGGER t AFTER INSERT ON secrets BEGIN DELETE FROM secrets; END"),
