@@ -11,8 +11,11 @@ import pytest
 
 from attacks.naive import SECRET, NaiveBroker, NaiveSignerBroker
 from daemon.requests import PENDING, SUCCESS, denied, failed, read, request, results, write
+from keychain_auth.daemon.state.builds_file import BuildsFile
 from support import programs
 from support.daemon import Daemon
+from support.lines import until
+from support.person import protect, tell, told
 from support.signing import Publisher, trust
 from support.world import World
 
@@ -248,6 +251,70 @@ def test_an_older_build_is_refused(world: World, publisher: Publisher) -> None:
     with open(os.path.join(world.data_dir, "builds.json"), encoding="utf-8") as file:
         seen = json.load(file)
     assert seen == [{"path": bank, "public_key": publisher.text, "build": 8}]
+
+
+def older_again(world: World, publisher: Publisher) -> str:
+    """A program whose build 7 was served, and in whose place build 5 lies now; builds.json is gone, too."""
+    bank = publisher.build(world, "bank", build=5)
+    old = world.path("bin/old")
+    shutil.copy2(bank, old)
+    world.user.own(old)
+    world.allow(bank, ["bank"], ["bank"], signer=publisher.text, no_rollback=True)
+    daemon = start(world, bank)
+    put(publisher.build(world, variant="next", build=7), bank)
+    assert won(world.talker(bank).ask(BANK))
+    put(old, bank)
+    assert world.talker(bank).ask(BANK) == denied("identity_not_verified")
+    protect(world, key_file=True)
+    assert daemon.stop() == 0
+    os.unlink(os.path.join(world.data_dir, "builds.json"))
+    return bank
+
+
+def test_an_older_builds_file_brings_no_older_build_back(world: World, publisher: Publisher) -> None:
+    bank = older_again(world, publisher)
+    naive = BuildsFile(os.path.join(world.data_dir, "builds.json"))  # the file alone knows of nothing
+    assert naive.seen == {}
+    naive.close()
+    world.start()
+    assert world.talker(bank).ask(BANK) == denied("identity_not_verified")
+    place = os.path.join(world.data_dir, "builds.json")
+    until(lambda: os.path.exists(place), "it is mended")
+    with open(place, encoding="utf-8") as file:
+        assert json.load(file) == [{"path": bank, "public_key": publisher.text, "build": 7}]
+
+
+def test_a_person_who_goes_back_on_purpose_is_not_held_to_what_was_seen(world: World, publisher: Publisher) -> None:
+    bank = older_again(world, publisher)
+    world.start()
+    assert world.talker(bank).ask(BANK) == denied("identity_not_verified")
+    assert tell(world, "register", bank, "--allow-rollback").returncode == 0
+    assert won(world.talker(bank).ask(BANK))
+    assert tell(world, "register", bank, "--no-rollback").returncode == 0
+    assert won(world.talker(bank).ask(BANK))
+    daemon_of(world).stop()
+    world.start()
+    assert won(world.talker(bank).ask(BANK))
+
+
+def test_an_older_build_that_connects_while_the_vault_is_locked_is_refused_once_it_is_open(
+    world: World, publisher: Publisher
+) -> None:
+    bank = older_again(world, publisher)
+    world.start()
+    assert tell(world, "protect", "remove", "1").returncode == 0
+    os.unlink(os.path.join(world.data_dir, "builds.json"))
+    daemon = daemon_of(world)
+    daemon.stop()
+    world.start()
+    early = world.talker(bank)
+    assert early.ask(BANK) == failed("keychain_locked")  # nothing but the file was known: it was let in
+    assert told(world, "unlock")["outcome"] == "unlocked"
+    assert early.ask(BANK) == denied("identity_not_verified")
+
+
+def daemon_of(world: World) -> Daemon:
+    return [process for process in world._processes if isinstance(process, Daemon)][-1]
 
 
 def test_a_build_that_cannot_be_remembered_is_not_served(world: World, publisher: Publisher) -> None:

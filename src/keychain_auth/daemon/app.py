@@ -69,6 +69,7 @@ from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.router import VAULT, Router
 from keychain_auth.keychain.routes import Routes
 from keychain_auth.keychain.vault import Vault
+from keychain_auth.keychain.vault.format import OWN_BUILDS
 from keychain_auth.platform import paths
 from keychain_auth.platform.base import Readiness
 from keychain_auth.platform.local import LocalPlatform, harden_process, key_memory, watch_stop
@@ -122,13 +123,11 @@ class App:
             )  # fmt: skip
             undo.callback(lambda: asyncio.run(self._safe.close()))
             self._policy_seal = PolicySeal(self._safe, self._policy_file)
-            self._settings_seal = SettingsSeal(
-                self._safe, places.settings, self._settings, self._events.settings_not_obeyed
-            )
-            self._audit_mark = AuditMark(
-                self._safe, places.audit_log, lambda: self._settings_seal.obeyed.audit, journal
-            )
+            unsealed = self._events.settings_not_obeyed
+            self._settings_seal = SettingsSeal(self._safe, places.settings, self._settings, unsealed)
+            self._audit_mark = AuditMark(self._safe, places.audit_log, self._settings_seal, journal)
             self._safe.before_lock = self._audit_mark.keep
+            self._builds.remember = functools.partial(self._safe.remember, OWN_BUILDS)
             self._uses = Uses(self._safe)
             self._sleep = SleepWatch(self._safe, self._settings.lock, journal)
             self._canaries = CanaryWatch(self._safe, journal)
@@ -187,7 +186,7 @@ class App:
         admin_gate = AdminGate(structs.replace(host, serves_all=False), commands, self._refusals, self._looks, limits)
         admin = Server(loop, readiness, turn, self._admin_listener, admin_gate, limits, self._journal, for_people=True)
         watched = (self._policy_file.refresh, self._settings_seal.refresh)
-        housekeeping = Housekeeping(self._audit, watched, self._refusals, self._journal)
+        housekeeping = Housekeeping(self._audit, watched, self._builds.mend, self._refusals, self._journal)
         restarting = RestartCommands(
             self._policy_file, self._settings_seal, commands, lambda: told.put_nowait(_RESTART)
         ).table
@@ -320,8 +319,7 @@ class App:
         return verify(self._places.audit_log, self._audit.key, live_head=head, marked=self._audit_mark.known)
 
     def _opened(self, vault: Vault) -> None:
-        """The vault was opened, and nobody uses it yet: whatever rests on it comes first. Raises StartAnew: what waited
-        for the record is on record then."""
+        """The vault was opened, and nobody uses it yet. Raises StartAnew once what waited is on record."""
         self._settings_seal.opened(vault)
         vault.answer_bytes = self._settings.limits.answer_bytes
         self._audit_mark.opened(vault)
@@ -331,6 +329,8 @@ class App:
         self._settings_seal.require_running()
         self._settings_seal.refresh()
         self._policy_seal.opened(vault)
+        if self._builds.opened(vault.own(OWN_BUILDS)):
+            self._policy_file.generation += 1  # whoever is connected is judged anew
         self._canaries.opened(vault)
         self._uses.opened(vault)
         self._owners.opened(vault)
@@ -346,4 +346,5 @@ class App:
     def _policy_changed(self, policy_file: PolicyFile, before: Policy) -> None:
         if policy_file.policy is not before or not policy_file.problem:
             self._uses.forget_others(policy_file.policy)
+            self._builds.forget_others(policy_file.policy)
         self._events.policy_changed(policy_file, before)

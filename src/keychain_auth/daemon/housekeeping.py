@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
@@ -18,9 +18,16 @@ class Housekeeping:
     """Two small loops: fsync of the audit log soon after what must not be lost, and a look around each second."""
 
     def __init__(
-        self, audit: LateAudit, watched: Sequence[Callable[[], None]], refusals: Refusals, journal: Journal
+        self,
+        audit: LateAudit,
+        watched: Sequence[Callable[[], None]],
+        mend: Callable[[], Awaitable[None]],
+        refusals: Refusals,
+        journal: Journal,
     ) -> None:
-        """``watched``: called to look at a file each."""
+        """``watched``: called to look at a file each. ``mend``: brings what is remembered to the disk, or raises
+        OSError."""
+        self._mend = mend
         self._audit = audit
         self._watched = watched
         self._refusals = refusals
@@ -50,6 +57,9 @@ class Housekeeping:
             await asyncio.sleep(_EVERY_SECONDS)
             try:
                 self._look()
+                await self._mend()
+            except OSError as error:
+                self._journal.error("what is remembered cannot be written", why=error)
             except Exception as fault:  # noqa: BLE001 - one round that fails must not end the watch
                 loop = asyncio.get_running_loop()
                 loop.call_exception_handler({"message": "a look around failed", "exception": fault})

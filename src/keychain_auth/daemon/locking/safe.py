@@ -153,11 +153,15 @@ class Safe:
         self.on_lock(why)
         return True
 
-    async def remember(self, name: str, text: str) -> None:
-        """Keep a row of the vault's own, which is no use of it; nothing is kept while it is locked. Raises
-        KeychainError."""
-        if self._vault is not None:
-            await self._vault.keep_own(name, text)
+    async def remember(self, name: str, text: str) -> bool:
+        """Keep a row of the vault's own, which is no use of it; False, and nothing is kept, while it is locked.
+
+        Raises KeychainError.
+        """
+        if self._vault is None:
+            return False
+        await self._vault.keep_own(name, text)
+        return True
 
     async def prove(self, answers: Sequence[Protector]) -> None:
         """Return if ``answers`` open a slot of the open vault.

@@ -14,13 +14,12 @@ anything where the key file opens the vault: then whoever changes the log can ch
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from keychain_auth.audit.chain import Position
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.safe import Safe
-from keychain_auth.daemon.settings import AuditSettings
+from keychain_auth.daemon.state.settings_seal import SettingsSeal
 from keychain_auth.errors import AuditError, KeychainError, VaultDamaged
 from keychain_auth.keychain.vault import Vault
 from keychain_auth.keychain.vault.format import OWN_AUDIT_MARK
@@ -29,12 +28,12 @@ _EVERY_SECONDS = 60.0
 
 
 class AuditMark:
-    """Opens the log, and remembers where it is. ``settings``: asked when the log is opened."""
+    """Opens the log by the settings that ``settings_seal`` has, and remembers where it is."""
 
-    def __init__(self, safe: Safe, path: str, settings: Callable[[], AuditSettings], journal: Journal) -> None:
+    def __init__(self, safe: Safe, path: str, settings_seal: SettingsSeal, journal: Journal) -> None:
         self._safe = safe
         self._path = path
-        self._settings = settings
+        self._settings_seal = settings_seal
         self._journal = journal
         self._log: AuditLog | None = None
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +46,7 @@ class AuditMark:
 
     def open_log(self, key: bytes) -> AuditLog:
         """The log, continued where it was, or behind what the vault remembers. Raises AuditError, UnsafeFile."""
-        limits = self._settings()
+        limits = self._settings_seal.obeyed.audit
         self._log = AuditLog.open(self._path, key, max_bytes=limits.max_bytes, keep=limits.keep, known=self.known)
         return self._log
 
