@@ -102,7 +102,11 @@ def replacing(path: str) -> Iterator[int]:
     """
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(6)}")
-    fd = system.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        fd = system.open_file(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    except OSError as error:
+        error.filename = path  # the name that somebody knows
+        raise
     try:
         try:
             yield fd

@@ -69,6 +69,31 @@ def test_a_group_without_a_command_says_which_there_are(world: World, group: str
     assert second == f"Next: keychain-auth {group} --help"
 
 
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (("set", "two\nlines", "key"), "keychain-auth set --help"),
+        (("authorize", "/bin/ls", ""), "keychain-auth authorize --help"),
+        (("audit", "search", "--since", "yesterday"), "keychain-auth audit search --help"),
+        (("register", "/nowhere/at/all"), "keychain-auth register --help"),
+        (("run", "--only", "NOPE", "--", "true"), "keychain-auth run --help"),
+        (("conformance", "--socket"), "keychain-auth conformance --help"),
+        (("audit", "report", "--html", "/nowhere/page.html"), "ls -ld /nowhere/page.html"),
+        (("sign", "/etc/hosts", "--key", "KEY"), "ls -ld /etc/hosts"),
+    ],
+    ids=lambda given: " ".join(given).replace("\n", " ") if isinstance(given, tuple) else None,
+)
+def test_every_error_says_what_to_do_next(world: World, words: tuple[str, ...], next_step: str) -> None:
+    """Also where nobody thought of something better: the command's own help, or a look at the file."""
+    world.start()
+    key = world.path("key.pem")
+    world.cli("keygen", "--out", key)
+    done = world.cli(*(key if word == "KEY" else word for word in words), input="value")
+    first, second = done.stderr.splitlines()
+    assert second == f"Next: {next_step}"
+    assert "/etc/." not in first  # the name of a temporary file is nobody's
+
+
 def test_choices_stand_in_one_line(world: World) -> None:
     done = world.cli("export", "-")
     assert done.stderr.startswith("Missing option '--format'. Choose from: json, dotenv, ")

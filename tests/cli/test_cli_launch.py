@@ -128,7 +128,9 @@ def test_a_launch_that_is_refused_says_why(running: World) -> None:
     done = running.cli("launch", path)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == f"{path} is not what was registered\nNext: keychain-auth upgrade {path}\n"
-    assert running.cli("launch", running.path("nothing")).stderr == f"{running.path('nothing')} does not exist\n"
+    gone = running.cli("launch", running.path("nothing"))
+    assert gone.stderr == f"{running.path('nothing')} does not exist\nNext: keychain-auth launch --help\n"
+    assert running.cli("launch", "--no-such", path).stderr.startswith("No such option '--no-such'.\n")
     program = running.granted()
     assert "is a program of its own: start it as it is" in running.cli("launch", program).stderr
 

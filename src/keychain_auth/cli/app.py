@@ -120,21 +120,33 @@ def run(words: list[str]) -> int:
         code = commands.main(words, prog_name=NAME, standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
-        return _misused(error)
+        complain(_in_one_line(error), f"{error.ctx.command_path if error.ctx is not None else _called(words)} --help")
+        return EXIT_USAGE
     except click.ClickException as error:
-        complain(error.format_message())
+        complain(error.format_message(), f"{_called(words)} --help")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except (KeychainAuthError, OSError) as error:
-        return failure(error)
+        return failure(error, _called(words))
     return code if isinstance(code, int) else 0
 
 
-def _misused(error: click.UsageError) -> int:
-    path = error.ctx.command_path if error.ctx is not None else NAME
-    complain(_in_one_line(error), f"{path} --help")
-    return EXIT_USAGE
+def _called(words: list[str]) -> str:
+    """The command among ``words``, as it is typed."""
+    path: list[str] = [NAME]
+    command: click.Command = commands
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        if word.startswith("-"):
+            continue
+        found = command.get_command(click.Context(command), word)
+        if found is None:
+            break
+        path.append(word)
+        command = found
+    return " ".join(path)
 
 
 def _in_one_line(error: click.UsageError) -> str:

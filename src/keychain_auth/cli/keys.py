@@ -6,7 +6,7 @@ import os
 
 from keychain_auth.cli.programs import open_file
 from keychain_auth.crypto.ed25519 import NotAKey, load_public
-from keychain_auth.errors import UsageError
+from keychain_auth.errors import UsageError, quoted
 from keychain_auth.identity.signature import checked_key, parse_public_key
 
 _LARGEST_FILE = 64 * 1024
@@ -23,7 +23,8 @@ def public_key_of(text: str) -> bytes:
     try:
         return checked_key(load_public(content) if content.lstrip().startswith(b"-----") else content)
     except (ValueError, NotAKey) as problem:
-        raise UsageError(f"{text} is no public key: {problem}") from None
+        mend = f"openssl pkey -in {quoted(text)} -pubout" if b"PRIVATE KEY" in content else ""
+        raise UsageError(f"{text} is no public key: {problem}", hint=mend) from None
 
 
 def key_file(path: str) -> bytes:

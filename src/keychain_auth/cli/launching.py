@@ -19,4 +19,6 @@ def launch_script(script: str, arguments: tuple[str, ...], socket: str | None) -
     PYTHONPATH, NODE_OPTIONS, …) and open files other than the standard streams are left behind. Terminal, signals and
     the exit code are the script's own. Exit code 3: the daemon refused, and said why.
     """
+    if script.startswith("-"):  # what follows the script is its own, so click lets every option through
+        raise click.UsageError(f"No such option '{script}'.")
     launch(script, arguments, socket)

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         fetch(*plain)
     except (KeychainAuthError, OSError) as error:
-        return failure(error)
+        return failure(error, f"keychain-auth {words[0]}")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return 0

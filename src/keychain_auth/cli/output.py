@@ -15,7 +15,7 @@ import click
 
 from keychain_auth import files
 from keychain_auth.cli.report import printable
-from keychain_auth.errors import KeychainAuthError
+from keychain_auth.errors import KeychainAuthError, quoted
 
 _WIDEST_COLUMN = 120
 
@@ -42,7 +42,9 @@ def deliver(text: str, file: str, *, else_told: str = "") -> bool:
     try:
         files.replace(os.path.abspath(file), text.encode())
     except OSError as error:
-        raise KeychainAuthError(f"cannot write {file}: {error.strerror}{else_told}") from None
+        raise KeychainAuthError(
+            f"cannot write {file}: {error.strerror}{else_told}", hint=f"ls -ld {quoted(file)}"
+        ) from None
     return True
 
 

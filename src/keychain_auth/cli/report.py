@@ -8,11 +8,12 @@ Only the standard library: this is on the fast path.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from keychain_auth.client.terminal import printable, require_streams
-from keychain_auth.errors import EXIT_FAILED, KeychainAuthError
+from keychain_auth.errors import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE, KeychainAuthError, quoted
 
 __all__ = ["EXIT_INTERRUPTED", "complain", "failure", "printable", "require_streams"]
 
@@ -31,16 +32,19 @@ def complain(message: object, hint: str = "") -> None:
         return
 
 
-def failure(error: KeychainAuthError | OSError) -> int:
-    """Complain about ``error``; the exit code that goes with it."""
+def failure(error: KeychainAuthError | OSError, command: str) -> int:
+    """Complain about ``error`` of ``command`` (``keychain-auth set``); the exit code that goes with it."""
     if isinstance(error, OSError):
         _forget_unwritten()
         if isinstance(error, BrokenPipeError):  # `keychain-auth list | head -1`: not worth a word
             return EXIT_FAILED
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        complain(f"{where or 'the system says: '}{error.strerror or error}")
+        where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        look = f"df -h {quoted(os.path.dirname(where) or '.')}" if full else f"ls -ld {quoted(where)}" if where else ""
+        complain(f"{where or 'the system says'}: {error.strerror or error}", look)
         return EXIT_FAILED
-    complain(error, error.hint)
+    unexplained = error.exit_code in (EXIT_USAGE, EXIT_NOT_FOUND)
+    complain(error, error.hint or (f"{command} --help" if unexplained else ""))
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError, quoted
 
 
 def read_text(file: str, most: int, *, stdin: bool = False) -> str:
@@ -22,7 +22,7 @@ def read_text(file: str, most: int, *, stdin: bool = False) -> str:
     except FileNotFoundError:
         raise NotFound(f"there is no file {file}") from None
     except OSError as error:
-        raise KeychainAuthError(f"cannot read {file}: {error.strerror}") from None
+        raise KeychainAuthError(f"cannot read {file}: {error.strerror}", hint=f"ls -ld {quoted(file)}") from None
     if len(content) > most:
         raise UsageError(f"{file} is larger than {most} bytes")
     try:

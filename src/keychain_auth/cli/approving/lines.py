@@ -85,7 +85,7 @@ def _carry_out(places: Places, asked: Asked, looked: Looked, choice: Choice) -> 
     except DaemonNotRunning:
         raise
     except (KeychainAuthError, OSError) as error:
-        failure(error)
+        failure(error, "keychain-auth approve")
         return False
     else:
         return True

@@ -104,7 +104,7 @@ def _into_file(where: str, lines: Iterator[reading.Line], file: str) -> None:
             f"{file} exists already; nothing was written", hint=f"mv {quoted(file)} {quoted(file)}.old"
         ) from None
     except OSError as error:
-        raise KeychainAuthError(f"cannot write {file}: {error.strerror}") from None
+        raise KeychainAuthError(f"cannot write {file}: {error.strerror}", hint=f"ls -ld {quoted(file)}") from None
     with os.fdopen(fd, "w", encoding="ascii") as stream:
 
         def write(text: str) -> None:

@@ -18,7 +18,7 @@ from keychain_auth.cli.auditing.page import Chain, page
 from keychain_auth.cli.auditing.rows import query, query_options
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import KeychainAuthError, NotFound
+from keychain_auth.errors import KeychainAuthError, NotFound, quoted
 
 
 @click.command()
@@ -50,7 +50,7 @@ def report(file: str | None, socket: str | None, as_json: bool, **asked: Any) ->
         try:
             files.replace(os.path.abspath(file), text.encode("utf-8", "backslashreplace"))
         except OSError as error:
-            raise KeychainAuthError(f"cannot write {file}: {error.strerror}") from None
+            raise KeychainAuthError(f"cannot write {file}: {error.strerror}", hint=f"ls -ld {quoted(file)}") from None
     if as_json:
         output.print_json({"chain": chain._asdict(), "file": file, **_plain(summary)})
     else:
