@@ -16,27 +16,23 @@ from keychain_auth.errors import quoted
 
 _ROOT = Path(keychain_auth.__file__).parent
 _BEGINNINGS = ("keychain-auth ", "sudo ", "ls ", "mv ", "rm ", "df ", "chmod ", "chown ", "edit ", "fuser ")
-# What a hint may hold as it is: numbers, words of our own, and names that were quoted before, by file.
+# What a hint may hold as it is, beside constants: numbers, words of our own, names that were quoted before; by file.
 _PLAIN_WORDS = {
     "cli/admitting.py": {"entry.hash.removeprefix('sha256:')[:_SHOWN_DIGITS]"},
-    "cli/agent_access.py": {"name_of_it", "RUNNER"},
+    "cli/agent_access.py": {"name_of_it"},
     "cli/clipboard.py": {"tool.copy[0]"},
-    "cli/conformance.py": {"SERVICE"},
     "cli/doctoring/checks.py": {"name", "uid", "weaker"},
     "cli/installing.py": {"command", "status['pid']"},
+    "cli/main.py": {"words[0]"},
     "cli/pending.py": {"approval_id(entry)"},
     "client/passphrase.py": {"option"},
     "client/references.py": {"' '.join(map(quoted, wanted[lacking[0]]))"},
-    "client/run.py": {"_FIRST_FD"},
     "crypto/strongbox.py": {"purpose"},
     "daemon/bait.py": {"command", "started or 'nobody we can see'"},
     "daemon/own_code.py": {"_MEND"},
     "daemon/state/owners.py": {"uid"},
     "errors.py": {"end"},
-    "integrations/askpass.py": {"git.SERVICE"},
     "integrations/base.py": {"kind"},
-    "integrations/cargo.py": {"SERVICE"},
-    "integrations/git.py": {"SERVICE"},
     "integrations/run.py": {"' '.join(map(quoted, wanted[missing[0]]))"},
     "keychain/kinds.py": {"extra"},
     "keychain/vault/slots.py": {"slot.number"},
@@ -45,7 +41,6 @@ _PLAIN_WORDS = {
     "platform/paths.py": {"_system"},
     "platform/windows/paths.py": {"variable"},
     "policy/explain.py": {"path", "service", "denial.found.removeprefix('grade ')"},
-    "protectors/tpm2.py": {"DEVICE"},
     "protectors/wsl.py": {"secrets.token_hex(8)"},
 }
 # No shell: prose, a line of TOML, the name of a file that a restore needs.
@@ -80,7 +75,7 @@ def _bare(file: Path) -> Iterator[tuple[str, str]]:
         for part in text.values:
             if isinstance(part, ast.FormattedValue):
                 said = ast.unparse(part.value)
-                if said not in known and not _is_quoted(part.value):
+                if said not in known and not _is_harmless(part.value):
                     yield f"{where}:{text.lineno}", said
 
 
@@ -99,7 +94,9 @@ def _hints(tree: ast.AST) -> Iterator[ast.JoinedStr]:
                 yield node
 
 
-def _is_quoted(value: ast.expr) -> bool:
+def _is_harmless(value: ast.expr) -> bool:
+    if ast.unparse(value).rpartition(".")[2].isupper():  # a constant: a word of ours
+        return True
     if isinstance(value, ast.IfExp):  # one of two words of ours
         return isinstance(value.body, ast.Constant) and isinstance(value.orelse, ast.Constant)
     return isinstance(value, ast.Call) and ast.unparse(value.func) in ("quote", "quoted", "shlex.quote")
