@@ -52,6 +52,13 @@ def test_docker_logs_in_asks_and_logs_out(plug: Plug) -> None:
         plug.world.assert_nowhere(TOKEN)
 
 
+def test_what_needs_no_secret_is_answered_before_it_is_registered(plug: Plug) -> None:
+    done = plug.ask("version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{NAME} (keychain-auth) v")
+    assert plug.ask("unheard-of").stdout == f"Usage: {NAME} <store|get|erase|list|version>\n"
+
+
 def test_the_words_of_the_protocol(plug: Plug) -> None:
     plug.grant("docker")
 

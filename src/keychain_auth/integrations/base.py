@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from keychain_auth.wire.answers import Secret, SecretInfo
 
     class HelperModule(Protocol):
-        """One file of this folder."""
+        """One file of this folder.
+
+        It may have ``without_secrets(name, arguments)``: the exit code of what needs neither daemon nor registration,
+        answered at once, or None.
+        """
 
         SERVICE: str
         """The service that it asks for; empty if the tool says which."""
@@ -69,6 +73,9 @@ def start(script: str, module: str) -> int:
     require_streams()
     program = os.path.realpath(script)
     try:
+        plainly = getattr(_module(module), "without_secrets", None)
+        if plainly is not None and (code := plainly(os.path.basename(script), sys.argv[1:])) is not None:
+            return int(code)
         if sys.platform == "linux" and os.environ.get(SCRIPT_VARIABLE) != program:
             os.environ[CALLED_AS] = os.path.basename(script)
             _launch(program, _module(module).SERVICE)

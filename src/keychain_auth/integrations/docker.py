@@ -35,17 +35,22 @@ class _Told(Exception):
     """One of the messages that docker knows."""
 
 
-def main(helper: Helper, arguments: list[str]) -> int:
-    """Serve one call."""
+def without_secrets(name: str, arguments: list[str]) -> int | None:
+    """Answer what needs no daemon: the version, and what is no operation."""
     operation = arguments[0] if len(arguments) == 1 else ""
     if operation in ("version", "--version", "-v"):
-        write_output(f"{helper.name} (keychain-auth) v{__version__}\n")
+        write_output(f"{name} (keychain-auth) v{__version__}\n")
         return 0
     if operation not in _OPERATIONS:
-        write_output(f"Usage: {helper.name} <store|get|erase|list|version>\n")
+        write_output(f"Usage: {name} <store|get|erase|list|version>\n")
         return EXIT_FAILED
+    return None
+
+
+def main(helper: Helper, arguments: list[str]) -> int:
+    """Serve one call."""
     try:
-        _OPERATIONS[operation](helper)
+        _OPERATIONS[arguments[0]](helper)
     except _Told as told:
         write_output(f"{told}\n")
         return EXIT_FAILED

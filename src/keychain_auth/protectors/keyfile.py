@@ -108,7 +108,9 @@ class KeyFile:
     def _refuse_overwriting(self) -> None:
         if self.present():
             raise VaultError(
-                f"there is a key file already: {self.path}", hint=f"mv {quoted(self.path)} {quoted(self.path)}.old"
+                f"there is a key file already: {self.path}",
+                hint="keychain-auth protect list; only if none of the slots is a key file: "
+                f"mv {quoted(self.path)} {quoted(self.path)}.old",
             )
 
 
