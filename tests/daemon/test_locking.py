@@ -41,7 +41,7 @@ def test_a_vault_with_a_passphrase_only_starts_locked(cheap: World) -> None:
     assert time.monotonic() - began < 5
     done = cheap.cli("get", "aws", "a")
     assert (done.returncode, done.stdout) == (5, "")
-    assert "Next: keychain-auth unlock" in done.stderr
+    assert done.stderr == "the vault is locked: nobody has unlocked it yet\nNext: keychain-auth unlock\n"
     assert cheap.cli("unlocked").returncode == 5
     assert cheap.cli("unlocked").stdout == ""
     status = cheap.cli_json("status")

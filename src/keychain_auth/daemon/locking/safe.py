@@ -88,7 +88,10 @@ class Safe:
         try:
             vault = self._opened(self._unattended(), makers)
         except VaultLocked as locked:
-            self.why_locked = str(locked)
+            why = (
+                str(locked).removeprefix("the vault is locked").strip()
+            )  # what opens it by itself, and why that did not
+            self.why_locked = f"nobody has unlocked it yet {why}".strip()
             return
         try:
             self.on_open(vault)
