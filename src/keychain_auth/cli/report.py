@@ -39,9 +39,8 @@ def failure(error: KeychainAuthError | OSError, command: str) -> int:
         if isinstance(error, BrokenPipeError):  # `keychain-auth list | head -1`: not worth a word
             return EXIT_FAILED
         where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        look = f"df -h {quoted(os.path.dirname(where) or '.')}" if full else f"ls -ld {quoted(where)}" if where else ""
-        complain(f"{where or 'the system says'}: {error.strerror or error}", look)
+        look = "df -h" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "ls -ld"
+        complain(f"{where or 'the system says'}: {error.strerror or error}", f"{look} {quoted(where)}" if where else "")
         return EXIT_FAILED
     unexplained = error.exit_code in (EXIT_USAGE, EXIT_NOT_FOUND)
     complain(error, error.hint or (f"{command} --help" if unexplained else ""))
