@@ -35,6 +35,29 @@ def grants(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: answer[name] for name in FULL}
 
 
+def test_a_policy_that_is_a_link_stays_one(world: World, program: str) -> None:
+    kept = world.path("dotfiles-config.json")
+    os.rename(world.policy_path, kept)
+    os.symlink(kept, world.policy_path)
+    assert world.cli_json("authorize", program, "aws")["outcome"] == "authorized"
+    assert os.readlink(world.policy_path) == kept
+    assert world.read_policy()["registered_binaries"][0]["allowed_read_services"] == ["aws"]
+
+
+def test_an_entry_by_a_link_is_told_to_match_nobody(world: World) -> None:
+    program = world.build_client()
+    link = world.path("bin/link")
+    os.symlink(program, link)
+    world.write_policy({"registered_binaries": [{**world.entry(program, ["aws"]), "path": link}]})
+    world.start()
+    assert world.talker(link).ask(read("a")) == denied(PENDING)
+    done = world.cli("check", link, "aws", "--read")
+    assert done.returncode == 3
+    assert f"path: wanted {program}, found no entry for this path" in done.stdout
+    assert f"Next: keychain-auth register {program}" in done.stdout
+    assert f"{link} would be refused" in world.cli("doctor").stdout
+
+
 # --- authorize --------------------------------------------------------------------------------
 
 

@@ -63,7 +63,8 @@ def present(known: Policy, name: str, builds: Builds) -> tuple[Entry, Grade | No
 def identity_of(known: Policy, name: str, nearest: Entry | None) -> Identity:
     """What the daemon would make of the program, started as its entry asks for. Raises KeychainAuthError."""
     file = look_at(name, known.signers)
-    program = Program(name, file.program.sha256)
+    # The kernel names the real file: an entry by a link, written by hand, matches nobody.
+    program = Program(file.program.path if os.name == "posix" else name, file.program.sha256)
     if nearest is None or nearest.interpreter is None:
         grade, signature = location.grade_of(name), file.signature
         publisher, certificate = publisher_of_file(name)

@@ -69,7 +69,7 @@ def change(
             text = json.dumps(changed, indent=2, ensure_ascii=False) + "\n"
             parse_policy(text.encode())
             before_writing(document, text)
-            files.replace(path, text.encode())
+            files.replace(os.path.realpath(path), text.encode())  # a link to where somebody keeps it stays one
     return result
 
 
