@@ -72,6 +72,17 @@ def test_a_plain_program_maps_itself_and_what_root_installed(
     assert code == Code(program=True)
 
 
+def test_a_program_that_others_have_mapped_as_roots_is_still_its_own(
+    world: World, mappings: tuple[Mappings, MountTable], program: str
+) -> None:
+    """The loader is a file of root's in every process, and the program itself of one that runs it by hand."""
+    loader = os.path.realpath("/lib64/ld-linux-x86-64.so.2")
+    if not os.path.exists(loader):
+        pytest.skip(f"no {loader} on this machine")
+    assert code_of(mappings, started(world, program, "nothing").pid).files == ()
+    assert code_of(mappings, started(world, loader, program, "nothing").pid).program
+
+
 def test_a_library_of_the_user_is_seen(
     world: World, mappings: tuple[Mappings, MountTable], program: str, library: str
 ) -> None:

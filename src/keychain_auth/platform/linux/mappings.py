@@ -81,23 +81,24 @@ class Mappings:
         own_line: Line = (b"%02x" % program.device[0], b"%02x" % program.device[1], b"%d" % inode, own_name)
         found: dict[MappedFile, None] = {}
         own = in_memory = False
-        of_root = self._of_root
         seen: set[Line] = set()
         for start, end, major, minor, number, name in _EXECUTABLE.findall(b"\n" + _read(process_folder, patient)):
-            line: Line = (major, minor, number, name)
-            if line in of_root or line in seen:
-                continue
             if name in _KERNEL_PAGES:
                 in_memory |= name == b"[vdso]" and _is_copied(process_folder, int(start, 16), int(end, 16))
+                continue
+            line: Line = (major, minor, number, name)
+            if line in seen:
                 continue
             seen.add(line)
             if name[:1] != b"/" or name.startswith(_MEMORY_FILES):
                 in_memory = True  # no name, the stack, the heap, or what the process called it
             elif line == own_line:
-                own = True
+                own = True  # also if it is root's, as the loader is that somebody runs by hand
             elif (
+                line not in self._of_root
                 # An upgrade removed it while it is in use.
-                (*line[:3], name.removesuffix(b" (deleted)")) not in of_root and not self._is_of_root(line, patient)
+                and (*line[:3], name.removesuffix(b" (deleted)")) not in self._of_root
+                and not self._is_of_root(line, patient)
             ):
                 named = os.fsdecode(name.replace(rb"\012", b"\n"))
                 found[MappedFile(named, (int(line[0], 16), int(line[1], 16)), int(line[2]))] = None
