@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-from lab import Lab, Sample, pinned, prefix_read, source
+from lab import VALUE, Lab, Sample, name, pinned, prefix_read, source
 from report import Row, number, ratios
 
 _LONGER = 1.0  # seconds that a neighbour goes on, at most
 _GOAL = 3.0
 _PROCESSES, _EACH = 4, 16
+_WRITTEN = [name(number) for number in range(7000, 7100)]
 
 
 def prefix_reads(lab: Lab) -> Iterator[Row]:
@@ -22,6 +23,14 @@ def prefix_reads(lab: Lab) -> Iterator[Row]:
     seconds = lab.settings.seconds + lab.settings.warmup + _LONGER
     greedy = lab.words("steady", lab.daemon, lab.request(prefix_read("proj_")), 1, seconds)
     yield _row(lab, "prefix reads of 10,000", partial(_neighbour, lab, greedy))
+
+
+def writes(lab: Lab) -> Iterator[Row]:
+    """Another registered client that writes 100 values at once, again and again; their rows are made meanwhile."""
+    seconds = lab.settings.seconds + lab.settings.warmup + _LONGER
+    batches = [{"action": "write", "targets": _WRITTEN, "values": [VALUE.format(turn)] * 100} for turn in range(2)]
+    writer = lab.words("steady", lab.daemon, lab.request(*batches), 1, seconds)
+    yield _row(lab, "batches of 100 written", partial(_neighbour, lab, writer))
 
 
 def refused(lab: Lab) -> Iterator[Row]:

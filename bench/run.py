@@ -22,7 +22,8 @@ GOALS = {
     "exact": "reads:kept", "one": "reads:one", "connect": "connects:measure", "prefix": "prefixes:measure",
     "write": "writes:measure", "ten": "reads:ten", "get": "processes:get", "client": "processes:client",
     "start": "processes:start", "memory": "memory:measure", "prefix-neighbour": "neighbours:prefix_reads",
-    "refused-neighbours": "neighbours:refused", "keyring": "secret_service:measure",
+    "refused-neighbours": "neighbours:refused",
+    "write-neighbour": "neighbours:writes", "keyring": "secret_service:measure",
 }  # fmt: skip
 """What the goals of speed are about, in their order; together less than 5 minutes."""
 MORE = {

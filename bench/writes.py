@@ -9,9 +9,11 @@ it replaces becomes an earlier value.
 from __future__ import annotations
 
 import os
+import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 
 from lab import VALUE, Lab, Sample, World, name
@@ -21,6 +23,7 @@ _LARGE = 100_000
 _FSYNCS = 100
 _BLOCK = 4096
 _GOALS = {1: 2.0, 100: 8.0}
+_WRITERS = 64
 
 
 def measure(lab: Lab) -> Iterator[Row]:
@@ -33,21 +36,41 @@ def measure(lab: Lab) -> Iterator[Row]:
             partial(each.measure, each.daemon, "steady", 1, _write(each, many, 0), _write(each, many, 1))
             for each, many in cases
         ]
-        in_place, grown, *taken = lab.rounds(partial(_fsync, lab, False), partial(_fsync, lab, True), *writes)
+        bare = [partial(_bare, lab, many) for many in _GOALS]
+        at_once = partial(
+            lab.measure, lab.daemon, "steady", _WRITERS, *(_write(lab, 1, turn, turn) for turn in range(64))
+        )
+        in_place, grown, *taken = lab.rounds(
+            partial(_fsync, lab, False), partial(_fsync, lab, True), at_once, *bare, *writes
+        )  # fmt: skip
         base = [sample.p50_us for sample in in_place]
         least = f"fsync in place {number(statistics.median(base))} µs, grown {_p50(grown)} µs"
-        for (each, many), samples in zip(cases, taken, strict=True):
+        for many, samples in zip(_GOALS, taken[1:], strict=False):
+            yield Row(
+                f"bare sqlite3, {many} in a transaction, of one fsync of 4 KiB",
+                ratios([sample.p50_us for sample in samples], base), "x", beside=f"p50 {_p50(samples)} µs, {least}",
+            )  # fmt: skip
+        for (each, many), samples in zip(cases, taken[1 + len(_GOALS) :], strict=True):
+            mean = number(statistics.median(1e6 / sample.per_second for sample in samples))
             yield Row(
                 f"durable write of {many} among {each.stored:,}, of one fsync of 4 KiB",
                 ratios([sample.p50_us for sample in samples], base), "x", _GOALS[many],
-                beside=f"p50 {_p50(samples)} µs, {least}; daemon's CPU {_median(samples, 'cpu_us')} µs",
+                beside=f"p50 {_p50(samples)} µs, mean {mean}, p99 {_median(samples, 'p99_us')}, {least}; "
+                f"daemon's CPU {_median(samples, 'cpu_us')} µs",
             )  # fmt: skip
+        yield Row(
+            f"{_WRITERS} writers at once: writes for each fsync of 4 KiB",
+            [sample.per_second * one / 1e6 for sample, one in zip(taken[0], base, strict=True)], "x",
+            beside=f"{_median(taken[0], 'per_second')} writes/s, p50 {_p50(taken[0])} µs, "
+            f"p99 {_median(taken[0], 'p99_us')}; fsyncs/s {number(1e6 / statistics.median(base))}",
+        )  # fmt: skip
     finally:
         world.close()
 
 
-def _write(lab: Lab, many: int, turn: int) -> dict[str, object]:
-    numbers = range(lab.stored * 7 // 10, lab.stored * 7 // 10 + many)
+def _write(lab: Lab, many: int, turn: int, offset: int = 0) -> dict[str, object]:
+    first = lab.stored * 7 // 10 + offset
+    numbers = range(first, first + many)
     return {
         "action": "write",
         "targets": [name(number) for number in numbers],
@@ -58,15 +81,41 @@ def _write(lab: Lab, many: int, turn: int) -> dict[str, object]:
 def _fsync(lab: Lab, growing: bool) -> Sample:
     path, block = lab.world.write("fsync", bytes(_BLOCK)), os.urandom(_BLOCK)
     fd = os.open(path, os.O_WRONLY)
-    taken = []
+
+    def once(turn: int) -> None:
+        os.pwrite(fd, block, _BLOCK * (turn + 1) if growing else 0)
+        os.fsync(fd)
+
     try:
-        for turn in range(_FSYNCS):
-            began = time.perf_counter()
-            os.pwrite(fd, block, _BLOCK * (turn + 1) if growing else 0)
-            os.fsync(fd)
-            taken.append((time.perf_counter() - began) * 1e6)
+        return _timed(once)
     finally:
         os.close(fd)
+
+
+def _bare(lab: Lab, many: int) -> Sample:
+    """One table, its rows replaced in turn; the log has its length already, as in a daemon that has run for a while."""
+    names = [name(number) for number in range(many)]
+    with closing(sqlite3.connect(lab.world.path("bare.db"), isolation_level=None)) as db:
+        for statement in ("journal_mode = WAL", "synchronous = FULL"):
+            db.execute(f"PRAGMA {statement}")
+        db.execute("CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value TEXT)")
+
+        def once(turn: int) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("REPLACE INTO secrets VALUES (?, ?)", [(each, VALUE.format(turn)) for each in names])
+            db.execute("COMMIT")
+
+        for turn in range(_FSYNCS):
+            once(turn)
+        return _timed(once)
+
+
+def _timed(once: Callable[[int], None]) -> Sample:
+    taken = []
+    for turn in range(_FSYNCS):
+        began = time.perf_counter()
+        once(turn)
+        taken.append((time.perf_counter() - began) * 1e6)
     taken.sort()
     return Sample(1e6 / statistics.mean(taken), statistics.median(taken), taken[_FSYNCS * 99 // 100], 0.0)
 

@@ -84,8 +84,7 @@ class Changing(Reading):
         """Its turn has come. Raises KeychainError."""
         if self._closed:
             raise is_closed()
-        present = self._index.shelf(batch.service).records
-        batch.known = {target: row_id_of(present[target].context) for target in batch.values if target in present}
+        batch.known = self._index.shelf(batch.service).records  # nobody else changes it while this batch is on its way
 
     def _publish(self, batches: Sequence[Batch], records: Sequence[list[Record]]) -> None:
         """What a transaction of ``order`` made durable is to be seen."""

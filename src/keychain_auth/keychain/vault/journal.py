@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from keychain_auth.errors import VaultDamaged
-from keychain_auth.keychain.vault.format import Codec, Damage, Name, State, context_of
+from keychain_auth.keychain.vault.format import Codec, Damage, Name, State, context_of, row_id_of
 from keychain_auth.keychain.vault.history import History, select
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
@@ -35,13 +35,13 @@ _UPSERT = (
 
 
 class Batch(msgspec.Struct, gc=False):
-    """One write as it was asked for. ``known``: row ids of some of the targets, where somebody knows them already."""
+    """One write as it was asked for. ``known``: the records of its service, by target, which know their row ids."""
 
     service: str
     values: Mapping[str, bytes]
     attributes: dict[str, str] | None = None
     program: str = ""
-    known: Mapping[str, bytes] = {}
+    known: Mapping[str, Record] = {}
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +85,10 @@ _decode = msgspec.msgpack.Decoder(_Written).decode
 def sealed(codec: Codec, batch: Batch, generation: int) -> Entry:
     """``batch`` as it is written in transaction ``generation``. Raises UnicodeEncodeError."""
     known, service, tail = batch.known, batch.service, context_of(b"", generation)
-    ids = [known.get(target) or codec.row_id(service, target) for target in batch.values]
+    ids = [
+        codec.row_id(service, target) if (record := known.get(target)) is None else row_id_of(record.context)
+        for target in batch.values
+    ]
     blobs = codec.seal_values(batch.values.values(), [row_id + tail for row_id in ids])
     rows = list(zip(batch.values, ids, blobs, strict=True))
     return Entry(generation, service, batch.attributes, int(time.time()), batch.program, rows)
