@@ -71,6 +71,7 @@ def test_a_program_that_is_another_file_now_is_refused(shared: Home) -> None:
     with open(program, "ab") as file:
         file.write(b"changed")
     assert shared.ask(program, 'print(client.check("svc"))').startswith("ApprovalPending")
+    shared.cli("unregister", program)
 
 
 def test_python_itself_is_never_registered(shared: Home) -> None:
