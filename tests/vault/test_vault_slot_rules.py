@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keychain_auth.crypto.envelope import Key, Params
-from keychain_auth.errors import UsageError, VaultDamaged, VaultKeyMissing, WrongPassphrase
+from keychain_auth.errors import UsageError, VaultDamaged, VaultKeyMissing, VaultLocked, WrongPassphrase
 from keychain_auth.keychain.vault import slots
 from keychain_auth.keychain.vault.format import SlotRow
 
@@ -91,6 +91,8 @@ def test_a_person_who_is_wrong_is_told_so_and_a_key_that_is_gone_is_not_the_pers
     rows = [slot(1, RIGHT, "passphrase")]
     with pytest.raises(WrongPassphrase):
         opened(rows, Keeper(WRONG, "passphrase", asked=True))
+    with pytest.raises(VaultLocked, match="it is gone"):
+        opened([slot(1), *rows], Gone(RIGHT), Keeper(WRONG, "passphrase", asked=True))
     with pytest.raises(VaultKeyMissing, match="it is gone"):
         opened([slot()], Gone(RIGHT))
     with pytest.raises(VaultKeyMissing, match="it has: keyfile"):
@@ -123,8 +125,10 @@ def test_a_new_vault_key_is_wrapped_only_in_what_opens_the_slot() -> None:
     with pytest.raises(UsageError, match="it would be lost"):
         slots.rewrapped([row], VAULT, [wrong], [])
     assert wrong.given == [bytearray(32)]
-    plan = slots.rewrapped([row], VAULT, [wrong, Keeper(RIGHT, "passphrase", asked=True)], [])
+    other = Keeper(RIGHT)  # of another kind: it is not asked, whatever it has
+    plan = slots.rewrapped([row], VAULT, [other, wrong, Keeper(RIGHT, "passphrase", asked=True)], [])
     assert bytes(plan[1].kek) == RIGHT
+    assert other.given == []
 
 
 def test_of_a_rekey_that_cannot_be_no_key_is_left() -> None:
