@@ -9,7 +9,7 @@ Facts: NETLINK_SOCK_DIAG with UDIAG_SHOW_PEER gives the inode of the other end (
 
 What this does not promise: that no other process holds the same end. Its messages would carry its own pid, which every
 message is checked for; its reading what was answered is not noticed. Nor that a program does not itself mark what it
-inherited close-on-exec, as Node does at its start: the rule is empty for those.
+inherited close-on-exec, as Node does at its start, or takes descriptors out of messages: the rule is empty for those.
 """
 
 from __future__ import annotations
