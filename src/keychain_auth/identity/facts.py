@@ -90,6 +90,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     ``publisher``: who signed the code that it runs, "" where nobody did or the system has no such thing.
     ``integrity``: its integrity level (Windows), 0 where there is none.
     ``steady``: executable and ``exec_id`` were the same before and after everything else was looked at.
+    ``sockets``: the numbers of the connection's two ends, the daemon's first; empty where scripts are not launched.
     """
 
     pid: int
@@ -108,6 +109,7 @@ class PeerFacts(msgspec.Struct, frozen=True, gc=False):
     guard: int = -1
     publisher: str = ""
     integrity: int = 0
+    sockets: tuple[int, ...] = ()
 
 
 class AncestorFacts(msgspec.Struct, frozen=True, gc=False):

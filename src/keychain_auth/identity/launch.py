@@ -56,6 +56,7 @@ class StoppedFacts(msgspec.Struct, frozen=True, gc=False):
     ``files`` are its descriptors: number to (device, inode) of what is behind it; ``sealed``: the script's can be
     changed by nobody. ``strays`` says in words which of its standard streams lead to the daemon, or are no stream.
     ``forbidden`` are the names of variables that it must not have. ``core_bytes``: how large its core file may be.
+    ``sockets``: those of the connections that the daemon had by then, or that waited for it, by number.
     """
 
     front: FrontFacts
@@ -71,6 +72,7 @@ class StoppedFacts(msgspec.Struct, frozen=True, gc=False):
     strays: tuple[str, ...]
     personality: int
     core_bytes: int
+    sockets: frozenset[int] = frozenset()
 
 
 def judge_front(facts: FrontFacts, host: HostFacts, tracer: int) -> Refusal | None:

@@ -33,10 +33,14 @@ from keychain_auth.platform.base import Digest, FileTooLarge, NeedsThread, Peer,
 from keychain_auth.policy.interpreters import declared_script, is_interpreter
 from keychain_auth.policy.match import match, registered_entry
 from keychain_auth.policy.parse import Policy
-from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL, RATE_LIMITED
+from keychain_auth.reasons import IDENTITY_NOT_VERIFIED, PENDING_APPROVAL, RATE_LIMITED, SOCKET_NOT_CLOEXEC
 from keychain_auth.wire.messages import Limits
 
 T = TypeVar("T")
+
+
+# Close-on-exec proves nothing where a script takes descriptors out of messages: somebody may have kept it for that.
+_OLDER = Refusal(SOCKET_NOT_CLOEXEC, "it was launched after that connection was made, by another program")
 
 
 class Attested(NamedTuple):
@@ -188,6 +192,8 @@ class Attestor:
         self, peer: Peer, facts: PeerFacts, launched: Launched, policy: Policy, until: float
     ) -> Attested | Refusal:
         """A script that this daemon saw before its first instruction: what was looked at then still holds."""
+        if not launched.before.isdisjoint(facts.sockets):
+            return _OLDER
         watch = launched.watch
         changed = () if watch is None else await self._look(peer, watch.changed, until)
         if changed:

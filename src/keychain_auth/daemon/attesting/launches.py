@@ -38,7 +38,7 @@ class Watch(Protocol):
 
 class Launched(msgspec.Struct, frozen=True):
     """One process. ``launch`` and ``script`` are as the entry had them then; ``watch`` is None if nothing but root's
-    files were loaded."""
+    files were loaded. ``before``: sockets of connections that are older than it (``PeerFacts.sockets``)."""
 
     pid: int
     pidfd: int
@@ -47,6 +47,7 @@ class Launched(msgspec.Struct, frozen=True):
     script: Program
     launch: Launch
     watch: Watch | None = None
+    before: frozenset[int] = frozenset()
 
 
 class Launches:

@@ -279,7 +279,14 @@ class _Attempt:
             return refusal, None
         pidfd = self.front.share_pidfd()
         launched = Launched(
-            self.front.pid, pidfd, facts.exec_id, what.interpreter, entry.program, entry.launch, self.watch
+            self.front.pid,
+            pidfd,
+            facts.exec_id,
+            what.interpreter,
+            entry.program,
+            entry.launch,
+            self.watch,
+            facts.sockets,
         )
         if not self._launches.remember(launched, loop):
             os.close(pidfd)

@@ -152,6 +152,7 @@ class Front:
             strays=tuple(strays | self._strays()),
             personality=int(process.read_all("personality", 64), 16),
             core_bytes=resource.prlimit(self.pid, resource.RLIMIT_CORE)[1],
+            sockets=self._connections(),
         )
 
     def let_go(self) -> None:
@@ -216,6 +217,14 @@ class Front:
             elif link.startswith("socket:[") and self._leads_here(int(link[8:-1])):
                 found.add(f"{number} is a connection to the daemon")
         return found
+
+    def _connections(self) -> frozenset[int]:
+        """The daemon's sockets, and those whose connections it has not accepted yet. A connection that is accepted
+        meanwhile is among the ones or the others."""
+        before = _own_sockets()
+        described = (self._host.diagnosis.describe(socket) for socket in before)
+        waiting = [inode for each in described if each is not None and each.listening for inode in each.waiting]
+        return before.union(waiting, _own_sockets())
 
     def _leads_here(self, inode: int) -> bool:
         """Is the other end of the Unix socket ``inode`` in this daemon, or waiting to be accepted by it?"""

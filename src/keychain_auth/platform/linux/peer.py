@@ -85,6 +85,7 @@ class LinuxPeer(LinuxProcess):
                 code=code,
                 guard=process.guard(status.gids),
                 steady=self._still_runs(executable) and exec_id_now(stat) == exec_id,
+                sockets=(self._inode, peer_inode),
             )
         except TooManyDescriptors:
             if patient:
