@@ -53,6 +53,11 @@ def test_the_published_example() -> None:
     assert policy.signers == {base64.b64decode(KEY): {"AgentSecrets"}}
 
 
+def test_a_byte_order_mark_is_called_what_it_is() -> None:
+    with pytest.raises(PolicyFormatError, match="a byte order mark: save it as UTF-8 without one"):
+        parse_policy(b"\xef\xbb\xbf" + GOOD.encode())
+
+
 def test_a_hash_may_be_bare_or_in_capitals() -> None:
     text = json.dumps({"registered_binaries": [{"path": "/x", "hash": HASH.upper()}]})
     assert ("/x", HASH) in parse_policy(text.encode()).by_program

@@ -118,6 +118,8 @@ def parse_document(content: bytes) -> tuple[str, Any]:
         raise PolicyFormatError("not UTF-8", line=line, field="$") from None
     if not text.strip():
         raise PolicyFormatError("the file is empty", line=1, field="$")
+    if text.startswith("\ufeff"):
+        raise PolicyFormatError("a byte order mark: save it as UTF-8 without one", line=1, field="$")
     try:
         document = json.loads(text, object_pairs_hook=_unique)
         # A lone surrogate (\\ud800) is no text: it could be read here, and written nowhere.
