@@ -164,15 +164,15 @@ class Home:
         return done.stdout.decode().replace("\r\n", "\n").strip()
 
     @contextlib.contextmanager
-    def running(self, program: str, code: str = "pass") -> Iterator[int]:
-        """``program`` while it waits, after it ran ``code``; its pid."""
-        words = [program, "-c", f"import sys\n{code}\nprint(flush=True)\nsys.stdin.read()"]
+    def running(self, program: str, code: str) -> Iterator[tuple[int, str]]:
+        """``program`` while it waits, after it ran ``code``: its pid, and the one line that ``code`` prints."""
+        words = [program, "-c", f"import sys\n{code}\nsys.stdout.flush()\nsys.stdin.read()"]
         process = subprocess.Popen(words, env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with process:
             assert process.stdin is not None and process.stdout is not None
             try:
-                assert process.stdout.readline()
-                yield process.pid
+                said = process.stdout.readline()
+                yield process.pid, said.decode().strip()
             finally:
                 process.stdin.close()
                 process.wait(PATIENCE)

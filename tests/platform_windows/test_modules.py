@@ -35,7 +35,6 @@ from keychain_auth.platform.windows.process import Process
 _CORE = f"python3{sys.version_info.minor}.dll"
 _REQUEST = b'{"type":"REQUEST","action":"check","service":"svc"}\n'
 _CHECK = 'print(client.check("svc"))'
-_WHO = "import sys; print(sys.platform)"
 _REFUSED = "IdentityNotVerified Daemon rejected request: identity_not_verified"
 # What its code says of itself where it was changed: as long as the other word, and Python prints it.
 _HONEST, _EVIL = b"win32\0", b"evil!\0"
@@ -74,8 +73,8 @@ def test_a_planted_library_wins_against_a_naive_broker_and_loses_against_ours(sh
     approved = hashlib.sha256(Path(program).read_bytes()).hexdigest()
 
     planted = plant(os.path.dirname(program))
-    assert shared.run(program, _WHO) == "evil!"  # it is the attacker's code that runs
-    with shared.running(program) as pid, contextlib.closing(Process(pid)) as process:
+    with shared.running(program, "print(sys.platform)") as (pid, says), contextlib.closing(Process(pid)) as process:
+        assert says == "evil!"  # it is the attacker's code that runs
         assert naive(process, program, approved)
 
     assert f"beside it lies {planted.name}: if it loads" in shared.cli("register", program)
@@ -130,8 +129,8 @@ def test_what_a_process_has_loaded_by_the_word_of_the_kernel(shared: Home, tmp_p
     beside = tmp_path / "beside.dll"
     shutil.copy(os.path.join(PYTHON, "python3.dll"), beside)
     looker = modules.Modules(LOCAL_FILESYSTEMS)
-    loading = f"import ctypes; ctypes.WinDLL({str(beside)!r})"
-    with shared.running(program, loading) as pid, contextlib.closing(Process(pid)) as process:
+    loading = f"import ctypes; ctypes.WinDLL({str(beside)!r}); print()"
+    with shared.running(program, loading) as (pid, _), contextlib.closing(Process(pid)) as process:
         code = looker.code_of(process.handle(), file_key(os.stat(program)))
         assert code.program
         names = {os.path.basename(file.path) for file in code.files}
