@@ -35,7 +35,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], int]] = {
     "vault, its slots": (_vault("slots"), 19),
     "client": (("tests/client",), 120),
     "DPAPI, Credential Manager, tasks": (_system("credentials", "dpapi", "keeping", "task"), 62),
-    "daemon": (_system("scenario", "security", "doctor"), 14),
+    "daemon": (_system("scenario", "security", "doctor"), 12),
     "its pipe": (_system("pipe_connections"), 13),
     "who it is": (_system("modules", "authenticode", "scripts"), 8),
 }
