@@ -14,7 +14,9 @@ import subprocess
 import sys
 
 OPTIONS = ("-q", "-p", "no:cacheprovider")
-_VAULT = ("attacks", "backup", "changes", "check", "contract", "history", "keychain", "keys", "opening", "samples")
+_VAULT = (
+    "attacks", "backup", "changes", "check", "contract", "history", "journal", "keychain", "keys", "opening", "samples",
+)  # fmt: skip
 
 
 def _vault(*names: str) -> tuple[str, ...]:
