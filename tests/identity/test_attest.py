@@ -162,6 +162,15 @@ def test_a_script_that_others_can_change_proves_nothing(script: ScriptFacts, sai
     assert said in refusal.why
 
 
+def test_a_publisher_is_known_by_the_process_or_else_by_its_file() -> None:
+    def publisher(facts: PeerFacts, of_file: str) -> str:
+        return attest.native(facts, "a" * 64, HOST, of_root=False, publisher=of_file).publisher
+
+    assert publisher(GOOD, "") == ""
+    assert publisher(GOOD, "of the file") == "of the file"
+    assert publisher(changed(publisher="of the process"), "") == "of the process"
+
+
 VERIFIED = {(5, 6): Program("/usr/bin/tool", "a" * 64)}
 REMOVED = changed(executable=FileFacts("/usr/bin/tool (deleted)", KEY, "ext4"), at_path=None)
 

@@ -58,6 +58,33 @@ def test_a_byte_order_mark_is_called_what_it_is() -> None:
         parse_policy(b"\xef\xbb\xbf" + GOOD.encode())
 
 
+@pytest.mark.parametrize(
+    ("launch", "field"),
+    [
+        ({"prefix": "venv"}, "prefix"),
+        ({"prefix": "/venv\0"}, "prefix"),
+        ({"imports": ["/lib", "lib"]}, "imports"),
+        ({"imports": ["/lib\0"]}, "imports"),
+        ({"trees": [{"path": "lib", "hash": HASH}]}, "trees[0].path"),
+    ],
+)
+def test_what_a_script_imports_lies_at_absolute_paths(launch: dict[str, Any], field: str) -> None:
+    with pytest.raises(PolicyFormatError) as caught:
+        parse_policy(json.dumps({"registered_binaries": [{"path": "/x", "hash": HASH, "launch": launch}]}).encode())
+    assert caught.value.field == f"$.registered_binaries[0].launch.{field}"
+    good = {"prefix": "/venv", "imports": ["/lib"], "trees": [{"path": "/lib", "hash": HASH}]}
+    text = json.dumps({"registered_binaries": [{"path": "/x", "hash": HASH, "launch": good}]})
+    assert parse_policy(text.encode()).by_program["/x", HASH].launch.imports == ("/lib",)
+
+
+@pytest.mark.parametrize(
+    ("behind", "asks"), [({}, False), ({"on_behalf_of": []}, True), ({"on_behalf_of": ["/a"]}, True)]
+)
+def test_nobody_looks_behind_a_helper_unless_an_entry_wants_to_know(behind: dict[str, Any], asks: bool) -> None:
+    text = json.dumps({"registered_binaries": [{"path": "/y", "hash": HASH}, {"path": "/x", "hash": HASH, **behind}]})
+    assert parse_policy(text.encode()).asks_on_behalf is asks
+
+
 def test_a_hash_may_be_bare_or_in_capitals() -> None:
     text = json.dumps({"registered_binaries": [{"path": "/x", "hash": HASH.upper()}]})
     assert ("/x", HASH) in parse_policy(text.encode()).by_program
