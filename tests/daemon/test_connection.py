@@ -82,6 +82,9 @@ class Handler:
     def distrust(self, sender: int | None) -> str:
         return ""
 
+    def unasked(self) -> None:
+        return None
+
     def close(self) -> None:
         self.closed = True
 

@@ -61,6 +61,13 @@ def test_what_is_approved_without_a_permission_is_told_just_that(running: World)
     assert talker.ask(read("a")) == denied("service_not_allowed")
 
 
+def test_who_only_listens_is_told_too(running: World) -> None:
+    """The protocol has him told as he connects; a moment later leaves room for a request that may wait."""
+    talker = running.talker()
+    assert talker.answer() == denied("unregistered_binary_pending_approval")
+    assert talker.eof()
+
+
 def test_nobody_decides_and_its_time_is_over(running: World) -> None:
     look = Onlooker(running)
     talker = running.talker()

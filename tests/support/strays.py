@@ -6,6 +6,8 @@ import os
 import select
 import signal
 
+from support.lines import PATIENCE
+
 
 def marked(mark: str) -> list[tuple[int, str]]:
     """Living processes that carry ``mark`` in their environment or in their command line: pid and command line."""
@@ -29,6 +31,7 @@ def ends(pid: int) -> bool:
         ended, _, _ = select.select([process], [], [], 1.0)
         if not ended:
             signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], PATIENCE)
         return bool(ended)
     finally:
         os.close(process)

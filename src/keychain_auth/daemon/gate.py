@@ -240,6 +240,9 @@ class Session:
         self._gate.impostor(self._caller, why)
         return Reply(encode_reason(CALLER_CHANGED), last=True)
 
+    def unasked(self) -> None:
+        """It may take its time."""
+
     def overlong(self) -> Reply:
         """``malformed_request``, and the end."""
         self._gate.overlong(self._caller)

@@ -54,6 +54,10 @@ class RefusedSession:
         """The reason."""
         return self._reply
 
+    def unasked(self) -> Reply | None:
+        """The reason: who only listens must hear it too."""
+        return self._reply if self._ready is None or self._ready.done() else None
+
     def overlong(self) -> Reply:
         """The reason."""
         return self._reply
@@ -108,6 +112,10 @@ class StrangerSession(RefusedSession):
     def impostor(self, why: str) -> Reply:
         """See ``Handler``."""
         return self._reply if self._session is None else self._session.impostor(why)
+
+    def unasked(self) -> Reply | None:
+        """See ``Handler``."""
+        return super().unasked() if self._session is None else None
 
     def overlong(self) -> Reply:
         """See ``Handler``."""

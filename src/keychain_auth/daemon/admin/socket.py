@@ -193,6 +193,9 @@ class AdminSession:
         self._gate.impostor(self._peer, self._path, why)
         return Reply(_failure(KeychainAuthError(why)), last=True)
 
+    def unasked(self) -> None:
+        """It may take its time."""
+
     def overlong(self) -> Reply:
         """Framing is lost: the end."""
         return Reply(_failure(UsageError("the request is too long")), last=True)

@@ -23,6 +23,7 @@ from keychain_auth.wire.framing import LineSplitter, LineTooLong
 from keychain_auth.wire.messages import Limits
 
 _LINGER_SECONDS = 2.0
+_LISTENING_SECONDS = 1.0  # who is refused and asks nothing only listens; who asks has done so by then
 _BATCH_BYTES = 256 * 1024  # answers gathered into one send
 _SENT_AT_ONCE = 1024 * 1024
 _BATCH_LINES = 64  # then the others have their turn
@@ -106,13 +107,8 @@ class Connection:
             self._finish(self._handler.impostor(why))
             return
         line = data[:-1]
-        if (
-            self._reading
-            and not self._line_began
-            and _NEWLINE not in line
-            and data[-1] == _NEWLINE
-            and len(line) < self._line_bytes
-        ):
+        whole = _NEWLINE not in line and data[-1] == _NEWLINE and len(line) < self._line_bytes
+        if whole and self._reading and not self._line_began:
             self._answer_line(line)  # one whole line, and nothing before it: nearly always
             return
         try:
@@ -289,14 +285,18 @@ class Connection:
 
     def expire(self, now: float) -> bool:
         """Close if a deadline passed; called about once a second. True if it was closed."""
-        silent = now - self._moved
+        silent, limits = now - self._moved, self._limits
         if self._answering:
             return False  # the daemon's turn, not the client's
+        if not self._asked and not self._last and silent > _LISTENING_SECONDS and (reply := self._handler.unasked()):
+            self._turn.run(lambda: self._finish(reply))
+            return self._closed
+        patience = limits.idle_seconds if self._handler.admitted else self._patience
         if (
             (self._lingering and silent > _LINGER_SECONDS)
-            or (self._reading and self._line_began and now - self._line_began > self._limits.unfinished_line_seconds)
-            or (len(self._unsent) > self._limits.unread_answer_bytes and silent > self._limits.unfinished_line_seconds)
-            or silent > (self._patience_now if self._asked else self._first_patience)
+            or (self._reading and self._line_began and now - self._line_began > limits.unfinished_line_seconds)
+            or (len(self._unsent) > limits.unread_answer_bytes and silent > limits.unfinished_line_seconds)
+            or silent > (patience if self._asked else self._first_patience)
         ):
             self.close()
             return True
@@ -306,10 +306,6 @@ class Connection:
     def admitted(self) -> bool:
         """Whether its handler serves it, and does not only refuse it."""
         return self._handler.admitted
-
-    @property
-    def _patience_now(self) -> float:
-        return self._limits.idle_seconds if self._handler.admitted else self._patience
 
     @property
     def silence(self) -> tuple[bool, float] | None:

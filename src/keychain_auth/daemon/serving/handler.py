@@ -41,6 +41,9 @@ class Handler(Protocol):
     def impostor(self, why: str) -> Reply:
         """The last answer, after ``distrust`` said why."""
 
+    def unasked(self) -> Reply | None:
+        """What a caller is told that has asked nothing for a moment, and is not going to be served; else None."""
+
     def overlong(self) -> Reply:
         """The answer to a line beyond the limit: framing is lost, so it is the last."""
 
