@@ -9,6 +9,8 @@ import signal
 import struct
 import subprocess
 
+import cryptography
+import jeepney
 import msgspec
 import pytest
 
@@ -19,6 +21,7 @@ from daemon.requests import read
 from support.daemon import Daemon
 from support.lines import until
 from support.person import protect
+from support.secret_service import Desktop
 from support.world import World
 
 PT_LOAD, PF_X = 1, 1  # elf(5)
@@ -122,4 +125,18 @@ def test_a_part_that_is_as_it_was_is_loaded(world: World, writable: str) -> None
     stranger = world.talker(world.build_client("stranger", "evil"))
     stranger.send({**read("secret"), "wait": 60})
     until(lambda: "D-Bus" in world.cli_json("status")["notifications"], "it was loaded, and found no desktop")
+    assert "not loaded" not in daemon.log
+
+
+def test_a_keyring_is_asked_by_who_installed_everything_for_himself(
+    world: World, writable: str, desktop: Desktop
+) -> None:
+    """What talks to a keyring is loaded late, with parts of packages that have been in use from the start."""
+    for package in (cryptography, jeepney):
+        place = world.path("lib", package.__name__)
+        shutil.copytree(os.path.dirname(package.__file__), place, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["/bin/chown", "-R", f"{world.user.uid}:{world.user.gid}", world.path("lib")], check=True)
+    world.env.update(desktop.env)
+    daemon = world.start()
+    assert world.cli_json("protect", "add", "secret_service")["number"] == 2
     assert "not loaded" not in daemon.log

@@ -31,7 +31,7 @@ from keychain_auth.platform.local import keep_mapped_code
 from keychain_auth.platform.place import only_root_writes
 
 # Other people's packages that parts of ours import when they are loaded.
-_NEEDED = ("jeepney",)
+_NEEDED = ("cryptography", "jeepney", "msgspec")
 # Folders of Python's own library that a daemon never imports from, and that hold half of its files.
 _LEFT_OUT = frozenset(("__pycache__", "test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages"))
 
