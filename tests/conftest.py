@@ -22,10 +22,16 @@ if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have
 
 
 def pytest_configure() -> None:
-    """A shell without job control starts what runs in the background with SIGINT ignored (POSIX, 2.11), and what the
-    tests start would inherit it: Ctrl-C is one of the things that they try."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell without job control starts what runs in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11),
+    nohup with SIGHUP, and what the tests start would inherit it: these signals are among the things that they try."""
+    for name, usual in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGQUIT", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        number = getattr(signal, name, None)  # Windows has one of them
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture

@@ -303,7 +303,9 @@ def test_an_older_build_that_connects_while_the_vault_is_locked_is_refused_once_
     bank = older_again(world, publisher)
     world.start()
     assert tell(world, "protect", "remove", "1").returncode == 0
-    os.unlink(os.path.join(world.data_dir, "builds.json"))
+    place = os.path.join(world.data_dir, "builds.json")
+    until(lambda: os.path.exists(place), "it is mended")
+    os.unlink(place)
     daemon = daemon_of(world)
     daemon.stop()
     world.start()
