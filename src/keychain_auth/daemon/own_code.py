@@ -19,16 +19,18 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import BuiltinImporter, ExtensionFileLoader, FrozenImporter, ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
 from types import CodeType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keychain_auth
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.platform.local import keep_mapped_code
 from keychain_auth.platform.place import only_root_writes
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader  # loads what reads archives, too: half a megabyte for a name
 
 # Other people's packages that parts of ours import when they are loaded.
 _NEEDED = ("cryptography", "jeepney", "msgspec")
@@ -59,8 +61,8 @@ def watch(journal: Journal) -> None:
     sys.meta_path[:] = [*ours, _Finder(others, versions, journal)]
 
 
-class _Finder(MetaPathFinder):
-    """Asks the finders that were there before, and looks at what they found."""
+class _Finder:
+    """Asks the finders that were there before, and looks at what they found. See ``importlib.abc.MetaPathFinder``."""
 
     def __init__(self, finders: Sequence[Any], versions: dict[str, Version], journal: Journal) -> None:
         self._finders = finders
@@ -68,7 +70,7 @@ class _Finder(MetaPathFinder):
         self._journal = journal
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """See ``importlib.abc.MetaPathFinder``. Raises ImportError for what must not be loaded."""
+        """Raises ImportError for what must not be loaded."""
         for finder in self._finders:
             spec: ModuleSpec | None = finder.find_spec(name, path, target)
             if spec is not None:
