@@ -59,18 +59,23 @@ def read_private(path: str, limit: int = 64 * 1024 * 1024) -> bytes:
 
 def open_private(path: str) -> int:
     """A read-only descriptor of the file ``path``, checked as ``read_private`` says."""
-    try:
-        fd = system.open_file(path, os.O_RDONLY | system.CAREFUL)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=system.look_command(path)) from None
+    fd = open_unchecked(path)
     try:
         check_private(path, fd)
     except UnsafeFile:
         os.close(fd)
         raise
     return fd
+
+
+def open_unchecked(path: str) -> int:
+    """A read-only descriptor of the file ``path``, for ``check_private``. Raises FileNotFoundError, UnsafeFile."""
+    try:
+        return system.open_file(path, os.O_RDONLY | system.CAREFUL)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnsafeFile(f"cannot read {path}: {error.strerror}", hint=system.look_command(path)) from None
 
 
 def check_private(path: str, fd: int) -> None:

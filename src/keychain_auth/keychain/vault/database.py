@@ -4,13 +4,21 @@ Contract:
 * ``Reader`` opens the file with ``mode=ro``. It takes part in WAL mode but can neither checkpoint nor delete the
   log, so looking at a damaged vault changes no byte of it.
 * Every ``sqlite3.Error`` becomes a KeychainError that names the cause and holds no data.
+* Whoever looks at the file without SQLite does so through ``looked_at``.
+
+Why: on POSIX systems, who closes any descriptor of a file gives up all locks that his process has on it
+(sqlite.org/howtocorrupt.html, 2.2). Without them another program that opens and closes the vault takes itself for the
+last one and deletes the log under us: what we write from then on is lost with a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from keychain_auth.errors import KeychainError, VaultDamaged, quoted
@@ -48,15 +56,92 @@ def failure(error: sqlite3.Error | UnicodeDecodeError, doing: str, path: str) ->
     return KeychainError(f"cannot {doing} {path}: {cause} ({name})", hint=f"df -h {quoted(path)}; ls -l {quoted(path)}")
 
 
+# Of files, by device and number. All of it is used with _guard held.
+_guard = threading.Lock()
+_connected: Counter[tuple[int, int]] = Counter()
+_kept: dict[tuple[int, int], list[int]] = {}
+
+
+class _Connection(sqlite3.Connection):
+    """Counted from before SQLite takes its first lock until it has given up the last."""
+
+    counted: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        super().close()
+        counted, self.counted = self.counted, None
+        _uncount(counted)
+
+
+def _number(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _count(path: str) -> tuple[int, int] | None:
+    with _guard:
+        number = _number(path)
+        if number is not None:
+            _connected[number] += 1
+    return number
+
+
+def _uncount(number: tuple[int, int] | None) -> None:
+    if number is None:
+        return
+    with _guard:
+        _connected[number] -= 1
+        if not _connected[number]:
+            del _connected[number]
+            for fd in _kept.pop(number, ()):
+                os.close(fd)
+
+
+@contextlib.contextmanager
+def looked_at(path: str, open_file: Callable[[str], int]) -> Iterator[int]:
+    """A descriptor to read the file from; no locks of this process's connections are lost by it.
+
+    It comes from ``open_file``. Of a file that has connections it stays open, one for all looks, until the last
+    connection is closed.
+    """
+    with _guard:
+        number = _number(path)
+        if number in _kept:
+            fd = _kept[number][0]
+            os.lseek(fd, 0, os.SEEK_SET)
+            yield fd
+            return
+        fd = open_file(path)
+        try:
+            yield fd
+        finally:
+            info = os.fstat(fd)
+            found = info.st_dev, info.st_ino
+            if found in _connected:
+                _kept.setdefault(found, []).append(fd)
+            else:
+                os.close(fd)
+
+
 def connect(path: str, options: str, *, any_thread: bool = False) -> sqlite3.Connection:
     """A connection in autocommit mode (transactions are ours to begin and end). Raises sqlite3.Error."""
-    db = sqlite3.connect(
-        f"file:{quote(path)}?{options}",
-        uri=True,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=not any_thread,
-    )
+    counted = _count(path)
+    try:
+        db = sqlite3.connect(
+            f"file:{quote(path)}?{options}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=not any_thread,
+            factory=_Connection,
+        )
+    except BaseException:
+        _uncount(counted)
+        raise
+    db.counted = counted
     db.text_factory = bytes  # text that a damaged file holds need not be UTF-8
     try:
         db.execute("PRAGMA trusted_schema = OFF")

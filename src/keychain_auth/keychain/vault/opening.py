@@ -23,7 +23,7 @@ from keychain_auth.errors import KeychainError, VaultDamaged, VaultError, VaultI
 from keychain_auth.keychain.vault import create as creation
 from keychain_auth.keychain.vault import format as layout
 from keychain_auth.keychain.vault.checking import CheckReport, check
-from keychain_auth.keychain.vault.database import Reader
+from keychain_auth.keychain.vault.database import Reader, looked_at
 from keychain_auth.keychain.vault.format import SlotRow
 from keychain_auth.keychain.vault.history import KEEP
 from keychain_auth.keychain.vault.index import Index, Record
@@ -162,10 +162,10 @@ def _explained(path: str) -> Iterator[None]:
 
 def _check_files(path: str) -> None:
     """Owner, mode and header, before SQLite is allowed near the file."""
-    fd = files.open_private(path)
-    with os.fdopen(fd, "rb") as file:
-        header = file.read(_HEADER_BYTES)
-        size = os.fstat(file.fileno()).st_size
+    with looked_at(path, files.open_unchecked) as fd:
+        files.check_private(path, fd)
+        header = os.read(fd, _HEADER_BYTES)
+        size = os.fstat(fd).st_size
     log = 0
     with contextlib.suppress(FileNotFoundError):
         fd = files.open_private(path + "-wal")
