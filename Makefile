@@ -3,6 +3,7 @@
 #   make demo    see it work          make lint    what the continuous integration checks beside the tests
 #   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
 #   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
+#   make windows  all tests that Windows can run, under Wine (make test runs most of them)
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
 #   make tools   install real tools for their tests: botocore, twine, Ansible, pip, uv, pnpm
@@ -30,7 +31,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: site dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: windows site dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -38,6 +39,10 @@ demo: venv
 # All of them side by side, most of them wait for processes; what ARGS names, one after the other.
 test: venv
 	@$(PY) -m pytest $(or $(ARGS),--numprocesses=$(JOBS) --dist=worksteal)
+
+# What Windows can run, in a Windows Python under Wine; make test leaves the longest groups out.
+windows: venv
+	@WINDOWS=all $(PY) -m pytest tests/windows -q --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
 
 lint: venv
 	@$(PY) -m ruff check .

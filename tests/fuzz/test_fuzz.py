@@ -14,7 +14,7 @@ from fuzz.text_targets import TEXT_TARGETS
 
 TARGETS = {target.name: target for target in (*TEXT_TARGETS, *FILE_TARGETS, *HELPER_TARGETS)}
 FINDS = Path(__file__).parent / "finds"
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "1.5"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0.5"))
 KNOWN = sorted(path.relative_to(FINDS).as_posix() for path in FINDS.glob("*/*"))
 
 

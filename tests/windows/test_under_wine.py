@@ -9,6 +9,7 @@ What it does not promise: that Windows does as Wine does (``setup.py``). The sam
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ if sys.platform == "win32":
     pytest.skip("this is Windows: its tests are run directly", allow_module_level=True)
 
 import setup
-from groups import GROUPS, OPTIONS
+from groups import GROUPS, LONG, OPTIONS
 from wine import Wine
 
 _SECONDS = 420  # on a machine that does much else; alone, the longest group takes a tenth of it
@@ -37,6 +38,8 @@ def windows() -> Iterator[Wine]:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_on_windows(windows: Wine, group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if group in LONG and not os.environ.get("WINDOWS"):
+        pytest.skip(f"make windows runs {group!r} under Wine: it takes longer than make test has")
     paths, least = GROUPS[group]
     env = {"HYPOTHESIS_PROFILE": "brief"}
     done = windows.run("-m", "pytest", *OPTIONS, *paths, env=env, timeout=_SECONDS)
