@@ -24,7 +24,7 @@ import threading
 from keychain_auth.identity.facts import Code, MappedFile
 from keychain_auth.platform.base import NeedsThread
 from keychain_auth.platform.linux.filesystem import Mount, MountTable
-from keychain_auth.platform.linux.procfs import path_of
+from keychain_auth.platform.linux.procfs import path_of, read_whole
 from keychain_auth.platform.linux.syscalls import open_path, open_regular, statx_descriptor
 from keychain_auth.platform.posix.ownership import only_root_writes
 
@@ -165,17 +165,10 @@ def _is_copied(process_folder: int, start: int, end: int) -> bool:
 
 def _read(process_folder: int, patient: bool) -> bytes:
     """The text of maps. It comes in pieces of about a page, whatever is asked for (fs/seq_file.c)."""
-    fd = os.open("maps", os.O_RDONLY | os.O_CLOEXEC, dir_fd=process_folder)
+    limit = _MOST_BYTES if patient else _LOOP_BYTES
     try:
-        pieces = []
-        size = 0
-        while piece := os.read(fd, _PIECE_BYTES):
-            pieces.append(piece)
-            size += len(piece)
-            if size > (_MOST_BYTES if patient else _LOOP_BYTES):
-                if patient:
-                    raise OSError(errno.E2BIG, "it has too many mappings")
-                raise NeedsThread
-        return b"".join(pieces)
-    finally:
-        os.close(fd)
+        return read_whole(process_folder, "maps", limit, piece_bytes=_PIECE_BYTES)
+    except OSError as error:
+        if patient or error.errno != errno.E2BIG:
+            raise
+        raise NeedsThread from None
