@@ -7,6 +7,7 @@ that what lies below the prefix is of this key: two keys there would be two keyc
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterable
 
 from keychain_auth.errors import KeychainError
@@ -18,6 +19,7 @@ from keychain_auth.keychain.etcd.sealing import Seal
 _TRANSACTION = "/v3/kv/txn"
 _TOO_LARGE = (3, 8)  # grpc: invalid argument (etcd's limit), resource exhausted (the limit of a message)
 _NO_LEASE = 5  # grpc: not found
+_LEASE_EXISTS = 9  # grpc: failed precondition
 
 
 class NotMade(KeychainError):
@@ -48,7 +50,14 @@ class Asking:
         """A lease that ends after so long. One that is granted and never used ends by itself. Raises as above."""
         if not self._key_is_right:
             self._require_key(deadline)
-        told, _ = self._cluster.call("/v3/lease/grant", requests.grant(seconds), deadline)
+        # We choose its number: a request that is repeated would leave a second lease behind if etcd chose.
+        lease = secrets.randbits(62) | 1
+        try:
+            told, _ = self._cluster.call("/v3/lease/grant", requests.grant(lease, seconds), deadline)
+        except Refused as error:
+            if error.sent and error.code == _LEASE_EXISTS:
+                return lease  # by the request that nobody answered
+            raise
         return requests.lease(told)
 
     def revoke(self, lease: int, deadline: float) -> None:

@@ -104,9 +104,9 @@ def transaction(
     return msgspec.json.encode({"compare": list(compares), "success": list(if_true), "failure": list(if_false)})
 
 
-def grant(seconds: int) -> bytes:
-    """The body of a request for a lease (``POST /v3/lease/grant``)."""
-    return msgspec.json.encode({"TTL": str(seconds)})
+def grant(lease: int, seconds: int) -> bytes:
+    """The body of a request for this lease (``POST /v3/lease/grant``). One that is there already is refused."""
+    return msgspec.json.encode({"ID": str(lease), "TTL": str(seconds)})
 
 
 def revoke(lease: int) -> bytes:
