@@ -4,6 +4,7 @@
 #   make test    run all tests        make bench   measure (QUICK=1: in a few seconds)
 #   make honest  10,000 honest connections on a busy machine (CONNECTIONS=10000)
 #   make windows  all tests that Windows can run, under Wine (make test runs most of them)
+#   make again   what failed among all the others, three times alone
 #   make fuzz    search for inputs that nobody thought of (MINUTES=60)
 #   make soak    load, deaths, a full disk, and a model of what must be there (MINUTES=30)
 #   make tools   install real tools for their tests: botocore, twine, Ansible, pip, uv, pnpm
@@ -31,7 +32,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 MOVED := moved
 endif
 
-.PHONY: windows site dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
+.PHONY: again windows site dist packages tools guard demo test lint bench honest fuzz soak venv system clean moved
 
 demo: venv
 	@$(PY) examples/demo.py
@@ -43,6 +44,10 @@ test: venv
 # What Windows can run, in a Windows Python under Wine; make test leaves the longest groups out.
 windows: venv
 	@WINDOWS=all $(PY) -m pytest tests/windows -q --numprocesses=$(JOBS) --dist=worksteal $(ARGS)
+
+# What failed in the last run, up to three tests, alone: each must pass three times.
+again: venv
+	@WINDOWS=all $(PY) tests/again.py
 
 lint: venv
 	@$(PY) -m ruff check .
