@@ -4,11 +4,18 @@ For Python the interpreter itself says where it looks (``sys.path`` after its ``
 environment. What others than root can change of it becomes a tree of the entry, with a digest over all that is in it; a
 side file keeps the digests of the single files, so that the daemon can name those that changed. For Node the folders
 are those that the person names. Of other languages only the script is recorded.
+
+To ask an interpreter is to run it, and which one it is may be the word of who waits for approval. So it gets nothing
+of the person's terminal; and in system mode, where a command can read the vault's key, only one is run
+that root alone could have put there.
+
+What it does not promise: anything about what an interpreter of the person's own account does when it is asked.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -22,7 +29,7 @@ from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
 from keychain_auth.identity.tree import digest
 from keychain_auth.model import Entry, Launch
-from keychain_auth.platform import trees
+from keychain_auth.platform import paths, trees
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.policy.edit import Document
 from keychain_auth.policy.launching import is_python
@@ -137,11 +144,32 @@ def _changeable(path: str) -> bool:
     return not only_root_writes(path)
 
 
+def _require_roots(python: str) -> None:
+    """In system mode: that nobody but root could have put there what runs when ``python`` does. Raises
+    KeychainAuthError."""
+    if not paths.is_system():
+        return
+    named = os.path.abspath(python)  # of a virtual environment a link, beside whose folder stands what it loads
+    home = os.path.dirname(os.path.dirname(named))
+    runs = [os.path.realpath(python), os.path.join(os.path.realpath(os.path.dirname(named)), os.path.basename(named))]
+    if os.path.lexists(os.path.join(home, "pyvenv.cfg")):
+        runs += [os.path.realpath(path) for path in glob.glob(os.path.join(glob.escape(home), "lib*/python*/*"))]
+        runs.append(os.path.join(os.path.realpath(home), "pyvenv.cfg"))
+    for path in runs:
+        if not only_root_writes(path):
+            raise KeychainAuthError(
+                f"{python} is not run here to say what it imports from: others than root can change {path}, and this "
+                "command can read the keys of all users; nothing was changed",
+                hint="register the script with --interpreter, and one that root installed, such as /usr/bin/python3",
+            )
+
+
 def _ask(python: str) -> _Answer:
+    _require_roots(python)
     try:
         done = subprocess.run(
             [python, "-I", "-c", _ASK], env={"PATH": os.defpath}, cwd="/", stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=True, timeout=_SECONDS,
+            capture_output=True, text=True, check=True, timeout=_SECONDS, start_new_session=True,
         )  # fmt: skip
         answer = json.loads(done.stdout.splitlines()[-1])
         return _Answer(answer["prefix"], answer["path"], answer["sites"], answer["mapped"])
