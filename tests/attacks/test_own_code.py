@@ -140,3 +140,17 @@ def test_a_keyring_is_asked_by_who_installed_everything_for_himself(
     daemon = world.start()
     assert world.cli_json("protect", "add", "secret_service")["number"] == 2
     assert "not loaded" not in daemon.log
+
+
+def test_a_restart_after_every_file_was_installed_anew(world: World, writable: str) -> None:
+    """``pip install --upgrade .``, then ``restart``: what the old daemon needs to hand on, it has by then."""
+    program = world.granted("trusted", "aws")
+    daemon = world.start()
+    assert world.cli("set", "aws", "secret", input=SECRET).returncode == 0
+    for file in glob.glob(world.path("lib/**/*.py"), recursive=True):
+        shutil.copy(file, file + ".new")
+        os.replace(file + ".new", file)
+    subprocess.run(["/bin/chown", "-R", f"{world.user.uid}:{world.user.gid}", world.path("lib")], check=True)
+    assert world.cli_json("restart")["pid"] == daemon.pid
+    assert "not loaded" not in daemon.log
+    assert won(world.talker(program).ask(read("secret")))

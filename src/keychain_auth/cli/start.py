@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -16,6 +17,7 @@ from keychain_auth.daemon.places import Places, find_places
 from keychain_auth.daemon.state import settings_seal
 from keychain_auth.daemon.state.settings_seal import Ending, StartAnew
 from keychain_auth.platform import paths
+from keychain_auth.platform.local import LocalPlatform
 
 
 @click.command()
@@ -31,18 +33,27 @@ def start(socket: str | None, log_json: bool) -> None:
     if paths.is_system() and os.geteuid() == 0:
         system.start_as_daemon(places)
     journal = Journal(as_json=log_json, stream=log_stream(places.vault))
+    hand_over = _handing_over()
     try:
         ending = _run(places, journal)
     finally:
         journal.close()
-    if ending.again:
-        from keychain_auth.platform.handing_on import hand_over  # noqa: PLC0415 - not on every system
-
+    if ending.again and hand_over is not None:
         settings_seal.hand_on(ending.settings)
         hand_over(ending.kept, [sys.executable, *sys.orig_argv[1:]])
     # Everything is saved. A thread may still look at a file that never answers (a stranger's, on FUSE), or write to a
     # stderr that nobody reads, and Python would wait for it at exit.
     os._exit(0)
+
+
+def _handing_over() -> Callable[[Sequence[tuple[int, bool]], list[str]], None] | None:
+    """What makes this process the next daemon. Loaded before the first one serves: a restart follows an upgrade, and
+    after that nothing is loaded any more from the files that were exchanged (``daemon.own_code``)."""
+    if not LocalPlatform.hands_on:
+        return None
+    from keychain_auth.platform.handing_on import hand_over  # noqa: PLC0415 - not on every system
+
+    return hand_over
 
 
 def _run(places: Places, journal: Journal) -> Ending:

@@ -23,7 +23,7 @@ from keychain_auth.daemon.state.settings_seal import SettingsSeal
 from keychain_auth.errors import KeychainAuthError, quoted
 from keychain_auth.platform.base import Peer
 
-_TRY = "import keychain_auth, keychain_auth.daemon.app; print(keychain_auth.__version__)"
+_TRY = "import keychain_auth, keychain_auth.cli.start, keychain_auth.daemon.app; print(keychain_auth.__version__)"
 _SECONDS = 20.0
 
 
