@@ -40,6 +40,26 @@ def quoted(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
+# They have no picture, or a blank one, though Unicode calls them letters, marks or symbols: by one of them a name would
+# look just like another (Default_Ignorable_Code_Point; the fillers of Hangul, the empty pattern of Braille).
+_UNSEEN = frozenset(
+    map(chr, (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, *range(0xFE00, 0xFE10),
+              0xFFA0, 0x1D159, *range(0xE0100, 0xE01F0)))
+)  # fmt: skip
+
+
+def printable(text: object, keep: str = "") -> str:
+    """``text``, with what is not printable or cannot be seen as an escape (``\\x1b``), but for what is in ``keep``."""
+    shown = str(text)
+    if shown.isprintable() and (shown.isascii() or _UNSEEN.isdisjoint(shown)):
+        return shown
+    return "".join(
+        char if (char.isprintable() and char not in _UNSEEN) or char in keep
+        else char.encode("unicode_escape").decode("ascii")
+        for char in shown
+    )  # fmt: skip
+
+
 # What a person does about a refusal. Fixed texts: nothing that a request holds can get into them.
 HINTS = {
     reasons.PENDING_APPROVAL: "keychain-auth list-pending; then approve it (or register it)",

@@ -294,11 +294,19 @@ def _polls(pid: int) -> bool:
         ("\x9b31m\x7f", "\\x9b31m\\x7f"),
         ("\udcff", "\\udcff"),
         ("\u2028\u200b\U000e0041", "\\u2028\\u200b\\U000e0041"),
+        ("git\u3164\u2800\ufe0f\u034f", "git\\u3164\\u2800\\ufe0f\\u034f"),
     ],
 )
 def test_printable(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(text).isprintable()
+
+
+def test_no_name_looks_like_another_by_what_cannot_be_seen() -> None:
+    """Python calls all of these printable, and a terminal shows nothing, or a blank, in their place."""
+    for unseen in "\u115f\u1160\u3164\uffa0\u2800\u034f\ufe00\ufe0f\U000e0100\u180b\u17b4":
+        assert f"git{unseen}".isprintable()
+        assert printable(f"git{unseen}") == f"git{unseen.encode('unicode_escape').decode()}"
 
 
 def test_printable_keeps_what_it_is_told_to() -> None:

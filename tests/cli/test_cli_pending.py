@@ -237,10 +237,21 @@ def test_a_request_that_was_changed_after_the_person_looked_is_not_approved(worl
 
 
 def test_what_a_request_asks_for_is_told_from_what_would_be_granted(world: World) -> None:
-    queue(world, {**wish(world, service="root"), "command_line": "asks for github token, 10m, 1 uses: tests"})
+    queue(world, {**wish(world, service="root"), "command_line": "asks for 10m, 1 uses of github token: tests"})
     shown = world.cli("list-pending").stdout
-    assert "asks for root token, 10m, 3 uses: tests" in shown
+    assert "asks for 10m, 3 uses of root token: tests" in shown
     assert "github" not in shown
+
+
+def test_a_name_that_reads_like_the_rest_of_a_request_makes_it_no_smaller(world: World) -> None:
+    """The queue is a file of the user, and a request in it may name several secrets."""
+    small = "60s, 1 uses: the release"
+    names = ["token", f"x, {small}"]
+    queue(world, wish(world, targets=names, seconds=86400, uses=100))
+    naive = f"asks for github {', '.join(names)}, 24h, 100 uses: tests"
+    assert naive.startswith(f"asks for github token, x, {small}")  # who reads on to there approves a day
+    shown = world.cli("list-pending").stdout
+    assert "asks for 1d, 100 uses of github token, 'x, 60s, 1 uses: the release': tests" in shown
 
 
 def evil_twin(world: World, name: str, of: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,34 @@ def test_each_fact_says_how_it_is_known() -> None:
     looked = Looked(package="tool", package_fits=False, signer="signed by a key that is not trusted here")
     standing = {fact.name: fact.standing for fact in facts(asked({"action": "read"}), looked)}
     assert (standing["package"], standing["signer"]) == ("claimed", "claimed")
+
+
+def test_a_name_cannot_pass_for_several_wishes() -> None:
+    [wants] = [fact.text for fact in facts(asked({"action": "read", "targets": ["a; write x", "b"]}), Looked())][1:2]
+    assert wants == "read aws 'a; write x', b"
+
+
+def test_what_a_person_could_overlook_is_not_granted() -> None:
+    """Twenty long names in front of it, and the wish that counts stands below the end of the screen."""
+    junk = {"service": "notes", "targets": [f"{number:02d}{'x' * 1000}" for number in range(20)]}
+    evil = asked({"action": "read", **junk}, {"action": "read", "service": "bank", "targets": ["pin"]})
+    naive = "; ".join(f"read {wish['service']} {', '.join(wish['targets'])}" for wish in evil.wants)
+    assert "bank" not in naive[: 80 * 24]
+    [wants] = [fact.text for fact in facts(evil, Looked()) if fact.name == "wants"]
+    assert wants == "read notes: 20 names; read bank: 1 names, see «in full»"
+    assert facts(evil, Looked())[-1].text == naive
+    assert choices(evil, Looked()) == [Choice.SERVICE, Choice.GOOD, Choice.NEVER, Choice.NOT_NOW]
+    assert "too much to be looked over" in why_not(Choice.ONCE, evil, Looked())
+
+
+@pytest.mark.parametrize(
+    "more", [{"path": "/home/me/" + "y" * 700}, {"wants": [{"service": f"{n}{'s' * 250}"} for n in range(20)]}]
+)
+def test_nor_behind_long_names_of_programs_or_services(more: dict[str, Any]) -> None:
+    wants = [{"action": "read", **want} for want in more.pop("wants", [{}])]
+    evil = asked(*wants, {"action": "read", "service": "bank"}, **more)
+    assert choices(evil, Looked()) == [Choice.NEVER, Choice.NOT_NOW]
+    assert choices(evil, Looked(grants=("read bank",))) == [Choice.NOT_NOW]
 
 
 # --- the screen ---------------------------------------------------------------------------------
@@ -221,7 +250,7 @@ def test_names_are_text_and_no_markup(running: World, look: Onlooker) -> None:
     body = f"{WAIT_FOR_ONE}await pilot.pause(0.2)\nprint(text('#facts'))\nprint(text('ListItem Label'))"
     shown = done(pilot(running, body))
     assert "[red]e\\x1b[2Jvil\\u202e" in shown
-    assert "read [@click=app.quit]x [bold]a" in shown
+    assert "read '[@click=app.quit]x' '[bold]a'" in shown
     assert "\x1b" not in shown
 
 

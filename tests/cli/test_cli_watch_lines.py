@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from cli.approving_lab import asked, entry_of
+from cli.lab import Terminal
 from daemon.requests import PENDING, denied, read, request
 from keychain_auth.cli.approving import lines
 from keychain_auth.cli.approving.asking import (
@@ -72,6 +73,37 @@ def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World
     assert first.answers() == []
     person.signal(signal.SIGINT)
     assert person.wait() == 130
+
+
+@pytest.mark.parametrize("naive", [True, False])
+def test_a_key_that_was_pressed_twice_answers_one_program(running: World, look: Onlooker, naive: bool) -> None:
+    """On a terminal what is typed waits: for the next question, about whoever is there by then."""
+    first = running.talker(running.build_client("first", "one"))
+    first.send(read("a", wait=60))
+    look.until(1)
+    second = running.talker(running.build_client("second", "two"))
+    second.send(read("a", wait=60))
+    look.until(2)
+    take_all = "lines._forget_typed = lambda: None;" if naive else ""
+    code = f"import os, sys; os.environ['KEYCHAIN_AUTH_SOCKET'] = {running.socket!r};"
+    code += f"from keychain_auth.cli import main; from keychain_auth.cli.approving import lines; {take_all}"
+    code += "sys.exit(main.main(sys.argv[1:]))"
+    person = Terminal(running, "-c", code, "approve", "--interactive", shell=running.python)
+    try:
+        person.expect("bin/first")
+        person.expect("later?")
+        person.type("d\nd\n")
+        person.expect("bin/second")
+        person.expect("later?")
+        assert first.answer() == denied(PENDING)
+        if naive:
+            assert second.answer() == denied(PENDING)
+        else:
+            person.type("l\n")
+            assert second.answers() == []
+            assert [one["path"] for one in look.now()] == [running.path("bin/second")]
+    finally:
+        person.close()
 
 
 def test_a_file_that_was_exchanged_meanwhile_is_not_approved(running: World, look: Onlooker) -> None:

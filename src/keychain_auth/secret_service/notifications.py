@@ -1,7 +1,8 @@
 """Notifications of a desktop: by its portal, or by org.freedesktop.Notifications; whichever is there.
 
 Contract: nothing is started, everything has a deadline, and texts are texts: a server may read a body as markup
-(Desktop Notifications Specification, "Markup"), so it is escaped.
+(Desktop Notifications Specification, "Markup"), so it is escaped. They hold names that others chose: nothing in them
+begins a new line, turns the direction, or cannot be seen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import time
 from typing import Any
 
+from keychain_auth.errors import printable
 from keychain_auth.secret_service.bus import Bus, Call, Refused, Unreachable, session_address
 
 SECONDS = 2.0
@@ -26,10 +28,11 @@ def notify(title: str, text: str, *, urgent: bool = False, identity: str = "", a
     Raises Unreachable if there is no bus, or nobody on it shows notifications.
     """
     deadline = time.monotonic() + SECONDS
-    body = html.escape(text[:_LONGEST], quote=False)
+    title, text = printable(title)[:_LONGEST], printable(text)[:_LONGEST]
+    body = html.escape(text, quote=False)
     for name, call in (
         (_NOTIFICATIONS, _plain(title, body, urgent=urgent)),
-        (_PORTAL, _by_portal(title, text[:_LONGEST], urgent=urgent, identity=identity)),
+        (_PORTAL, _by_portal(title, text, urgent=urgent, identity=identity)),
     ):
         bus = Bus(name, address or session_address(), deadline)
         try:

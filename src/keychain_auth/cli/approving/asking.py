@@ -6,6 +6,8 @@ Contract:
   ``claimed``: somebody says so who could lie; it is for orientation only.
 * A choice never gives more than it says. A new version of a program that is registered would get that program's grants
   whatever the choice: so it can only be renewed, or not.
+* A choice never gives what a person could overlook: who asks chooses names and their number, so what would be given
+  has to fit on a screen, in words in which no name passes for more than one.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from keychain_auth.errors import printable, quoted
 from keychain_auth.policy.pending import PendingEntry
 
 _SEARCHING = frozenset(("search", "check"))
+_MOST_SHOWN = 600  # characters: what stands in the part of a small terminal (80 by 24) that nobody has to scroll
 
 
 class Choice(Enum):
@@ -44,6 +48,9 @@ class Choice(Enum):
     def means(self) -> str:
         """In a sentence."""
         return self.value[2]
+
+
+_NAMED = (Choice.ONCE, Choice.TEN_MINUTES)  # these give what was asked for by name, the others a service
 
 
 class Fact(NamedTuple):
@@ -104,7 +111,7 @@ def facts(asked: Asked, looked: Looked) -> list[Fact]:
     entry = asked.entry
     found = [
         Fact("program", entry.path, "verified"),
-        Fact("wants", "; ".join(_in_words(wish) for wish in asked.wants), "asked"),
+        Fact("wants", _shown(asked), "asked"),
         Fact("hash", entry.hash, "verified"),
         Fact("grade", asked.grade, "verified"),
     ]
@@ -131,7 +138,37 @@ def facts(asked: Asked, looked: Looked) -> list[Fact]:
     found.append(Fact("started by", chain or "nobody who is still there", "claimed"))
     more = f", with {asked.connections} connections" if asked.connections > 1 else ""
     found.append(Fact("waits", f"since {asked.since}{more}, {asked.seconds_left} s more", "verified"))
+    if _overlooked(asked, in_full(asked)):
+        found.append(Fact("in full", in_full(asked), "asked"))
     return found
+
+
+def in_full(asked: Asked) -> str:
+    """All that it asks for, every name of it."""
+    return "; ".join(_in_words(wish) for wish in asked.wants)
+
+
+def _in_short(asked: Asked) -> str:
+    """The same, without the names of secrets: what it would have of each service."""
+    return "; ".join(
+        f"{' and '.join(word for word, may in (('read', each.read), ('write', each.write)) if may)} "
+        f"{quoted(each.service)}: {'any name' if each.exact is None else f'{len(each.exact)} names'}"
+        for each in permissions(asked)
+    )
+
+
+def _shown(asked: Asked) -> str:
+    full, short = in_full(asked), _in_short(asked)
+    if not _overlooked(asked, full):
+        return full
+    return f"{short}, see «in full»" if not _overlooked(asked, short) else "more than can be looked over, see «in full»"
+
+
+def _overlooked(asked: Asked, wanted: str) -> bool:
+    """Is this too long to be seen at once, together with who asks?"""
+    entry = asked.entry
+    who = [entry.path, *(each.path for each in (entry.interpreter, entry.helper) if each is not None)]
+    return sum(len(printable(text)) for text in (*who, wanted)) > _MOST_SHOWN
 
 
 def permissions(asked: Asked) -> list[Permission]:
@@ -148,11 +185,13 @@ def why_not(choice: Choice, asked: Asked, looked: Looked) -> str:
         return ""
     if looked.problem:
         return looked.problem
+    if choice is not Choice.NEVER and _overlooked(asked, in_full(asked) if choice in _NAMED else _in_short(asked)):
+        return "it asks for too much to be looked over here: keychain-auth approve, with --read or --write"
     if asked.entry.helper is not None:
         return "" if choice is Choice.GOOD else "who stands behind a helper is let in for good, or not"
     if looked.grants is not None:
         return "" if choice is Choice.GOOD else "it would get the grants of the version before, for good"
-    if choice in (Choice.ONCE, Choice.TEN_MINUTES) and any(each.search for each in permissions(asked)):
+    if choice in _NAMED and any(each.search for each in permissions(asked)):
         return "a search, a check or a prefix cannot be allowed for a time"
     return ""
 
@@ -177,6 +216,6 @@ def _permission(service: str, wishes: list[dict[str, Any]]) -> Permission:
 
 
 def _in_words(wish: dict[str, Any]) -> str:
-    names = ", ".join(map(str, wish.get("targets", ())))
+    names = ", ".join(quoted(str(target)) for target in wish.get("targets", ()))
     how = "everything that begins with " if wish.get("match") == "prefix" else ""
-    return f"{wish.get('action')} {wish.get('service')} {how}{names}".rstrip()
+    return f"{wish.get('action')} {quoted(str(wish.get('service')))} {how}{names}".rstrip()

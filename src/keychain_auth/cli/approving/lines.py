@@ -1,12 +1,16 @@
 """``approve --interactive``: the same decisions as ``watch``, in plain lines, for any terminal.
 
 Contract: one program at a time, the longest waiting first. What is typed is read from the person's terminal, and a
-question that finds it ended ends the command; a program that is not answered goes on waiting.
+question that finds it ended ends the command; a program that is not answered goes on waiting. On a terminal an answer
+counts only for the program that was shown before it was typed.
 """
 
 from __future__ import annotations
 
 import sys
+
+if sys.platform != "win32":
+    import termios
 
 from keychain_auth.cli import output
 from keychain_auth.cli.approving.answering import answer, look_into, who_waits
@@ -59,6 +63,7 @@ def _show(asked: Asked, looked: Looked) -> None:
 def _ask(asked: Asked, looked: Looked) -> Choice | None:
     """The choice; None for later. Raises EOFError."""
     possible = choices(asked, looked)
+    _forget_typed()
     words = [f"[{choice.key}] {choice.label}" for choice in possible]
     while True:
         output.say("", f"Allow {', '.join(words)}, [{_LATER}] later?")
@@ -76,6 +81,12 @@ def _ask(asked: Asked, looked: Looked) -> Choice | None:
             complain(f"not possible here: {why_not(chosen, asked, looked)}")
         else:
             output.say(*(f"[{choice.key}] {choice.label}: {choice.means}" for choice in possible))
+
+
+def _forget_typed() -> None:
+    """What was typed before this program was shown was meant for another one (or pressed twice)."""
+    if sys.platform != "win32" and sys.stdin.isatty():
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
 
 
 def _carry_out(places: Places, asked: Asked, looked: Looked, choice: Choice) -> bool:
