@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -197,6 +198,40 @@ def test_a_secret_that_is_not_there_begins_empty(running: World) -> None:
     assert running.cli_json("list-secrets") == []
     assert edit(running, 'echo fresh > "$2"').returncode == 0
     assert running.cli("get", "app", "key").stdout == "fresh"
+
+
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGKILL])
+def test_expected_open_only_after_a_kill_a_value_stays_in_the_editors_file(running: World, how: signal.Signals) -> None:
+    """A terminal that is closed is a SIGHUP: the naive way, which ends there, is what a SIGKILL does."""
+    running.cli("set", "app", "key", input=VALUE)
+    editor = running.write("bin/editor", '#!/bin/sh\necho "pid $$"\nexec sleep 600\n', 0o755)
+    words = [running.python, "-m", "keychain_auth", "edit", "app", "key", "--socket", running.socket]
+    person = running.spawn(words, env={"EDITOR": editor, "VISUAL": None})
+    [pid] = [int(line.split()[1]) for line in [person.out[person.out.find(lambda line: line.startswith(b"pid "))]]]
+    place = running.path("run")
+    assert left_by_editors(place) == [VALUE.encode() + b"\n"]
+    person.signal(how)
+    assert person.wait() == (-how if how is signal.SIGKILL else 128 + how)
+    if how is signal.SIGKILL:
+        assert left_by_editors(place) == [VALUE.encode() + b"\n"]
+        os.kill(pid, signal.SIGKILL)
+        for name in os.listdir(place):
+            if name.startswith("keychain-auth-edit"):
+                shutil.rmtree(os.path.join(place, name))
+    else:
+        assert left_by_editors(place) == []
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert running.cli_json("get", "app", "key")["value"] == VALUE
+
+
+def left_by_editors(place: str) -> list[bytes]:
+    found = []
+    for name in os.listdir(place):
+        if name.startswith("keychain-auth-edit"):
+            with open(os.path.join(place, name, "value"), "rb") as file:
+                found.append(file.read())
+    return found
 
 
 def test_there_is_no_editor_without_a_terminal(running: World) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
 from cli.lab import NOT_RUNNING, Terminal, closed_stream
-from support.person import protect, tell
+from support.person import WORDS, protect, tell
 from support.world import World
 
 BASH = "/bin/bash"
@@ -299,3 +300,47 @@ def test_it_is_light(stocked: World) -> None:
     loaded = set(done.err.text().split())
     assert "keychain_auth.client.references" in loaded
     assert not loaded & {"click", "rich", "asyncio", "cryptography", "msgspec", "ctypes", "subprocess", "re", "json"}
+
+
+# --- the passphrase -----------------------------------------------------------------------------
+
+# What a command does that wants the passphrase: whatever it was started with, from its beginning.
+SNOOP = """
+import os
+print("looked")
+for name in os.listdir("/proc/self/fd"):
+    try:
+        print(os.pread(int(name), 100, 0))
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize("mask", [(), ("--mask",)], ids=["plain", "mask"])
+def test_the_command_does_not_get_the_descriptor_of_the_passphrase(world: World, mask: tuple[str, ...]) -> None:
+    """A file is at its second line once it was read, and can be read again from its first."""
+    world.write_settings("[lock]\npassphrase_seconds = 0.001\n")
+    world.start()
+    protect(world)
+    assert tell(world, "set", "app", "key", stdin="hunter2").returncode == 0
+    words = world.write("words", WORDS + "\n", 0o600)
+    run = 'exec "$@" 3<"$WORDS_FILE"'
+    env = {"WORDS_FILE": words, "KEY": "keychain://app/key"}
+    command = [world.python, "-c", SNOOP]
+    won = subprocess.run(
+        [BASH, "-c", 'exec 3<"$WORDS_FILE"; read -r line <&3; exec "$@"', "bash", *command],
+        env=world.environment(env), capture_output=True, text=True, check=True, cwd="/", **world.user.popen(),
+    )  # fmt: skip
+    assert WORDS in won.stdout
+    done = world.cli(
+        "run", "--passphrase-fd", "3", *mask, "--", *command, env=env, before=(BASH, "-c", run, "bash")
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert WORDS not in done.stdout
+    assert "looked" in done.stdout
+    refused = world.cli(
+        "run", "--passphrase-fd", "0", *mask, "--", *command, env=env,
+        before=(BASH, "-c", 'exec "$@" <"$WORDS_FILE"', "bash"),
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert WORDS not in refused.stdout + refused.stderr

@@ -2,10 +2,11 @@
 
 Contract: the value lies in a file of mode 0600, in a folder of mode 0700 made for it, in memory where the system has
 such a place (``XDG_RUNTIME_DIR``); file and folder, and what the editor left in it, are gone
-afterwards, whatever happened. Nothing is stored unless the text changed and the editor ended well. What it replaces
-stays in the history.
+afterwards, also when the terminal is closed or a signal ends the command. Nothing is stored unless the text changed and
+the editor ended well. What it replaces stays in the history.
 
-What it does not promise: an editor may keep copies elsewhere (swap files, undo, "recent files").
+What it does not promise: an editor may keep copies elsewhere (swap files, undo, "recent files"). After a SIGKILL, file
+and folder stay (in memory, until the session ends).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,9 @@ from keychain_auth.cli import output
 from keychain_auth.cli.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import admin
 from keychain_auth.errors import EXIT_NOT_FOUND, KeychainAuthError, UsageError
+
+_ENDING = ("SIGTERM", "SIGHUP", "SIGQUIT")
+_END_SECONDS = 2.0
 
 
 @click.command("edit")
@@ -64,8 +69,37 @@ def _present(service: str, target: str, socket: str | None) -> str | None:
     return value
 
 
+def _end_well() -> None:
+    """Let the signals that end a command raise instead: what stands in the clear is removed first."""
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise SystemExit(128 + number)  # as shells report it
+
+    for name in _ENDING:
+        number = getattr(signal, name, None)  # Windows has not all of them
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup asked for another way
+            signal.signal(number, end)
+
+
+def _run(words: list[str]) -> int:
+    """The editor's exit code. It has ended when this returns or raises, so nothing is written afterwards."""
+    editor = subprocess.Popen(words)
+    try:
+        return editor.wait()
+    finally:
+        if editor.returncode is None:
+            editor.terminate()  # it may have a terminal to put in order
+            try:
+                editor.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                editor.kill()
+                editor.wait()
+
+
 def _edited(text: str) -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    _end_well()
     folder = tempfile.mkdtemp(prefix="keychain-auth-edit-", dir=runtime if os.path.isdir(runtime) else None)
     try:
         file = os.path.join(folder, "value")
@@ -75,7 +109,7 @@ def _edited(text: str) -> str:
         editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
         words = [*shlex.split(editor), file]
         try:
-            code = subprocess.run(words, check=False).returncode
+            code = _run(words)
         except OSError as error:
             raise KeychainAuthError(f"cannot start {words[0]}: {error.strerror}", hint="set EDITOR") from None
         if code != 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from keychain_auth.cli.options import passphrase_option, socket_option
+from keychain_auth.client import passphrase
 from keychain_auth.client.run import Order, parse_descriptor, parse_wait, run
+from keychain_auth.errors import UsageError
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -42,6 +44,11 @@ def run_command(
     exist, nothing is started, and all that are missing are listed. The command replaces this process: terminal, signals
     and the exit code are its own.
     """
+    if passphrase.stands_in_a_stream():
+        raise UsageError(
+            "nothing was started: the command would get the file with the passphrase as one of its streams",
+            hint="keychain-auth run --passphrase-fd 3 … 3<FILE",
+        )
     order = Order()
     order.command = list(command)
     order.env_files = list(env_files)

@@ -1,15 +1,18 @@
 """Where the command line gets a passphrase from: the person's own terminal, or a descriptor that was named.
 
 Contract: from nowhere else. Not from stdin (that is where values come from), not from an argument or a variable, which
-other programs can read (proc_pid_cmdline(5), proc_pid_environ(5)). It is asked for once in each command. The client
-library for programs never comes here: it gets ``keychain_locked``, and nobody is asked anything.
+other programs can read (proc_pid_cmdline(5), proc_pid_environ(5)). It is asked for once in each command. No program
+that the command starts or becomes gets that descriptor: a file can be read once more from its beginning. The library
+for programs never comes here: it gets ``keychain_locked``, and nobody is asked anything.
 
 Only the standard library: ``keychain-auth get`` may come through here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 
 from keychain_auth.errors import KeychainAuthError, PassphraseNeeded, UsageError
 
@@ -17,6 +20,7 @@ PROMPT = "Passphrase of the vault: "
 _OPTION = "--passphrase-fd"
 _NEEDED = {"--new-passphrase-fd": "a new passphrase", "--backup-passphrase-fd": "the backup's own passphrase"}
 _LONGEST = 4096  # bytes
+_LAST_STREAM = 2
 
 _descriptor: int | None = None
 _given: str | None = None
@@ -26,6 +30,19 @@ def use_descriptor(fd: int | None) -> None:
     """Take the passphrase from the open descriptor ``fd``: its first line. None: ask the person."""
     global _descriptor, _given
     _descriptor, _given = fd, None
+    if fd is not None and fd > _LAST_STREAM:
+        with contextlib.suppress(OSError):  # what is no descriptor is said where it is read
+            os.set_inheritable(fd, False)
+
+
+def stands_in_a_stream() -> bool:
+    """Does a standard stream hold the passphrase, in such a way that who gets the stream can read it again?"""
+    if _descriptor is None or _descriptor > _LAST_STREAM:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(_descriptor).st_mode)
+    except OSError:
+        return False
 
 
 def use(words: str) -> None:

@@ -5,7 +5,7 @@ Contract:
 * All of the values are there, or nothing is started. What is missing is listed whole.
 * The command replaces this process (execve(2)): its pid, terminal, signals and exit code are its own. Nothing of this
   one is left but the values. (With ``--mask`` it is a child: ``client.mask``.)
-* A value is in no file and in no argument.
+* A value is in no file and in no argument. Nor is the passphrase of the vault in a descriptor that the command gets.
 
 What it does not promise: a process of the same user can read another's environment (proc_pid_environ(5)), and so can
 every child of the command; a value on a descriptor (``--fd``) goes to nobody who is not handed it, but /proc/PID/fd is
