@@ -69,5 +69,47 @@ def test_an_interpreter_of_another_user_is_not_run_by_who_approves_its_script(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(not users.may_be_root(), reason="only root can make a daemon for the whole machine")
+def test_the_daemon_tells_nobody_what_lies_in_folders_that_are_closed_to_him(
+    machine: SystemWorld, stranger: Account
+) -> None:
+    """It opens what a command line names, and may read everything: so its answer told who has which files."""
+    another = users.third()
+    assert another is not None
+    folders = {}
+    for name, account in (("mine", stranger), ("theirs", another)):
+        folders[name] = machine.path(name)
+        os.mkdir(folders[name], 0o700)
+        os.mkdir(os.path.join(folders[name], "sub"))
+        with open(os.path.join(folders[name], "there.py"), "w", encoding="utf-8") as file:
+            file.write("print()\n")
+        os.symlink(machine.path("open.py"), os.path.join(folders[name], "link"))
+        for path in ("there.py", "sub", "link", ""):
+            account.own(os.path.join(folders[name], path))
+    with open(machine.path("open.py"), "w", encoding="utf-8") as file:
+        file.write("print()\n")
+    program = machine.program("python3", source=source("interpreter"))
+    machine.start()
+
+    def asked(path: str) -> tuple[bytes, list[str]]:
+        """What it is told, and which scripts wait by then."""
+        client = machine.spawn([program, path, machine.socket], stranger)
+        answer = client.out[client.out.find(lambda line: b"RESPONSE" in line)]
+        waiting = json.loads(machine.cli("list-pending", "--json").stdout)
+        return answer, [one["path"] for one in waiting if one["interpreter"]]
+
+    theirs, mine = folders["theirs"], folders["mine"]
+    missing = asked(f"{theirs}/missing")
+    for name in ("there.py", "link", "sub/../there.py", "sub/../../open.py"):
+        os.stat(os.path.join(theirs, name))  # the naive way, with the rights of the daemon: it is there
+        assert asked(f"{theirs}/{name}") == missing
+    assert missing[1] == []
+    assert asked("/etc/shadow") == missing  # nor does its hash come into the record
+    for name, found in (
+        ("there.py", f"{mine}/there.py"), ("link", machine.path("open.py")), ("sub/../there.py", f"{mine}/there.py")
+    ):  # fmt: skip
+        assert found in asked(f"{mine}/{name}")[1]
+
+
 def _key(machine: SystemWorld) -> str:
     return machine.path("var/lib/keychain-auth/vault.key")

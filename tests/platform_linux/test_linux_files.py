@@ -8,16 +8,20 @@ import hashlib
 import mmap
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
+import textwrap
 
 import pytest
 
 from keychain_auth.platform.base import FileTooLarge
 from keychain_auth.platform.linux.filehash import digest
 from keychain_auth.platform.linux.filesystem import Mount, MountTable, read_mounts
+from keychain_auth.platform.linux.reach import reaches
 from keychain_auth.platform.linux.syscalls import open_cached, open_regular, statx_descriptor
 from keychain_auth.platform.posix.ownership import writable_by_others
+from support import users
 
 
 def test_statx_agrees_with_stat() -> None:
@@ -29,6 +33,65 @@ def test_statx_agrees_with_stat() -> None:
     assert about[:7] == (
         known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_uid, known.st_mode
     )  # fmt: skip
+
+
+@pytest.mark.skipif(users.stranger() is None, reason="only root can try what another user may open")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_user_reaches_is_what_the_kernel_lets_him_open(stranger: users.Account, kind: str) -> None:
+    """Every mode, as owner, in the group, by a further group, and as one of the others."""
+    with tempfile.TemporaryDirectory() as made:
+        os.chmod(made, 0o755)
+        _compare_with_the_kernel(pathlib.Path(made), stranger, kind)
+
+
+def _compare_with_the_kernel(tmp_path: pathlib.Path, stranger: users.Account, kind: str) -> None:
+    further = 54321
+    paths = []
+    for who, (uid, gid) in {
+        "own": (stranger.uid, 0),
+        "group": (0, stranger.gid),
+        "more": (0, further),
+        "none": (0, 0),
+    }.items():
+        for mode in range(0o1000):
+            if mode & 0o022:  # writing is another matter
+                continue
+            folder = tmp_path / f"{who}-{mode:03o}"
+            folder.mkdir()
+            file = folder / "file"
+            file.touch()
+            odd = folder if kind == "folder" else file
+            os.chown(odd, uid, gid)
+            (folder if kind == "file" else file).chmod(0o755)
+            odd.chmod(mode)
+            paths.append(str(file))
+    link = tmp_path / "link"
+    link.symlink_to(f"../{tmp_path.name}/own-500")
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    paths += [
+        f"{link}/file",
+        f"{tmp_path}/./own-500/../own-400/file",
+        str(loop),
+        str(tmp_path / "missing"),
+        "/etc/shadow",
+    ]
+    code = "import os, sys\nfor path in sys.stdin.read().split('\\n'):\n" + textwrap.indent(
+        "try:\n    os.close(os.open(path, os.O_RDONLY))\n    print(1)\nexcept OSError:\n    print(0)", "    "
+    )
+    kernel = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", code], input="\n".join(paths), capture_output=True, text=True, check=True,
+        user=stranger.uid, group=stranger.gid, extra_groups=[further],
+    ).stdout.split()  # fmt: skip
+    root = os.open("/", os.O_PATH)
+    try:
+        ours = [reaches(os.fsencode(path), root, stranger.uid, {stranger.gid, further}) for path in paths]
+        assert reaches(b"etc/shadow", root, 0, ())
+        assert not reaches(b"etc/../" * 1000 + b"etc/passwd", root, stranger.uid, ())  # no path has so many names
+    finally:
+        os.close(root)
+    assert [path for path, one, other in zip(paths, ours, kernel, strict=True) if one != bool(int(other))] == []
+    assert set(ours) == {True, False}
 
 
 def test_a_mount_point_cannot_end_its_line_early() -> None:

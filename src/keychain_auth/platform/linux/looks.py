@@ -15,6 +15,7 @@ from keychain_auth.platform.linux.filesystem import UNKNOWN, Mount, MountTable, 
 from keychain_auth.platform.linux.mappings import Mappings
 from keychain_auth.platform.linux.openfile import LinuxFile
 from keychain_auth.platform.linux.procfs import Process, path_of
+from keychain_auth.platform.linux.reach import reaches
 from keychain_auth.platform.linux.syscalls import Statx, open_path, open_regular, statx_descriptor, statx_link
 from keychain_auth.platform.posix.ownership import writable_by_others
 
@@ -102,12 +103,18 @@ class LinuxProcess:
             os.close(fd)
 
     def open_script(self, word: str) -> LinuxFile | None:
-        """See ``Peer.open_script``: the word is resolved as the interpreter did, from its working directory."""
+        """See ``Peer.open_script``: the word is resolved as the interpreter did, from its working directory.
+
+        What the process's own user could not have opened is not there.
+        """
         try:
             folder = self._process.open_working_folder()
+            gids = self._process.status().file_gids if self.uid != os.geteuid() else None
         except OSError as error:
             raise gone(error) from None
         try:
+            if gids is not None and not reaches(os.fsencode(word), folder, self.uid, gids):
+                return None
             fd = open_regular(os.fsencode(word), folder=folder)
         except (OSError, ValueError):
             return None

@@ -61,6 +61,11 @@ class Status:
         """Real, effective and saved group."""
         return _numbers(self._text, b"\nGid:")[:3]
 
+    @property
+    def file_gids(self) -> frozenset[int]:
+        """The groups whose files it may use: that of its filesystem accesses, and the supplementary ones."""
+        return frozenset((*_numbers(self._text, b"\nGid:")[3:], *_numbers(self._text, b"\nGroups:")))
+
 
 def _number(text: bytes, field: bytes, base: int = 10) -> int:
     at = text.find(field)
