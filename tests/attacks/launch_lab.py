@@ -45,7 +45,11 @@ def launch(
 ) -> Process:  # fmt: skip
     """The command ``keychain-auth launch``. ``before``: words that run it."""
     words = [*before, world.python, "-m", "keychain_auth.cli.main", "launch", script, *arguments]
-    return world.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": world.socket, **(env or {})}, cwd=cwd)
+    env = {"KEYCHAIN_AUTH_SOCKET": world.socket, **(env or {})}
+    own = dict(world.installation.env).get("PYTHONPATH")
+    if own and "PYTHONPATH" in env:  # of the one who is to be misled, first; the command still needs its own
+        env["PYTHONPATH"] += os.pathsep + own
+    return world.spawn(words, env=env, cwd=cwd)
 
 
 def declared(

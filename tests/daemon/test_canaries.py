@@ -163,9 +163,14 @@ def test_status_and_doctor_name_who_is_held_until_a_person_releases_it(trapped: 
 def test_a_script_is_held_and_its_interpreter_is_not(running: World) -> None:
     """Two launched scripts of one Python: one reaches for the canary, the other is served."""
     text = (
-        "import sys; from keychain_auth import KeychainAuthClient\n"
-        "client = KeychainAuthClient()\n"
-        "print(client.send_request({'type': 'REQUEST', 'action': 'read', 'service': 'aws', 'targets': sys.argv[1:]}))\n"
+        "import json, socket, sys\n"
+        "connection = socket.socket(socket.AF_UNIX)\n"
+        f"connection.connect({running.socket!r})\n"
+        "asked = {'type': 'REQUEST', 'action': 'read', 'service': 'aws', 'targets': sys.argv[1:]}\n"
+        "connection.sendall(json.dumps(asked).encode() + b'\\n')\n"
+        "answer = json.loads(connection.makefile().readline())\n"
+        "print(answer)\n"
+        "sys.exit(answer['status'] != 'success')\n"
     )
     running.cli("set", "aws", "a", input="v")
     running.cli("canary", "add", "aws", BAIT)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import keychain_auth
+from keychain_auth.conformance import probe
 from support.users import Account
 
 _PACKAGE = os.path.dirname(os.path.abspath(keychain_auth.__file__))
@@ -74,6 +75,10 @@ def _copy() -> str:
     folder = tempfile.mkdtemp(prefix="ka-lib-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(_PACKAGE, os.path.join(folder, "keychain_auth"))
+    kit = os.path.join(folder, "keychain_auth", "conformance", "files")  # as the wheel has it
+    os.makedirs(kit, exist_ok=True)
+    for name in ("talker.c", "requests.json"):
+        shutil.copy(probe.shipped(name), kit)
     copy_distributions(_needed("keychain-auth") - {"keychain-auth"} | _extras(), folder)
     compileall.compile_dir(folder, quiet=2)
     return folder
@@ -104,8 +109,9 @@ def copy_distributions(names: set[str], folder: str) -> None:
 
 
 def _extras() -> set[str]:
-    """What optional keychains need, as far as it is here."""
-    return {name for name in ("jeepney",) if importlib.util.find_spec(name)}
+    """What the Secret Service and the full-screen view need, as far as it is here."""
+    here = [name for name in ("jeepney", "textual") if importlib.util.find_spec(name)]
+    return set().union(*(_needed(name) for name in here))
 
 
 def _needed(name: str) -> set[str]:
