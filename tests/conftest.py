@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from again import pytest_sessionfinish, pytest_sessionstart
 from support import unix_only
 
 if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have no use for users and homes of Linux
@@ -19,6 +20,9 @@ if TYPE_CHECKING:  # loaded by who uses them: tests that run on Windows too have
     from support.secret_service import Desktop
     from support.signing import Publisher
     from support.world import World
+
+
+__all__ = ["pytest_sessionfinish", "pytest_sessionstart"]  # hooks, of another file
 
 
 def pytest_configure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,34 @@ def test_shaky():
 """
 
 
+# A death of what runs it, as by a signal, is a failure of the test that it died in.
+DEADLY = """
+import os
+from pathlib import Path
+def test_deadly():
+    if not Path("seen").exists():
+        Path("seen").touch()
+        os._exit(9)
+"""
+# It says that it cannot be run, once it has failed.
+SHY = """
+import pytest
+from pathlib import Path
+def test_shy():
+    if Path("seen").exists():
+        pytest.skip("no more")
+    Path("seen").touch()
+    assert False
+"""
+# Something beside the tests goes wrong: those that come after it are not tried.
+INTERRUPTED = """
+import pytest
+def test_interrupted():
+    pytest.exit("enough")
+"""
+IN_WORKERS = (DEADLY, "import nothing_of_this_name")
+
+
 @pytest.mark.parametrize(
     ("tests", "code", "told"),
     [
@@ -41,6 +70,9 @@ def test_shaky():
         (FAULT, 1, "1 failed"),
         (SHAKY, 1, "Alone, 2 of 3"),
         ("".join(FAULT.replace("fault", f"fault_{n}") for n in range(4)), 1, "4 tests failed"),
+        (DEADLY, 0, "UNSTEADY"),
+        (SHY, 1, "no pass"),
+        (FAULT + INTERRUPTED, 1, "did not come to its end"),
         ("import nothing_of_this_name", 2, "error"),
     ],
 )
@@ -49,8 +81,7 @@ def test_chance_is_told_from_fault(
 ) -> None:
     (tmp_path / "test_it.py").write_text(STEADY + tests)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    first = subprocess.run([sys.executable, "-m", "pytest", "-q"], check=False, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    assert first.returncode
+    assert run(tmp_path, *(["--numprocesses=1"] if tests in IN_WORKERS else []))
     assert again.again(tmp_path) == code
     printed = "".join(capfd.readouterr())
     assert told in printed
@@ -59,3 +90,15 @@ def test_chance_is_told_from_fault(
 
 def test_a_run_without_a_failed_test_is_no_chance(tmp_path: Path) -> None:
     assert again.again(tmp_path) == 1
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_it.py").write_text(STEADY + FAULT)
+    assert run(tmp_path) == 1
+    (tmp_path / "test_it.py").write_text(STEADY)
+    assert run(tmp_path) == 0  # and what an earlier run noted as failed is there still
+    assert again.again(tmp_path) == 1
+
+
+def run(folder: Path, *options: str) -> int:
+    env = {**os.environ, "PYTHONPATH": os.path.dirname(again.__file__)}
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "again", *options]
+    return subprocess.run(words, check=False, cwd=folder, env=env, stdout=subprocess.DEVNULL).returncode
