@@ -22,7 +22,8 @@ class EtcdStore(Store):
         self._prefix = f"contract {next(_NUMBERS)}/"
 
     def open(self) -> EtcdKeychain:
-        return open_keychain(self._cluster.settings(prefix=self._prefix), ANSWER_BYTES)
+        settings = self._cluster.settings(prefix=self._prefix, seconds=5.0, attempt_seconds=2.0)
+        return open_keychain(settings, ANSWER_BYTES)
 
     async def take_away(self) -> None:
         for number in range(3):
@@ -35,6 +36,8 @@ class EtcdStore(Store):
 
 
 class TestEtcd(KeychainContract):
+    patience = 20.0  # ``seconds`` of the store, on a machine that does much else
+
     @pytest.fixture
     def store(self, etcd: Cluster) -> EtcdStore:
         return EtcdStore(etcd)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import itertools
 import os
-import time
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from keychain_auth.keychain.etcd.keychain import EtcdKeychain
 from keychain_auth.keychain.etcd.sealing import Seal
 from keychain_auth.model import Item
 from support.etcd import Authority, Cluster, run
+from support.lines import PATIENCE
 
 _NUMBERS = itertools.count()
 
@@ -63,7 +63,7 @@ class Load:
             assert not any(task.done() for task in self._tasks), [task for task in self._tasks if task.done()]
             return all(now >= then + 3 for now, then in zip(self.acknowledged, before, strict=True))
 
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(advanced)
 
     async def _write(self, keychain: EtcdKeychain, number: int) -> None:
@@ -115,7 +115,7 @@ def test_no_acknowledged_write_is_lost_when_a_member_and_then_the_leader_dies_un
         for number, least in enumerate(load.acknowledged):
             assert least <= found[f"t{number}"] <= load.tried[number]
 
-    run(work, *(etcd.machine(prefix, attempt_seconds=1.0) for _ in range(3)))
+    run(work, *(etcd.machine(prefix, seconds=5.0, attempt_seconds=1.0) for _ in range(3)))
 
 
 def test_while_the_cluster_is_gone_only_the_first_waits(etcd: Cluster, prefix: str) -> None:
@@ -127,17 +127,19 @@ def test_while_the_cluster_is_gone_only_the_first_waits(etcd: Cluster, prefix: s
             with pytest.raises(KeychainError):
                 await keychain.read("s", ["a"], {})
             assert keychain.health()["state"] == "gone"
-            began = time.monotonic()
+            cluster: Any = keychain._cluster
+            asked: list[Any] = []
+            cluster._ask = lambda *words: asked.append(words)
             for _ in range(20):
                 with pytest.raises(KeychainError, match="no member"):
                     await keychain.read("s", ["a"], {})
-            assert time.monotonic() - began < 0.5
+            assert asked == []
         finally:
             for number in (0, 1):
                 etcd.start(number)
             await asyncio.to_thread(etcd.wait)
 
-    run(work, etcd.machine(prefix, seconds=1.5, attempt_seconds=1.0, rest_seconds=60.0))
+    run(work, etcd.machine(prefix, seconds=4.0, attempt_seconds=2.0, rest_seconds=600.0))
 
 
 # --- machines meet ------------------------------------------------------------------------------------
@@ -281,8 +283,8 @@ def test_members_and_clients_of_another_authority_are_not_talked_to(etcd: Cluste
     own = {"certificate": str(tmp_path / "certificate"), "certificate_key": str(tmp_path / "key")}
     run(
         work,
-        etcd.machine(prefix, ca=str(tmp_path / "ca"), seconds=0.5),
-        etcd.machine(prefix, seconds=0.5, **own),
+        etcd.machine(prefix, ca=str(tmp_path / "ca"), seconds=2.0),
+        etcd.machine(prefix, seconds=2.0, **own),
     )
 
 

@@ -18,12 +18,14 @@ from keychain_auth.keychain.etcd.keychain import EtcdKeychain
 from keychain_auth.keychain.owned import OwnedKeychain
 from keychain_auth.model import Item
 from support.etcd import Cluster, run
+from support.lines import PATIENCE, until
 from support.talker import Talker
 from support.world import World
 
 _NUMBERS = itertools.count()
-_IMPATIENT = "seconds = 2.0\nattempt_seconds = 1.0\nrest_seconds = 0.1\n"
-_HASTY = {"seconds": 2.0, "attempt_seconds": 1.0, "rest_seconds": 60.0}
+# What must be answered while the cluster is there has to be within these seconds, on a busy machine too.
+_IMPATIENT = "seconds = 4.0\nattempt_seconds = 2.0\nrest_seconds = 0.1\n"
+_HASTY = {"seconds": 4.0, "attempt_seconds": 2.0, "rest_seconds": 600.0}
 GONE = failed("internal_error")
 
 
@@ -97,13 +99,10 @@ def test_while_the_cluster_is_gone_only_who_may_gets_what_was_answered(
         ]
         assert all(0 < line["age_seconds"] < 60 and "local copy" in line["detail"] for line in stale)
         assert all("stale" not in line for line in it.recorded(binary_path=world.path("bin", "may-not")))
-        assert "allow_stale_reads" in it.daemon.log
-        assert "--stale-reads" in it.daemon.log
+        assert "--stale-reads" in it.daemon.wait_log("allow_stale_reads")
     done = world.cli("audit", "verify")
     assert done.returncode == 0, done.stdout + done.stderr
-    ends = time.monotonic() + 20
-    while it.may_not.ask(read("b", service="fleet")) == GONE:
-        assert time.monotonic() < ends
+    until(lambda: it.may_not.ask(read("b", service="fleet")) != GONE, "the cluster is asked again")
     before = len(it.recorded(stale=True))
     assert items(it.may.ask(read("a", "b", service="fleet"))) == ["a=1", "b=2"]
     assert len(it.recorded(stale=True)) == before, "the cluster is back"
@@ -156,7 +155,7 @@ def test_what_the_daemon_saw_removed_or_is_due_is_not_answered(etcd: Cluster, pr
         await there.delete("s", ["listed"], {})
         assert len(await here.search("s", [], {})) == 3
         await here.delete("s", ["own"], {})
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + PATIENCE
         while (told := here.recall("read", "short", ["due"], {})) is not None and told.items:
             assert time.monotonic() < ends
             await asyncio.sleep(0)

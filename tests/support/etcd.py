@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import http.client
 import ipaddress
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,10 +31,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from keychain_auth.keychain.budget import ANSWER_BYTES
 from keychain_auth.keychain.etcd.keychain import EtcdKeychain, open_keychain
 from keychain_auth.keychain.kinds import EtcdSettings
+from support.lines import PATIENCE, until
 from support.process import Process
 from support.world import World
-
-PATIENCE = 40.0
 
 
 def missing() -> str:
@@ -76,8 +78,9 @@ class Cluster:
         return found
 
     def settings(self, **changes: Any) -> EtcdSettings:
-        """Of a keychain on this cluster."""
-        return EtcdSettings(**{"endpoints": self.endpoints, "rest_seconds": 0.2, **self.paths, **changes})
+        """Of a keychain on this cluster; one that waits for members of a busy machine, if ``changes`` does not say."""
+        patient = {"seconds": 30.0, "attempt_seconds": 10.0, "rest_seconds": 0.2}
+        return EtcdSettings(**{"endpoints": self.endpoints, **patient, **self.paths, **changes})
 
     def settle(self, world: World, prefix: str, more: str = "") -> None:
         """The settings of a daemon in ``world`` whose services ``fleet…`` lie here; ``more``: lines for the store."""
@@ -122,10 +125,8 @@ class Cluster:
 
     def wait(self) -> None:
         """Until every member that runs knows a leader and answers."""
-        ends = time.monotonic() + PATIENCE
-        for number, process in enumerate(self.members):
-            while process is not None and not self.leads(number):
-                assert time.monotonic() < ends, "no member leads"
+        running = [number for number, process in enumerate(self.members) if process is not None]
+        until(lambda: all(self.leads(number) for number in running), "every member knows who leads")
 
     def leader(self) -> int:
         """Who leads now."""
@@ -139,16 +140,27 @@ class Cluster:
 
     def leads(self, number: int) -> dict[str, Any]:
         """What a member says of itself; nothing as long as it knows no leader."""
-        told = self.ask(number, "/v3/maintenance/status", b"{}")
+        told = self._answer(number, "/v3/maintenance/status", b"{}", seconds=2)
         return told if told.get("leader", "0") != "0" else {}
 
     def ask(self, number: int, path: str, body: bytes) -> dict[str, Any]:
-        """One call of the gateway, without the keychain; nothing if there is no answer."""
+        """One call of the gateway, without the keychain; again while there is no answer, as when nobody leads."""
+        told: dict[str, Any] = {}
+
+        def answered() -> bool:
+            told.update(self._answer(number, path, body, seconds=20))
+            return bool(told)
+
+        until(answered, f"member {number} answers {path}")
+        return told
+
+    def _answer(self, number: int, path: str, body: bytes, seconds: float) -> dict[str, Any]:
+        """What a member answers; nothing if it does not, or says that it cannot."""
         request = urllib.request.Request(self.endpoints[number] + path, body)  # noqa: S310 - https
         try:
-            with urllib.request.urlopen(request, timeout=2, context=self._context) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=seconds, context=self._context) as answer:  # noqa: S310
                 return dict(msgspec.json.decode(answer.read()))
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return {}
 
     def content(self) -> bytes:
@@ -214,9 +226,14 @@ class Authority:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports of loopback that nobody listens on now, and that the kernel gives nobody who connects: a member that is
+    started, or started again, finds them free (ip(7), ip_local_port_range)."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first = int(file.read().split()[0])
+    ports: list[int] = []
+    for port in random.sample(range(10000, first), first - 10000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            break
     return ports

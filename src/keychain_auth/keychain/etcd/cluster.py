@@ -153,7 +153,7 @@ class Cluster:
         """
         if time.monotonic() < self._open_until:
             raise Unavailable("no member of the cluster answers", sent=False)
-        sent, pause, once, problem = False, _FIRST_PAUSE, self._trying, "no time left"
+        sent, pause, once, problem = False, _FIRST_PAUSE, self._trying, ""
         while True:
             for member in self._order():
                 left = min(self._attempt_seconds, deadline - time.monotonic())
@@ -169,7 +169,8 @@ class Cluster:
                     self._failed(member)
                 except OSError as error:  # not even a connection
                     sent = sent or not isinstance(error, ConnectionRefusedError | ssl.SSLError)
-                    problem = error.strerror or str(error) or type(error).__name__
+                    if not (problem and isinstance(error, TimeoutError)):  # a deadline tells less than what was before
+                        problem = error.strerror or str(error) or type(error).__name__
                     self._failed(member)
                 else:
                     self._answered(member)
@@ -180,6 +181,7 @@ class Cluster:
             time.sleep(wait)
             pause = min(2 * pause, _LONGEST_PAUSE)
         self._open_until, self._trying = time.monotonic() + self._rest_seconds, True
+        problem = problem or "no time left"
         raise Unavailable(f"no member of the cluster answered in time ({problem})", sent=sent)
 
     def close(self) -> None:
