@@ -186,7 +186,8 @@ def test_a_launcher_that_is_traced_from_its_start_guards_nothing_and_says_so(
     machine: SystemWorld, launcher: str, stranger: Account
 ) -> None:
     traced = machine.spawn([machine.world.python, "-c", _TRACED, launcher, "/bin/true"], stranger)
-    assert traced.out[traced.out.find(lambda line: True)] == b"exit 126"
+    assert traced.wait() == 0
+    assert traced.out.all() == [b"exit 126"]
     assert "is traced" in traced.err.text()
 
 

@@ -153,7 +153,7 @@ def test_a_request_that_a_child_begins_while_the_program_waits_for_approval(worl
     start(world)
     look = Onlooker(world)
     talker = world.talker()
-    text = json.dumps(read("secret", wait=60))
+    text = json.dumps(read("secret", wait=600))
     talker.order(f"fork-part {text[:-1]}")
     talker.send_raw(f"{text[-1]}\n".encode())
     look.until()

@@ -23,7 +23,7 @@ from support.world import World
 def test_the_same_in_plain_lines(running: World, look: Onlooker) -> None:
     running.cli("set", "aws", "key", input="hunter2")
     talker = running.talker()
-    talker.send(request("search", wait=60))
+    talker.send(request("search", wait=600))
     look.until()
     words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
@@ -58,14 +58,14 @@ def test_what_was_answered_is_not_asked_again_while_the_daemon_still_lists_it(
 
 def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World, look: Onlooker) -> None:
     first = running.talker(running.build_client("first", "one"))
-    first.send(read("a", wait=60))
+    first.send(read("a", wait=600))
     look.until(1)
     words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
     person.out.find(lambda line: b"bin/first" in line)
     person.feed(b"l\n")
     second = running.talker(running.build_client("second", "two"))
-    second.send(read("a", wait=60))
+    second.send(read("a", wait=600))
     at = person.out.find(lambda line: b"bin/second" in line)
     person.out.find(lambda line: b"[l] later?" in line, at)
     person.feed(b"d\n")
@@ -109,7 +109,7 @@ def test_a_key_that_was_pressed_twice_answers_one_program(running: World, look: 
 def test_a_file_that_was_exchanged_meanwhile_is_not_approved(running: World, look: Onlooker) -> None:
     program = running.build_client(variant="one")
     talker = running.talker(program)
-    talker.send(read("a", wait=60))
+    talker.send(read("a", wait=600))
     look.until()
     words = [running.python, "-m", "keychain_auth", "approve", "-i"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})

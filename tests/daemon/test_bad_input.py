@@ -75,15 +75,16 @@ def test_a_half_line_that_trickles_has_no_more_time(world: World) -> None:
     world.write_settings("[limits]\nunfinished_line_seconds = 0.5\n")
     world.start()
     talker = world.talker(program)
-    for _ in range(100):
+
+    def ended() -> bool:
         talker.send_raw(b"x")
         try:
             talker.eof(timeout=0.1)  # orderly, or by a reset: bytes may be under way when it closes
-            break
         except AssertionError:
-            continue
-    else:
-        raise AssertionError("the line was let go on for ten seconds")
+            return False
+        return True
+
+    until(ended, "the line is not let go on")
     assert talker.answers() == []
 
 

@@ -120,7 +120,7 @@ def test_a_stopped_command_that_holds_the_lock_does_not_hold_the_end(world: Worl
     talker = world.talker()
     talker.send(read("a"))
     until(lambda: any(line["action"] == "connect" for line in world.audit()), "the stranger was looked at")
-    assert daemon.stop(timeout=15) == 0
+    assert daemon.stop() == 0
 
 
 HOLDER = """

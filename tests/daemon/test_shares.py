@@ -11,6 +11,7 @@ from support import users
 from support.system import SystemWorld
 from support.talker import Talker
 from support.users import Account
+from support.waiting import Onlooker
 from support.world import World
 
 pytestmark = pytest.mark.skipif(not users.may_be_root(), reason="only root can make a daemon for the whole machine")
@@ -45,12 +46,14 @@ def test_places_to_wait_in(machine: SystemWorld, ann: Account, bob: Account, sha
     started(machine, f"[limits]\nwaiting = 2\n[users]\nwaiting = {share}\n")
     unknown = machine.program("unknown", "unknown")
     waiting = [machine.talker(unknown, account) for account in (ann, ann, bob)]
+    look, places = Onlooker(machine.world, machine.socket), 0
     for talker, answered in zip(waiting, (False, not wins, wins), strict=True):
-        talker.send(read("x", wait=30))
+        talker.send(read("x", wait=600))
         if answered:
             assert talker.answer() == denied(PENDING)
         else:
-            machine.cli("list-pending")  # it has been looked at
+            places += 1
+            look.until(programs=None, connections=places)
             assert talker.answers() == []
 
 

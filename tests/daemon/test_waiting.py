@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -34,15 +33,13 @@ def test_it_is_answered_on_the_same_connection_as_soon_as_a_person_approves(runn
     running.cli("set", "aws", "key", input="hunter2")
     program = running.build_client()
     talker = running.talker(program)
-    talker.send(read("key", wait=60))
+    talker.send(read("key", wait=600))  # longer than this test waits for the answer
     [asked] = look.until()
     assert (asked["path"], asked["connections"], asked["grade"]) == (program, 1, "user")
     assert asked["wants"] == [{"action": "read", "service": "aws", "match": "exact", "targets": ["key"]}]
     assert talker.answers() == []
-    began = time.monotonic()
     approve(running, program, "--read", "aws")
     assert talker.answer()["results"][0]["value"] == "hunter2"
-    assert time.monotonic() - began < 10
     assert talker.ask(read("key"))["status"] == "success"  # from now on a connection like any other
     assert talker.ask(read("key", service="gh")) == denied("service_not_allowed")
     assert look.now() == []
@@ -54,7 +51,7 @@ def test_what_is_approved_without_a_permission_is_told_just_that(running: World)
     look = Onlooker(running)
     program = running.build_client()
     talker = running.talker(program)
-    talker.send(write({"a": "v"}, wait=60))
+    talker.send(write({"a": "v"}, wait=600))
     look.until()
     approve(running, program)
     assert talker.answer() == denied("service_not_allowed")
@@ -100,7 +97,7 @@ def test_thirty_connections_of_a_program_are_one_entry_and_only_a_few_wait(world
     program = world.build_client()
     talkers = [world.talker(program) for _ in range(6)]
     for number, talker in enumerate(talkers):
-        talker.send(read(f"key{number}", wait=60))
+        talker.send(read(f"key{number}", wait=600))
     until(lambda: sum(bool(talker.answers()) for talker in talkers) == 3, "three of six were refused")
     [asked] = look.now()
     assert asked["connections"] == 3
@@ -160,7 +157,7 @@ def test_a_program_that_is_exchanged_while_it_waits_is_not_the_one_that_was_appr
     look = Onlooker(running)
     program = running.build_client(variant="one")
     talker = running.talker(program)
-    talker.send(read("a", wait=60))
+    talker.send(read("a", wait=600))
     look.until()
     running.build_client(variant="two")
     running.allow(program, ["aws"])  # somebody registers the new file
@@ -223,7 +220,7 @@ def test_a_malformed_wait_is_refused_as_ever(running: World) -> None:
     assert running.talker().ask(read("a", wait="60")) == denied(PENDING)
     assert running.talker().ask(read("a", wait=99999)) == denied(PENDING)
     known = running.granted("known", "aws", variant="known")
-    assert running.talker(known).ask(read("a", wait=60))["status"] == "success"  # who is known does not wait
+    assert running.talker(known).ask(read("a", wait=600))["status"] == "success"  # who is known does not wait
     assert running.talker(known).ask(read("a", wait=0))["reason"] == "malformed_request"
 
 
@@ -240,7 +237,7 @@ def test_the_person_sees_who_started_it(running: World) -> None:
     look = Onlooker(running)
     program = running.build_client()
     shell = running.talk(["/bin/sh", "-c", f"{program} {running.socket}; true"]).connected()
-    shell.send(read("a", wait=60))
+    shell.send(read("a", wait=600))
     [asked] = look.until()
     assert asked["parents"][0]["executable"] == os.path.realpath("/bin/sh")
 
@@ -252,7 +249,7 @@ def test_with_a_passphrase_only_an_approval_that_was_sealed_counts(world: World)
     protect(world, key_file=True)
     program = world.build_client()
     talker = world.talker(program)
-    talker.send(read("a", wait=60))
+    talker.send(read("a", wait=600))
     look.until()
     world.allow(program, ["aws"])  # an edit that nobody accepted
     until(lambda: bool(world.cli_json("status")["policy"]["problem"]), "the daemon saw the edit")
@@ -270,7 +267,7 @@ def test_the_desktop_is_told_once_for_each_program(world: World) -> None:
     program = world.build_client()
     talkers = [world.talker(program) for _ in range(3)]
     for talker in talkers:
-        talker.send(read("a", wait=60))
+        talker.send(read("a", wait=600))
     look.until(connections=3)
     assert f"{program} asks to read aws" in shown.shown("waits for you")[4]
     assert shown.count == 1
@@ -308,7 +305,7 @@ ASYNC = """
 import asyncio
 from keychain_auth import AsyncKeychainAuthClient
 async def main():
-    async with AsyncKeychainAuthClient(wait="1m", timeout=5) as client:
+    async with AsyncKeychainAuthClient(wait="10m", timeout=40) as client:
         print(await client.get("aws", "key"), flush=True)
 asyncio.run(main())
 """
@@ -317,9 +314,9 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("text", "env"),
     [
-        (CLIENT.format(arguments="wait=60, timeout=5"), {}),
-        (CLIENT.format(arguments="timeout=5"), {"KEYCHAIN_AUTH_WAIT": "60s"}),
-        (CLIENT.format(arguments="timeout=5"), "--wait"),
+        (CLIENT.format(arguments="wait=600, timeout=40"), {}),
+        (CLIENT.format(arguments="timeout=40"), {"KEYCHAIN_AUTH_WAIT": "10m"}),
+        (CLIENT.format(arguments="timeout=40"), "--wait"),
         (ASYNC, {}),
     ],
     ids=["argument", "variable", "run --wait", "asyncio"],
@@ -330,7 +327,7 @@ def test_the_client_library_waits_and_then_works(running: World, text: str, env:
     script = running.write("bin/app.py", text, 0o700)
     words, variables = [running.python, script], {"KEYCHAIN_AUTH_SOCKET": running.socket}
     if isinstance(env, str):
-        words = [running.python, "-m", "keychain_auth.cli.main", "run", env, "60s", "--", *words]
+        words = [running.python, "-m", "keychain_auth.cli.main", "run", env, "10m", "--", *words]
     else:
         variables |= env
     process = running.spawn(words, env=variables)

@@ -96,7 +96,7 @@ def test_with_a_passphrase_set_the_person_is_asked_and_the_agent_is_not(plug: Pl
 def test_it_waits_for_a_person_to_approve_the_agent(plug: Plug, agent: str, world: World) -> None:
     plug.authorize("github", "--read")
     look = Onlooker(world)
-    line = f"{plug.path} --wait 60s -- {' '.join(SHOW[:2])} '{SHOW[2]}'; exit $?"
+    line = f"{plug.path} --wait 10m -- {' '.join(SHOW[:2])} '{SHOW[2]}'; exit $?"
     env = {**plug.environment(), **TOKEN}
     process = world.spawn([agent, "/bin/bash", "-c", line], env=env)
     [asked] = look.until()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from typing import IO
 
-PATIENCE = 40.0  # seconds until a test gives up on something that must happen
+PATIENCE = 60.0  # seconds until a test gives up on something that must happen: a busy machine may need many
 
 
 class StreamEnded(AssertionError):
@@ -15,10 +17,11 @@ class StreamEnded(AssertionError):
 
 
 class Lines:
-    """Collects the lines (bytes, without newline) of ``stream`` until its end."""
+    """Collects the lines (bytes, without newline) of ``stream``, a pipe that nobody else reads, until its end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._fd = stream.fileno()
         self._lines: list[bytes] = []
         self._ended = False
         self._changed = threading.Condition()
@@ -26,13 +29,23 @@ class Lines:
         self._thread.start()
 
     def _collect(self) -> None:
-        for line in self._stream:
-            with self._changed:
-                self._lines.append(line.rstrip(b"\n"))
+        rest = b""
+        while not self._ended:
+            self._something(None)
+            with self._changed:  # so that whatever is not in the pipe any more is among the lines
+                data = os.read(self._fd, 65536)
+                *lines, rest = (rest + data).split(b"\n")
+                if not data:
+                    self._ended = True
+                    lines += [rest] if rest else []
+                self._lines += lines
                 self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+
+    def _something(self, timeout: int | None) -> bool:
+        """Whether the pipe holds something, or has come to its end: waits for it as poll(2) does, in milliseconds."""
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLIN)
+        return bool(waiting.poll(timeout))
 
     def __len__(self) -> int:
         with self._changed:
@@ -68,8 +81,11 @@ class Lines:
                 self._changed.wait(left)
 
     def settle(self, timeout: float = 1.0) -> None:
-        """Wait for the end of the stream, not for long: the program ended, a child may still hold the pipe."""
+        """Take all that a program said which ended. Its end is the stream's, unless a child of it holds the pipe:
+        that one is not waited for longer than ``timeout`` seconds."""
         self._thread.join(timeout)
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or not self._something(0), PATIENCE)
 
     def __getitem__(self, at: int) -> bytes:
         with self._changed:

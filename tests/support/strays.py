@@ -8,6 +8,8 @@ import signal
 
 from support.lines import PATIENCE
 
+SOON = 10.0  # seconds
+
 
 def marked(mark: str) -> list[tuple[int, str]]:
     """Living processes that carry ``mark`` in their environment or in their command line: pid and command line."""
@@ -22,13 +24,16 @@ def marked(mark: str) -> list[tuple[int, str]]:
 
 
 def ends(pid: int) -> bool:
-    """Whether it ends within a second: what was about to end has not got away. What does not is killed."""
+    """Whether it ends within SOON: what was about to end has not got away, and a busy machine lets it wait.
+
+    What does not end is killed.
+    """
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     try:
-        ended, _, _ = select.select([process], [], [], 1.0)
+        ended, _, _ = select.select([process], [], [], SOON)
         if not ended:
             signal.pidfd_send_signal(process, signal.SIGKILL)
             select.select([process], [], [], PATIENCE)

@@ -19,10 +19,11 @@ with Conversation(timeout=600) as daemon:
 
 
 class Onlooker:
-    """Looks as often as a test wants to."""
+    """Looks as often as a test wants to. ``socket``: of a daemon that is not the world's own, but its user's."""
 
-    def __init__(self, world: World) -> None:
-        self._process: Process = world.spawn([world.python, "-c", _ASK], env={"KEYCHAIN_AUTH_SOCKET": world.socket})
+    def __init__(self, world: World, socket: str = "") -> None:
+        env = {"KEYCHAIN_AUTH_SOCKET": socket or world.socket}
+        self._process: Process = world.spawn([world.python, "-c", _ASK], env=env)
         self._seen = 0
 
     def now(self) -> list[dict[str, Any]]:
@@ -32,12 +33,13 @@ class Onlooker:
         self._seen = at + 1
         return list(json.loads(self._process.out[at]))
 
-    def until(self, programs: int = 1, connections: int | None = None) -> list[dict[str, Any]]:
+    def until(self, programs: int | None = 1, connections: int | None = None) -> list[dict[str, Any]]:
         """Wait until so many programs (and connections of all) wait."""
 
         def reached() -> bool:
             found = self.now()
-            return len(found) == programs and connections in (None, sum(asked["connections"] for asked in found))
+            waiting = sum(asked["connections"] for asked in found)
+            return programs in (None, len(found)) and connections in (None, waiting)
 
-        until(reached, f"{programs} programs wait, with {connections or 'any number of'} connections")
+        until(reached, f"{programs or 'some'} programs wait, with {connections or 'any number of'} connections")
         return self.now()

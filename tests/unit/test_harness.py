@@ -91,6 +91,15 @@ def test_talker_sends_half_lines_and_long_ones(world: World, echo: str) -> None:
     assert talker.answer() == {"line": 3_000_001}
 
 
+def test_all_that_a_program_said_is_there_when_it_has_ended(world: World) -> None:
+    """Also where a child of it, of which nobody is told, holds its pipes open."""
+    for child in ("", "/bin/sleep 1000 &"):
+        process = world.spawn(["/bin/sh", "-c", f"{child} /usr/bin/seq 40000; printf 'and half a line'; exit 3"])
+        assert process.wait() == 3
+        wanted = [f"{number}".encode() for number in range(1, 40001)]
+        assert process.out.all() == (wanted if child else [*wanted, b"and half a line"])
+
+
 def test_talker_tells_the_end_of_the_stream(world: World, echo: str) -> None:
     talker = world.talker(socket=echo)
     talker.send_raw(b"bye\n")
@@ -133,7 +142,10 @@ def test_a_world_leaves_nothing_behind(worlds: Callable[[], World]) -> None:
     assert process.returncode == -9
 
 
-def test_a_process_that_gets_away_is_found_and_killed(worlds: Callable[[], World]) -> None:
+def test_a_process_that_gets_away_is_found_and_killed(
+    worlds: Callable[[], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strays, "SOON", 0.1)
     world = worlds()
     script = "echo away; exec /bin/sleep 1000 </dev/null >/dev/null 2>&1"
     process = world.spawn(["/bin/sh", "-c", f"/usr/bin/setsid /bin/sh -c '{script}' & wait"])
