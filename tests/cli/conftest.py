@@ -16,8 +16,8 @@ def terminal(world: World) -> Iterator[Callable[..., Terminal]]:
     """Starts commands on a terminal; they are ended with the test."""
     opened: list[Terminal] = []
 
-    def start(*words: str) -> Terminal:
-        opened.append(Terminal(world, *words))
+    def start(*words: str, columns: int = 200) -> Terminal:
+        opened.append(Terminal(world, *words, columns=columns))
         return opened[-1]
 
     yield start

@@ -37,7 +37,7 @@ class Terminal:
     ``shell``: a shell with job control there instead, and ``words`` are its own.
     """
 
-    def __init__(self, world: World, *words: str, shell: str = "") -> None:
+    def __init__(self, world: World, *words: str, shell: str = "", columns: int = 200) -> None:
         self._screen = b""
         self._seen = 0
         self._fd, terminal = pty.openpty()
@@ -50,7 +50,7 @@ class Terminal:
         world.user.own(os.ttyname(terminal))
         self.process = subprocess.Popen(
             [world.python, "-c", code, *program, *words],
-            env=world.environment({"TERM": "xterm", "COLUMNS": "200"}), cwd="/",
+            env=world.environment({"TERM": "xterm", "COLUMNS": str(columns)}), cwd="/",
             stdin=terminal, stdout=terminal, stderr=terminal, **world.user.popen(),
         )  # fmt: skip
         os.close(terminal)

@@ -8,11 +8,12 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from cli.lab import Terminal
 from daemon.requests import PENDING, SUCCESS, denied, read, write
 from keychain_auth.audit.summary import summarise
 from keychain_auth.cli.auditing import page as pages
@@ -50,6 +51,14 @@ def test_search_finds_by_program_service_result_and_time(busy: World) -> None:
     shown = busy.cli("audit", "search", "--denied").stdout
     assert "service_not_allowed" in shown
     assert "hunter2" not in shown
+
+
+def test_on_a_terminal_that_is_too_narrow_each_event_is_a_line(busy: World, terminal: Callable[..., Terminal]) -> None:
+    (line,) = busy.cli_json("audit", "search", "--action", "write")
+    shown = terminal("audit", "search", "--action", "write", columns=40)
+    assert shown.wait() == 0
+    program = busy.path("bin/talker")
+    assert shown.screen.split("\r\n") == [f"{line['timestamp']}  write  GRANTED  {program}  aws  prod:key, other", ""]
 
 
 def test_search_that_finds_nothing_and_a_time_that_is_none(busy: World) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cli.lab import script
+from cli.lab import Terminal, script
 from daemon.requests import PENDING, SUCCESS, denied, read, write
 from keychain_auth.errors import EXIT_NOT_FOUND
 from support.world import World, sha256_of
@@ -28,6 +30,10 @@ def waiting(path: str, sha256: str = "", **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def unstyled(screen: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", screen)
+
+
 def registered(world: World) -> list[dict[str, Any]]:
     return list(world.read_policy()["registered_binaries"])
 
@@ -43,6 +49,31 @@ def test_from_refusal_to_service(running: World) -> None:
     assert (answer["outcome"], answer["path"], answer["can_search"]) == ("registered", program, False)
     assert running.cli_json("list-pending") == []
     assert talker.reconnect().ask(write({"a": "1"})) == SUCCESS
+
+
+def test_what_waits_is_in_one_piece_on_a_narrow_terminal(world: World, terminal: Callable[..., Terminal]) -> None:
+    program = world.build_client()
+    queue(world, waiting(program))
+    (entry,) = world.cli_json("list-pending")
+    narrow = terminal("list-pending", columns=60)
+    assert narrow.wait() == 0
+    rows = [line.split(maxsplit=1) for line in unstyled(narrow.screen).splitlines()]
+    assert ["id", entry["id"]] in rows
+    assert ["program", program] in rows
+    assert ["command", "line  tool --x"] in rows
+    assert "behind" not in narrow.screen  # nothing to say there
+    wide = terminal("list-pending")
+    assert wide.wait() == 0
+    assert unstyled(wide.screen).splitlines()[1].split()[:3] == [entry["id"], entry["hash"][7:23], program]
+
+
+def test_the_beginning_of_an_id_is_said_to_be_one(world: World) -> None:
+    queue(world, waiting(world.build_client()))
+    (entry,) = world.cli_json("list-pending")
+    done = world.cli("approve", entry["id"][:8])
+    assert done.returncode == 2
+    assert f"{entry['id'][:8]} is only the beginning of an id: give all 32 digits" in done.stderr
+    assert registered(world) == []
 
 
 def test_approve_gives_no_permission_by_itself(running: World) -> None:

@@ -39,6 +39,17 @@ def test_the_same_in_plain_lines(running: World, look: Onlooker) -> None:
     assert entry_of(running, running.path("bin/talker"))["allowed_read_services"] == ["aws"]
 
 
+def test_who_was_refused_at_once_is_not_asked_about_but_told_of(running: World, look: Onlooker) -> None:
+    assert running.talker(running.build_client("other", "other")).ask(read("a")) == denied(PENDING)
+    talker = running.talker()
+    talker.send(read("a", wait=60))
+    look.until()
+    person = running.spawn([running.python, "-m", "keychain_auth", "approve", "--interactive"])
+    person.out.find(lambda line: line.startswith(b"Refused already, and not asked about here: 1."))
+    person.signal(signal.SIGINT)
+    assert person.wait() == 130
+
+
 def test_what_was_answered_is_not_asked_again_while_the_daemon_still_lists_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import shlex
 import zlib
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from keychain_auth.errors import UsageError
 from keychain_auth.model import Entry, Launch, Program
 from keychain_auth.policy.environment import allowed, forbidden_names, is_forbidden
-from keychain_auth.policy.launching import Preludes, pack, plan
+from keychain_auth.policy.launching import Preludes, as_typed, pack, plan
 
 PRELUDES = Preludes("# python\n", "// node\n")
 LISTING = {"": "folder", "a.py": "file " + "d" * 64, "b\udc80": "link a.py", "pipe": "other"}
@@ -23,6 +24,15 @@ def entry(interpreter: str, script: str = "/home/u/app.py", **launch: object) ->
         interpreter=Program(interpreter, "b" * 64) if interpreter else None,
         launch=Launch(**launch),  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def test_a_person_is_shown_the_script_and_its_arguments() -> None:
+    argv = plan(entry("/usr/bin/python3.11"), PRELUDES, {}).argv
+    line = shlex.join((*argv, "get", "a b"))
+    assert as_typed(line) == "/home/u/app.py get 'a b'"
+    others = ("python3 -c 'import os' /home/u/app.py", "./tool --x", "", line[:60], "f=open('/proc/self/fd/3','rb') x")
+    for other in others:
+        assert as_typed(other) == other
 
 
 def test_python_is_isolated_and_reads_as_much_as_the_prelude_has() -> None:

@@ -93,7 +93,7 @@ def _show(found: list[reading.Line], *, as_json: bool) -> None:
     if as_json:
         output.print_json(found)
     else:
-        output.table(COLUMNS, [row(line) for line in found])
+        output.table(COLUMNS, [row(line) for line in found], events=True)
 
 
 def _show_one(line: reading.Line, *, as_json: bool) -> None:
@@ -101,7 +101,7 @@ def _show_one(line: reading.Line, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(line))
     else:
-        output.say("  ".join(str(cell) for cell in row(line) if cell != ""))
+        output.say(output.in_a_line(row(line)))
 
 
 def _wait() -> bool:

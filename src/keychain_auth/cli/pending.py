@@ -27,7 +27,8 @@ from keychain_auth.daemon.places import find_places
 from keychain_auth.errors import EXIT_DONE, NotFound, UsageError
 from keychain_auth.model import Grade
 from keychain_auth.policy import edit
-from keychain_auth.policy.pending import PendingEntry, PendingProgram, approval_id, find, in_words
+from keychain_auth.policy.launching import as_typed
+from keychain_auth.policy.pending import ID_DIGITS, PendingEntry, PendingProgram, approval_id, find, in_words
 
 _WANTED = re.compile(r"(?:sha256:)?[0-9a-fA-F]{8,64}")
 _SHOWN_DIGITS = 16
@@ -61,7 +62,7 @@ def list_pending(as_json: bool) -> None:
                     entry.pid,
                     entry.timestamp,
                     # The queue is a file of the user: what would be granted is told from what would be granted.
-                    entry.command_line if entry.request is None else in_words(entry.request),
+                    as_typed(entry.command_line) if entry.request is None else in_words(entry.request),
                 )
                 for entry in queue
             ],
@@ -181,6 +182,9 @@ def _choose(
         if path in (None, entry.path) and _is(entry.interpreter, interpreter) and _is(entry.helper, helper)
     ]
     if not found:
+        if any(approval_id(entry).startswith(wanted.lower()) for entry in queue):
+            message = f"{wanted} is only the beginning of an id: give all {ID_DIGITS} digits"
+            raise UsageError(message, hint="keychain-auth list-pending")
         raise NotFound(f"no program waits with the id or hash {wanted}", hint="keychain-auth list-pending")
     if len({entry.hash for entry in found}) > 1:
         raise UsageError(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -31,6 +32,7 @@ SCRIPT_VARIABLE = "KEYCHAIN_AUTH_SCRIPT"
 MOST_SCRIPT_BYTES = 16 * 1024 * 1024
 _NOWHERE = "/dev/null"  # below it nothing can be
 
+_CODE = re.compile(r"f=open\('" + re.escape(_SCRIPT) + r"','rb'\);exec\(f\.read\(\d+\),\{'f':f\}\)")
 _PYTHON = re.compile(r"(?:python|pypy)\d")
 _NODE = re.compile(r"node(?:js)?(?:-?\d+)?$")
 # Flags that keep others from looking where the user can write: gems of the user, functions from the environment, and
@@ -45,6 +47,20 @@ _FLAGS = (
     (re.compile(r"octave"), ("--norc",)),
     (re.compile(r"pwsh$"), ("-NoProfile", "-File")),
 )
+
+
+def as_typed(command_line: str) -> str:
+    """A launched Python script and its arguments, without what ``plan`` put before them. Other lines as they are.
+
+    For people to read, of a line that nobody vouches for.
+    """
+    try:
+        words = shlex.split(command_line)
+    except ValueError:  # it was cut
+        return command_line
+    codes = (at for at, word in enumerate(words) if words[at - 1] == "-c" and _CODE.fullmatch(word))
+    at = next(codes, None)
+    return command_line if at is None else shlex.join(words[at + 1 :])
 
 
 class Preludes(NamedTuple):

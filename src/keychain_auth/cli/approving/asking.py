@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from keychain_auth.errors import printable, quoted
+from keychain_auth.policy.launching import as_typed
 from keychain_auth.policy.pending import PendingEntry
 
 _SEARCHING = frozenset(("search", "check"))
@@ -44,9 +45,10 @@ class Choice(Enum):
         """In a word or two."""
         return self.value[1]
 
-    @property
-    def means(self) -> str:
+    def means(self, asked: Asked) -> str:
         """In a sentence."""
+        if self is Choice.GOOD and asked.entry.helper is not None:
+            return f"to stand behind {asked.entry.helper.path}, and be given what that may have"
         return self.value[2]
 
 
@@ -132,7 +134,7 @@ def facts(asked: Asked, looked: Looked) -> list[Fact]:
     untrusted = looked.signer and not looked.signer_trusted
     found.append(Fact("signer", looked.signer or "not signed", "claimed" if untrusted else "verified"))
     found.append(Fact("user", f"{entry.user}, pid {entry.pid}", "verified"))
-    found.append(Fact("arguments", entry.command_line, "claimed"))
+    found.append(Fact("arguments", as_typed(entry.command_line), "claimed"))
     named = ((one.get("executable") or one.get("name") or "?", one.get("pid")) for one in asked.parents)
     chain = " < ".join(f"{name} ({pid})" for name, pid in named)
     found.append(Fact("started by", chain or "nobody who is still there", "claimed"))

@@ -8,17 +8,20 @@ counts only for the program that was shown before it was typed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 if sys.platform != "win32":
     import termios
 
 from keychain_auth.cli import output
+from keychain_auth.cli.admitting import load, unsettled
 from keychain_auth.cli.approving.answering import answer, look_into, who_waits
 from keychain_auth.cli.approving.asking import Asked, Choice, Looked, choices, facts, why_not
 from keychain_auth.cli.report import complain, failure
 from keychain_auth.client import passphrase
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import EXIT_DONE, DaemonNotRunning, KeychainAuthError
+from keychain_auth.policy.pending import approval_id
 
 _LATER = "l"
 
@@ -27,8 +30,9 @@ def decide(places: Places) -> int:
     """Ask about everybody who waits, and about who comes, until the input ends. Raises KeychainAuthError."""
     version, put_off, answered = -1, set[str](), set[tuple[str, str, str]]()
     output.say("Waiting for programs that ask. Ctrl-C ends this; who is not answered goes on waiting.")
+    version, waiting = who_waits(places, version)
+    _tell_refused(places, waiting)
     while True:
-        version, waiting = who_waits(places, version)
         put_off &= {asked.id for asked in waiting}
         answered &= {_request(asked) for asked in waiting}
         for asked in waiting:
@@ -46,6 +50,14 @@ def decide(places: Places) -> int:
                 answered.add(_request(asked))
             version = -1  # the list is another by now
             break
+        version, waiting = who_waits(places, version)
+
+
+def _tell_refused(places: Places, waiting: Sequence[Asked]) -> None:
+    """Who did not wait is not asked about here, but may be what somebody came for."""
+    here = {approval_id(asked.entry) for asked in waiting}
+    if refused := sum(approval_id(entry) not in here for entry in unsettled(places, load(places))):
+        output.say(f"Refused already, and not asked about here: {refused}. See them: keychain-auth list-pending")
 
 
 def _request(asked: Asked) -> tuple[str, str, str]:
@@ -80,7 +92,7 @@ def _ask(asked: Asked, looked: Looked) -> Choice | None:
         if chosen is not None:
             complain(f"not possible here: {why_not(chosen, asked, looked)}")
         else:
-            output.say(*(f"[{choice.key}] {choice.label}: {choice.means}" for choice in possible))
+            output.say(*(f"[{choice.key}] {choice.label}: {choice.means(asked)}" for choice in possible))
 
 
 def _forget_typed() -> None:

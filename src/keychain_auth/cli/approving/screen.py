@@ -38,7 +38,7 @@ _GREW = "what it asks for, while it was shown here"
 _MOST_LINES = 200
 _STYLES = {"verified": "green", "asked": "bold", "claimed": "yellow"}
 _MARKS = {"verified": "✓ verified", "asked": "▸ asked", "claimed": "? claimed"}
-NOBODY = "Nobody waits. A program that asks appears here."
+NOBODY = "Nobody waits. Who asks, and waits, appears here; who was refused at once: keychain-auth list-pending"
 
 
 class PassphraseScreen(ModalScreen[str]):
@@ -198,7 +198,7 @@ class Watch(App[None]):
             for choice in Choice:
                 objection = why_not(choice, chosen, looked)
                 text.append(f"[{choice.key}] ", style="dim" if objection else "bold")
-                said = f"{choice.label}: {printable(objection or choice.means)}\n"
+                said = f"{choice.label}: {printable(objection or choice.means(chosen))}\n"
                 text.append(said, style="dim" if objection else "")
         self._base.query_one("#facts", Static).update(text)
         self.refresh_bindings()
