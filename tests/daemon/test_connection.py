@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -65,14 +68,20 @@ class PlainChannel:
 
 
 class Handler:
-    """Answers "now" at once and "later" later, "last" for the last time, "big" at length; "broken" is a fault."""
+    """Answers "now" at once and "later" later, "last" for the last time, "big" at length; "broken" is a fault.
 
+    "held" waits for ``held``.
+    """
+
+    held: asyncio.Event
     admitted = True
     closed = False
 
     async def respond(self, line: bytes) -> Reply:
         if line.endswith(b"later"):
             await asyncio.sleep(0)
+        if line == b"held":
+            await self.held.wait()
         if line.startswith(b"broken"):
             raise ZeroDivisionError("with something secret in its text")
         if line == b"big":
@@ -189,3 +198,26 @@ def test_a_client_that_takes_nothing_of_a_large_answer_is_closed() -> None:
         assert watched[0].expire(now + 11)
 
     assert converse(drive, watched.append) == []
+
+
+def test_what_comes_while_an_answer_waits_is_left_to_the_kernel_and_answered_after_it() -> None:
+    async def drive(loop: asyncio.AbstractEventLoop, client: socket.socket) -> None:
+        Handler.held = held = asyncio.Event()
+        client.send(b"held\n")
+        while _not_taken(client):
+            await asyncio.sleep(0)
+        client.send(b"now\n")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert _not_taken(client)
+        held.set()
+        assert await loop.sock_recv(client, 5) == b"held\n"
+        assert await loop.sock_recv(client, 4) == b"now\n"
+        assert not _not_taken(client)
+
+    assert converse(drive) == []
+
+
+def _not_taken(client: socket.socket) -> int:
+    """How much the kernel holds of what was sent (SIOCOUTQ, unix(7))."""
+    return int.from_bytes(fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4)), sys.byteorder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -150,3 +151,38 @@ def test_what_a_turn_asks_of_the_loop_is_done_while_connections_are_served_all_t
 
     with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
         runner.run(main())
+
+
+def test_what_threads_ask_for_is_done_without_a_round_of_the_loop() -> None:
+    readiness = Readiness()
+    faults: list[str] = []
+    rounds: list[int] = []
+
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(type(context["exception"]).__name__))
+        heard: list[str] = []
+        ended = asyncio.Event()
+
+        def work() -> None:
+            loop.call_soon_threadsafe(heard.append, "cancelled").cancel()
+            loop.call_soon_threadsafe(int, "no number")
+            loop.call_soon_threadsafe(heard.append, "one")
+            loop.call_soon_threadsafe(lambda: loop.call_soon_threadsafe(heard.append, "asked by one of them"))
+            loop.call_soon_threadsafe(loop.call_later, 0.0, ended.set)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        rounds.append(len(heard))
+        async with asyncio.timeout(10):
+            await ended.wait()
+        return heard
+
+    with asyncio.Runner(loop_factory=readiness.new_loop) as runner:
+        loop = runner.get_loop()
+        assert runner.run(main()) == ["one", "asked by one of them"]
+    assert rounds == [0]
+    assert faults == ["ValueError"]
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon_threadsafe(faults.append, "too late")

@@ -267,8 +267,11 @@ class Readiness(Protocol):
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that waits by this; closing it closes this too. Called once."""
 
-    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
-        """``serve`` is called with the callbacks of all connections that can be read now."""
+    def serve_by(self, serve: Callable[[list[Callable[[], None]]], object]) -> None:
+        """``serve`` is called with the callbacks of all connections that can be read now.
+
+        If it returns False, somebody waits for another thread: that should not be held up by looking who asks again.
+        """
 
     def add(self, fd: int, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever ``fd`` can be read. A descriptor is added once."""

@@ -23,7 +23,7 @@ class ConnectionSelector(selectors.BaseSelector):
     def __init__(self) -> None:
         self._keys: dict[int, selectors.SelectorKey] = {}  # the loop's own
         self._callbacks: dict[int, Callable[[], None]] = {}  # the connections'
-        self._serve: Callable[[list[Callable[[], None]]], None] = _each
+        self._serve: Callable[[list[Callable[[], None]]], object] = _each
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @abstractmethod
@@ -36,7 +36,7 @@ class ConnectionSelector(selectors.BaseSelector):
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop that waits by this, kept as ``_loop``."""
 
-    def serve_by(self, serve: Callable[[list[Callable[[], None]]], None]) -> None:
+    def serve_by(self, serve: Callable[[list[Callable[[], None]]], object]) -> None:
         """See ``base.Readiness``."""
         self._serve = serve
 
@@ -50,13 +50,14 @@ class ConnectionSelector(selectors.BaseSelector):
         if self._callbacks.pop(fd, None) is not None:
             self._watch(fd)
 
-    def _turn(self, ready: list[Callable[[], None]]) -> None:
+    def _turn(self, ready: list[Callable[[], None]]) -> object:
         try:
-            self._serve(ready)
+            return self._serve(ready)
         except Exception as fault:  # as the loop treats a callback: reported, and the loop goes on
             if self._loop is None:
                 raise
             self._loop.call_exception_handler({"message": "a turn failed", "exception": fault})
+            return None
 
     # --- the loop's side (selectors.BaseSelector) -----------------------------------------------
 

@@ -34,6 +34,13 @@ _NEWLINE = 0x0A  # a number: see ``wire.codec``
 class Connection:
     """Drives one channel. It may stay silent for ``first_patience`` seconds until it asks, then for ``patience``."""
 
+    __slots__ = (
+        "_answer", "_answering", "_asked", "_channel", "_closed", "_distrust", "_ended", "_fd", "_first_patience",
+        "_handler", "_input_over", "_last", "_limits", "_line_began", "_line_bytes", "_lines", "_lingering", "_loop",
+        "_moved", "_patience", "_put", "_readiness", "_reading", "_receive", "_received", "_respond", "_splitter",
+        "_turn", "_unsent", "_watched",
+    )  # fmt: skip
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -74,7 +81,7 @@ class Connection:
         self._closed = False
         self._line_began = 0.0
         self._moved = time.monotonic()
-        self._reading = False
+        self._reading = self._watched = False
         self._read_on(True)
 
     # --- input --------------------------------------------------------------------------------
@@ -85,6 +92,9 @@ class Connection:
         self._turn.serve((self._readable,))
 
     def _readable(self) -> None:
+        if not self._reading:
+            self._unwatch()
+            return
         try:
             data, sender = self._receive()
         except (BlockingIOError, InterruptedError):
@@ -136,9 +146,15 @@ class Connection:
             if wanted:
                 if self._line_began:
                     self._line_began = time.monotonic()  # the clock of a line runs only while we take its bytes
-                self._readiness.add(self._fd, self._readable)
-            else:
-                self._readiness.remove(self._fd)
+                if not self._watched:
+                    self._watched = True
+                    self._readiness.add(self._fd, self._readable)
+            # Else it is watched until more comes: nearly always the answer is there before.
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._readiness.remove(self._fd)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -156,7 +172,9 @@ class Connection:
         self._answering = True
         reply = eager.run(self._loop, answer, self._answered)
         answers = self._turn.answers_of(self)  # also when there is none yet: the end of the turn pauses the reading
-        if reply is not None:
+        if reply is None:
+            self._turn.waits = True
+        else:
             self._answering = False
             self._last = reply.last
             answers.append(reply.line)
@@ -184,7 +202,7 @@ class Connection:
             answers.append(reply.line)
             size += len(reply.line)
 
-    def _answered(self, task: asyncio.Task[Reply]) -> None:
+    def _answered(self, task: asyncio.Future[Reply]) -> None:
         """An answer that had to wait is there."""
         self._answering = False
         if task.cancelled() or self._closed:
@@ -341,7 +359,8 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        self._read_on(False)
+        self._reading = False
+        self._unwatch()
         if self._unsent:
             self._loop.remove_writer(self._fd)
         self._channel.close()

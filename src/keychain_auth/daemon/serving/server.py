@@ -234,7 +234,7 @@ class Server:
             return
         self._welcoming += 1
 
-        def admitted(task: asyncio.Task[Handler]) -> None:
+        def admitted(task: asyncio.Future[Handler]) -> None:
             self._admitted(channel, process, None if task.cancelled() or task.exception() else task.result())
 
         try:

@@ -45,6 +45,7 @@ class Turn:
     ``received``: who got what, and the pid that the kernel says it came from; they act when all have received.
     ``answers``: what is transmitted at the end of the turn, by participant. Both lists stay the same ones for ever, so
     that participants can keep their ``append``: a call of ours for each would be 2 % of a request.
+    ``waits``: set by whose answer has to wait.
     ``looks`` holds what looks at processes found in this turn, by process: connections of one process share it. It is
     empty when the first of them acts, so no look is older than the bytes that it vouches for.
     """
@@ -60,13 +61,19 @@ class Turn:
         self.received: list[tuple[Participant, bytes, int | None]] = []
         self.answers: list[tuple[Participant, list[bytes]]] = []
         self.looks: dict[str, str] = {}
+        self.waits = False
 
-    def serve(self, ready: Iterable[Callable[[], None]]) -> None:
-        """A turn of the connections whose ``ready`` callbacks are given: each receives, and says so in ``received``."""
+    def serve(self, ready: Iterable[Callable[[], None]]) -> bool:
+        """A turn of the connections whose ``ready`` callbacks are given: each receives, and says so in ``received``.
+
+        False if an answer has to wait for something, most likely for another thread.
+        """
+        self.waits = False
         for receive in ready:
             receive()
         if self.received:
             self.run(self._act)
+        return not self.waits
 
     def _act(self) -> None:
         self.looks.clear()

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from keychain_auth.errors import KeychainError
+from keychain_auth.keychain.outcome import Outcome
 from keychain_auth.keychain.vault.index import Record
 from keychain_auth.keychain.vault.journal import Batch
 from keychain_auth.keychain.vault.reading import is_closed
@@ -39,7 +40,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[Outcome] = []
         self.records: list[list[Record]] = []
         self.error: BaseException | None = None
         self.published = False
@@ -68,7 +69,7 @@ class Order:
         self._commit = commit
         self._publish = publish
         self._busy = False
-        self._queue: deque[tuple[asyncio.Future[None], Batch | None]] = deque()
+        self._queue: deque[tuple[Outcome, Batch | None]] = deque()
         self._under_way: _Group | None = None
 
     async def __aenter__(self) -> None:
@@ -106,15 +107,18 @@ class Order:
         keys in memory until the collector comes."""
         self._begin, self._commit, self._publish = _refuse, _nothing, _nobody
 
-    def _queued(self, batch: Batch | None) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _queued(self, batch: Batch | None) -> Outcome:
+        waiter = Outcome()
         self._queue.append((waiter, batch))
         return waiter
 
     def _next(self) -> None:
         """Let the next ones begin: one alone, or the batches that wait before it."""
         self._busy = False
-        group, rows, queue = _Group(), 0, self._queue
+        queue = self._queue
+        if not queue:
+            return
+        group, rows = _Group(), 0
         while queue and rows < _TOGETHER:
             waiter, batch = queue[0]
             if not waiter.done():
@@ -122,7 +126,7 @@ class Order:
                     if not rows:
                         queue.popleft()
                         self._busy = True
-                        waiter.set_result(None)
+                        waiter.settle(None)
                         return
                     break
                 rows += self._join(group, batch, waiter)
@@ -132,11 +136,11 @@ class Order:
             self._under_way = group
             self._worker.post(partial(self._work, group, group.waiters[0].get_loop()))
 
-    def _join(self, group: _Group, batch: Batch, waiter: asyncio.Future[None]) -> int:
+    def _join(self, group: _Group, batch: Batch, waiter: Outcome) -> int:
         try:
             self._begin(batch)
         except KeychainError as error:
-            waiter.set_exception(error)
+            waiter.get_loop().call_soon(waiter.settle, error)  # not now: who hears of it may come here again
             return 0
         group.batches.append(batch)
         group.waiters.append(waiter)
@@ -162,14 +166,9 @@ class Order:
                 self._publish(group.batches, group.records)
             except Exception as fault:  # noqa: BLE001 - a fault of ours, and those who wait must hear of it
                 group.error = fault
+        self._next()  # first: while the thread is at work for those, these hear of theirs
         for waiter in group.waiters:
-            if waiter.done():
-                continue
-            if group.error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(group.error)
-        self._next()
+            waiter.settle(group.error)
 
 
 def _refuse(_: Batch) -> None:

@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import math
+import os
 import select
 import selectors
+import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVarTuple
 
 from keychain_auth.platform.selector import ConnectionSelector
 
@@ -33,15 +38,55 @@ _LOOKS = 8
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_ONE = (1).to_bytes(8, sys.byteorder)  # eventfd(2): a number of eight bytes
+_Words = TypeVarTuple("_Words")
 
 
 class _Loop(asyncio.SelectorEventLoop):
     """Remembers whether anybody asked it for anything (``asked``), until its selector forgets it.
 
-    What other threads and signals ask for comes as an event of the loop's own.
+    What signals ask for comes as an event of the loop's own. What other threads ask for is done by the selector, as a
+    connection is served: two rounds of the loop less, and one byte through two sockets.
     """
 
     asked = False
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._posted: deque[tuple[asyncio.Handle, Callable[[], object]]] = deque()
+        self._bell = open(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), "r+b", buffering=0)  # noqa: SIM115
+        super().__init__(readiness)
+        readiness.add(self._bell.fileno(), self._take_posted)
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*_Words], object], *args: *_Words, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """See asyncio. Raises RuntimeError if the loop is closed."""
+        context = context or contextvars.copy_context()
+        handle = asyncio.Handle(callback, args, self, context)
+        run = partial(context.run, callback, *args)
+        self._posted.append((handle, run))
+        try:
+            self._bell.write(_ONE)
+        except ValueError:
+            raise RuntimeError("Event loop is closed") from None
+        return handle
+
+    def _take_posted(self) -> None:
+        self._bell.read(len(_ONE))
+        posted = self._posted
+        for _ in range(len(posted)):
+            handle, run = posted.popleft()
+            if handle.cancelled():
+                continue
+            try:
+                run()
+            except Exception as fault:  # noqa: BLE001 - as the loop treats a callback
+                self.call_exception_handler({"message": "a callback failed", "exception": fault, "handle": handle})
+
+    def close(self) -> None:
+        """See asyncio."""
+        super().close()
+        self._bell.close()
 
     def call_soon(self, *words: Any, **named: Any) -> asyncio.Handle:  # type: ignore[override]
         self.asked = True
@@ -123,10 +168,10 @@ class Readiness(ConnectionSelector):
                 return events
             if loop is not None:
                 loop.asked = False
-            self._turn(ready)
+            answered = self._turn(ready) is not False
             if events or loop is None or loop.asked:
                 return events
-            looks = _LOOKS
+            looks = _LOOKS if answered else 0
             if timeout is not None and (wait := until - time.monotonic()) <= 0:
                 return events
 
