@@ -14,6 +14,10 @@ import pytest
 from cli.lab import Terminal, script
 from daemon.requests import PENDING, SUCCESS, denied, read, write
 from keychain_auth.errors import EXIT_NOT_FOUND
+from keychain_auth.model import Grant, Program, Request, Requester
+from keychain_auth.policy.behalf import judge
+from keychain_auth.policy.decide import decide
+from keychain_auth.policy.parse import parse_policy
 from support.world import World, sha256_of
 
 
@@ -283,6 +287,33 @@ def test_a_name_that_reads_like_the_rest_of_a_request_makes_it_no_smaller(world:
     assert naive.startswith(f"asks for github token, x, {small}")  # who reads on to there approves a day
     shown = world.cli("list-pending").stdout
     assert "asks for 1d, 100 uses of github token, 'x, 60s, 1 uses: the release': tests" in shown
+
+
+def test_who_asks_for_one_secret_is_not_given_what_others_have_by_the_same_helper(world: World) -> None:
+    """To have anything by a helper is to stand behind it, and what the helper may have for all comes with that."""
+    queue(world, wish(world, service="notes", targets=["todo"]))
+    [waits] = world.cli_json("list-pending")
+    helper, agent = waits["helper"]["path"], waits["path"]
+    world.cli_json("behalf", helper, "--ask")
+    world.cli_json("authorize", helper, "github", "--read")  # for the agents that a person named
+    naive, (before,) = world.read_policy(), registered(world)
+    naive["registered_binaries"][0]["on_behalf_of"] = [named(agent)]
+    entry = parse_policy(json.dumps(naive).encode()).by_path[helper][0]
+    requester = Requester(Program(agent, sha256_of(agent).removeprefix("sha256:")))
+    assert judge(entry, requester) is None
+    assert isinstance(
+        decide(entry, Request("read", "github", targets=("token",))), Grant
+    )  # it asked for a note, and has this
+
+    done = world.cli("approve", waits["id"])
+    assert done.returncode == 1
+    assert f"asks for notes alone, and would stand behind {helper} for good, which may read github" in done.stderr
+    assert f"keychain-auth behalf {helper} --allow {agent}" in done.stderr
+    assert registered(world) == [before]
+    world.cli_json("behalf", helper, "--allow", agent)  # that is a person's word
+    assert world.cli_json("approve", waits["id"])["outcome"] == "approved"
+    [grant] = registered(world)[0]["temporary_grants"]
+    assert (grant["service"], grant["on_behalf_of"]) == ("notes", agent)
 
 
 def evil_twin(world: World, name: str, of: str) -> str:

@@ -1,7 +1,9 @@
 """On whose behalf a helper answers: ``behalf``, and the approval of a pair that waits.
 
 Contract: a program that only root can replace is named by its path; any other by path and hash, as it is now. A shell
-is nobody (it carries what others want), an interpreter is the script that it runs.
+is nobody (it carries what others want), an interpreter is the script that it runs. Who asks for one secret is given no
+more: where the helper may have something on behalf of all, an approval of the request is refused until a person said
+that.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ def behind_document(program: Program, interpreter: Program | None) -> str | dict
 
 
 def approve_pair(document: edit.Document, waiting: PendingEntry) -> edit.Document:
-    """Let the program that waits stand behind its helper. Raises NotFound, UsageError if the helper is another."""
+    """Let the program that waits stand behind its helper. Raises NotFound, UsageError; KeychainAuthError if the helper
+    is another, or if that gave more than is asked for."""
     helper = waiting.helper
     if helper is None:
         raise UsageError(f"{waiting.path} waits for itself")
@@ -89,15 +92,37 @@ def approve_pair(document: edit.Document, waiting: PendingEntry) -> edit.Documen
             f"{helper.path} is not the helper any more that asked; nothing was approved",
             hint=f"keychain-auth upgrade {shlex.quote(helper.path)}",
         )
-    changed = edit.stand_behind(document, helper.path, behind_document(program, interpreter))
-    wish = waiting.request
+    behind, wish = behind_document(program, interpreter), waiting.request
+    changed = edit.stand_behind(document, helper.path, behind)
     if wish is None:
         return changed
+    if more := _also_given(document, helper.path, behind):
+        raise KeychainAuthError(
+            f"{program.path} asks for {wish.service} alone, and would stand behind {helper.path} for good, which may "
+            f"{', '.join(more)} on behalf of all; nothing was approved",
+            hint="if that is meant: keychain-auth behalf "
+            f"{shlex.quote(helper.path)} --allow {shlex.quote(program.path)}, and approve it again",
+        )
     grant = grant_document(
         wish.service, read=True, write=False, targets=tuple(wish.targets), lasts=f"{wish.seconds}s", uses=wish.uses,
         behind=program.path,
     )  # fmt: skip
     return edit.grant_for_a_time(changed, helper.path, grant)
+
+
+def _also_given(document: edit.Document, helper: str, behind: str | dict[str, str]) -> list[str]:
+    """What ``behind`` would have as soon as it stands behind ``helper``, beside what is granted to it by name; nothing
+    if it stands there already."""
+    found: list[str] = []
+    for entry in document["registered_binaries"]:
+        if entry["path"] != helper or "on_behalf_of" not in entry or behind in (entry["on_behalf_of"] or ()):
+            continue
+        for word, field in (("read", "allowed_read_services"), ("write", "allowed_write_services")):
+            found += [f"{word} {shlex.quote(service)}" for service in entry.get(field, ())]
+        for grant in entry.get("temporary_grants", ()):
+            if not grant.get("on_behalf_of"):
+                found.append(f"use {shlex.quote(grant['service'])} for a time")
+    return list(dict.fromkeys(found))
 
 
 def tell_pair(waiting: PendingEntry, as_json: bool) -> None:
