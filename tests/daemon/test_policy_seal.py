@@ -245,3 +245,21 @@ for number in range(15):
     files.replace(path, text.encode())
     assert admin.ask("status")["policy"]["problem"] == ""
 """
+
+
+def test_expected_open_a_restored_backup_grants_again_what_was_revoked_and_says_so(cheap: World) -> None:
+    """What is accepted lies in the vault, and so in a backup of it."""
+    program = cheap.granted("talker", "aws")
+    sealed(cheap)
+    backup = cheap.path("vault.backup")
+    told(cheap, "backup", backup, "--backup-passphrase-fd", "0", stdin="of the backup")
+    told(cheap, "revoke", program, "aws")
+    assert cheap.talker(program).ask(read("key")) == denied("service_not_allowed")
+    cheap._processes[0].stop()  # type: ignore[attr-defined]
+    done = cheap.cli("restore", backup, "--backup-passphrase-fd", "0", input="of the backup")
+    assert done.returncode == 0, done.stderr
+    assert "the policy that was accepted when this backup was made is obeyed again" in done.stderr
+    cheap.start()
+    assert cheap.talker(program).ask(read("key")) == results(SECRET)
+    told(cheap, "policy", "seal")  # as the warning says
+    assert cheap.talker(program).ask(read("key")) == denied("service_not_allowed")

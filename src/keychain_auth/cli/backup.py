@@ -4,6 +4,7 @@ Contract:
 * A backup is made by the running daemon, from one moment, while it serves. ``restore`` works on the files, with no
   daemon running: it also serves who has lost everything else.
 * Neither overwrites anything. What a restoration finds in its place moves into a folder of its own, which is named.
+* A restoration that brings an older policy back says so.
 * Both are in the audit log. A log that belongs to another vault is put aside with that vault.
 * The passphrase comes from the terminal or a descriptor, and goes nowhere.
 """
@@ -33,6 +34,8 @@ from keychain_auth.errors import KeychainAuthError, NotFound, VaultInUse
 from keychain_auth.keychain.vault import backup as backups
 from keychain_auth.keychain.vault import claim_vault
 from keychain_auth.keychain.vault import restore as restoration
+from keychain_auth.policy.edit import empty_document
+from keychain_auth.policy.parse import parse_document
 from keychain_auth.protectors.keyfile import KeyFile
 
 _SECONDS = 600.0
@@ -101,8 +104,16 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         done = restoration.restore(places.vault, unpacked, KeyFile, places.vault_key, stamp)
     aside = _keep_the_record(places, done, file, stamp)
+    older = bool(done.policy) and not _says(places.policy, done.policy)
+    if older:
+        complain(
+            "warning: the policy that was accepted when this backup was made is obeyed again, and not "
+            f"{places.policy}: what was taken away since is granted, until you accept the file",
+            "keychain-auth start; then, beside it: keychain-auth unlock, and keychain-auth policy seal",
+        )
     if as_json:
         document = {"outcome": "restored", "secrets": done.report.secrets, "slots": done.slots, "aside": aside}
+        document["older_policy"] = older
         output.print_json({**document, "new_key_file": done.new_key_file})
         return
     output.say(f"restored {done.report.secrets} secrets and {done.report.earlier_values} earlier values from {file}")
@@ -111,6 +122,14 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
     if done.new_key_file:
         output.say(f"a new key file was made: {places.vault_key}")
     output.say("Start the daemon: keychain-auth start")
+
+
+def _says(path: str, text: str) -> bool:
+    """Does the policy in the file say the same as ``text``? No file is one that allows nothing."""
+    with contextlib.suppress(KeychainAuthError, OSError):
+        there = parse_document(files.read_private(path))[1] if os.path.lexists(path) else empty_document()
+        return bool(there == parse_document(text.encode())[1])
+    return False
 
 
 def _content(file: str) -> bytes:

@@ -34,7 +34,7 @@ from keychain_auth.errors import KeychainError, VaultDamaged, VaultError
 from keychain_auth.keychain.vault.backup import Unpacked
 from keychain_auth.keychain.vault.checking import CheckReport
 from keychain_auth.keychain.vault.create import MARK, RESTORING, mark, restoring_from
-from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_AUDIT_MARK, OWN_SLOTS, SlotRow
+from keychain_auth.keychain.vault.format import OWN_AUDIT_KEY, OWN_AUDIT_MARK, OWN_POLICY, OWN_SLOTS, SlotRow
 from keychain_auth.keychain.vault.opening import Inspected, inspect, vault_path
 from keychain_auth.keychain.vault.slots import new_slot, record_of, with_slot
 from keychain_auth.keychain.vault.writer import Writer
@@ -45,13 +45,15 @@ _OLD = ("", "-wal", "-shm", MARK, ".new", ".new-wal", ".new-shm")
 
 
 class Restored(NamedTuple):
-    """What was done. ``aside``: the folder with the old files, empty if there were none. ``slots``: their kinds."""
+    """What was done. ``aside``: the folder with the old files, empty if there were none. ``slots``: their kinds.
+    ``policy``: the text of the policy that is sealed in it, "" for none."""
 
     report: CheckReport
     slots: list[str]
     aside: str
     new_key_file: bool
     audit_key: bytes
+    policy: str
 
 
 def look(folder: str, backup: Unpacked) -> CheckReport:
@@ -101,7 +103,9 @@ def restore(folder: str, backup: Unpacked, key_file: Callable[[str], Protector],
         raise
     kept = found.own.get(OWN_AUDIT_KEY)
     audit_key = subkey(backup.key, b"", "audit 1") if kept is None else bytes.fromhex(kept)
-    return Restored(found.report, [slot.kind for slot in slots], aside, not fits, audit_key)
+    return Restored(
+        found.report, [slot.kind for slot in slots], aside, not fits, audit_key, found.own.get(OWN_POLICY, "")
+    )
 
 
 def _inspected(path: str, backup: Unpacked) -> Inspected:
