@@ -65,8 +65,7 @@ def test_locking_what_is_locked_is_nothing_to_record(guarded: World) -> None:
 
 def test_no_is_said_once(guarded: World) -> None:
     look = Onlooker(guarded)
-    talker = guarded.talker()
-    talker.send(read("a", wait=600))
+    talker = guarded.asking(read("a", wait=600))
     look.until()
     [asked] = look.now()
     flood(guarded, "waiting-refuse", target=str(asked["id"]))

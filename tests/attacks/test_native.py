@@ -152,10 +152,10 @@ def test_a_request_that_a_child_begins_while_the_program_waits_for_approval(worl
     """Of a request in pieces, every piece counts: the last one alone is the program's."""
     start(world)
     look = Onlooker(world)
-    talker = world.talker()
     text = json.dumps(read("secret", wait=600))
-    talker.order(f"fork-part {text[:-1]}")
-    talker.send_raw(f"{text[-1]}\n".encode())
+    talker = world.talker("", "--late")
+    talker.feed(f"!connect\n!fork-part {text[:-1]}\n!raw 2\n{text[-1]}\n".encode())  # a stranger asks within a second
+    talker.connected()
     look.until()
     program = world.path("bin/talker")
     assert world.cli("approve", world.entry(program)["hash"], "--path", program, "--read", "aws").returncode == 0

@@ -103,8 +103,7 @@ def test_code_that_is_exchanged_under_a_daemon_that_runs(world: World, writable:
     """A stranger who waits is told to the person, and for that a module is loaded."""
     daemon = opened(world)
     out = exchange(world, writable)
-    stranger = world.talker(world.build_client("stranger", "evil"))
-    stranger.send({**read("secret"), "wait": 600})
+    world.asking({**read("secret"), "wait": 600}, world.build_client("stranger", "evil"))
     daemon.wait_log("not loaded")
     assert not os.path.exists(out)
 
@@ -113,8 +112,7 @@ def test_expected_open_code_that_was_changed_before_the_start(world: World, writ
     """Whoever can write the package writes the next daemon."""
     out = exchange(world, writable)
     opened(world)
-    stranger = world.talker(world.build_client("stranger", "evil"))
-    stranger.send({**read("secret"), "wait": 600})
+    world.asking({**read("secret"), "wait": 600}, world.build_client("stranger", "evil"))
     until(lambda: os.path.exists(out), "the foreign code ran")
     with open(out, encoding="utf-8") as file:
         assert file.read() == SECRET
@@ -122,8 +120,7 @@ def test_expected_open_code_that_was_changed_before_the_start(world: World, writ
 
 def test_a_part_that_is_as_it_was_is_loaded(world: World, writable: str) -> None:
     daemon = opened(world)
-    stranger = world.talker(world.build_client("stranger", "evil"))
-    stranger.send({**read("secret"), "wait": 600})
+    world.asking({**read("secret"), "wait": 600}, world.build_client("stranger", "evil"))
     until(lambda: "D-Bus" in world.cli_json("status")["notifications"], "it was loaded, and found no desktop")
     assert "not loaded" not in daemon.log
 

@@ -142,9 +142,8 @@ def test_a_key_answers_the_program_that_waits(
     running: World, look: Onlooker, key: str, reads: list[str], writes: list[str], search: bool
 ) -> None:
     running.cli("set", "aws", "key", input="hunter2")
-    talker = running.talker()
+    talker = running.asking(read("key", wait=600))
     program = running.path("bin/talker")
-    talker.send(read("key", wait=600))
     look.until()
     shown = done(pilot(running, f"{WAIT_FOR_ONE}print(text('#facts'))\nawait press(pilot, '{key}')\nprint(app._done)"))
     assert f"verified program: {program}" in shown
@@ -162,8 +161,7 @@ def test_a_key_answers_the_program_that_waits(
 
 def test_once_is_once_and_only_for_what_was_asked(running: World, look: Onlooker) -> None:
     running.cli("set", "aws", "key", input="hunter2")
-    talker = running.talker()
-    talker.send(read("key", wait=600))
+    talker = running.asking(read("key", wait=600))
     look.until()
     done(pilot(running, f"{WAIT_FOR_ONE}await press(pilot, 'o')"))
     assert talker.answer()["results"][0]["value"] == "hunter2"
@@ -171,8 +169,7 @@ def test_once_is_once_and_only_for_what_was_asked(running: World, look: Onlooker
 
 
 def test_ten_minutes_are_as_often_as_it_likes(running: World, look: Onlooker) -> None:
-    talker = running.talker()
-    talker.send(write({"key": "v"}, wait=600))
+    talker = running.asking(write({"key": "v"}, wait=600))
     look.until()
     done(pilot(running, f"{WAIT_FOR_ONE}await press(pilot, 't')"))
     assert talker.answer()["status"] == "success"
@@ -184,11 +181,9 @@ def test_ten_minutes_are_as_often_as_it_likes(running: World, look: Onlooker) ->
 
 def test_not_now_and_a_list_of_several(running: World, look: Onlooker) -> None:
     """The second one is chosen, and only the second one is answered."""
-    first = running.talker(running.build_client("first", "one"))
-    first.send(read("a", wait=600))
+    first = running.asking(read("a", wait=600), running.build_client("first", "one"))
     look.until(1)
-    second = running.talker(running.build_client("second", "two"))
-    second.send(read("a", wait=600))
+    second = running.asking(read("a", wait=600), running.build_client("second", "two"))
     look.until(2)
     body = (
         "await until(pilot, lambda: app._shown and len(app.query('ListItem')) == 2, 'two wait, and are shown')\n"
@@ -204,8 +199,7 @@ def test_not_now_and_a_list_of_several(running: World, look: Onlooker) -> None:
 
 
 def test_a_key_that_comes_too_soon_is_not_taken(running: World, look: Onlooker) -> None:
-    talker = running.talker()
-    talker.send(read("a", wait=600))
+    talker = running.asking(read("a", wait=600))
     look.until()
     body = f"{WAIT_FOR_ONE}await pilot.press('g')\nawait pilot.pause(0.3)\nprint(app._done, app._busy)"
     assert done(pilot(running, body)) == "[] False"
@@ -215,8 +209,7 @@ def test_a_key_that_comes_too_soon_is_not_taken(running: World, look: Onlooker) 
 def test_what_is_asked_for_beside_it_is_not_taken_along(running: World, look: Onlooker) -> None:
     """Whoever can start the same program adds a wish in the moment in which the person presses the key."""
     program = running.build_client()
-    talker = running.talker(program)
-    talker.send(read("a", wait=600))
+    talker = running.asking(read("a", wait=600), program)
     look.until()
     body = f"""
 {WAIT_FOR_ONE}await pilot.pause(0.5)
@@ -235,8 +228,7 @@ print(app._done, app._busy)
 """
     person = pilot(running, body)
     person.out.find(lambda line: line == b"shown")
-    evil = running.talker(program)
-    evil.send(read("root", service="ca", wait=600))
+    evil = running.asking(read("root", service="ca", wait=600), program)
     assert done(person).endswith("[] False")
     assert (talker.answers(), evil.answers()) == ([], [])
     assert running.read_policy()["registered_binaries"] == []
@@ -244,8 +236,7 @@ print(app._done, app._busy)
 
 def test_names_are_text_and_no_markup(running: World, look: Onlooker) -> None:
     evil = running.build_client("[red]e\x1b[2Jvil\u202e", "evil")
-    talker = running.talker(evil)
-    talker.send(read("[bold]a", service="[@click=app.quit]x", wait=600))
+    running.asking(read("[bold]a", service="[@click=app.quit]x", wait=600), evil)
     look.until()
     body = f"{WAIT_FOR_ONE}await pilot.pause(0.2)\nprint(text('#facts'))\nprint(text('ListItem Label'))"
     shown = done(pilot(running, body))
@@ -259,8 +250,7 @@ def test_with_a_passphrase_it_is_asked_for_on_the_screen_each_time(world: World)
     world.start()
     protect(world, key_file=True)
     look = Onlooker(world)
-    talker = world.talker()
-    talker.send(read("a", wait=600))
+    talker = world.asking(read("a", wait=600))
     look.until()
     body = f"""
 {WAIT_FOR_ONE}await pilot.pause(0.5)

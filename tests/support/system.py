@@ -85,6 +85,12 @@ class SystemWorld:
         self._started.append(talker)
         return talker.connected()
 
+    def asking(self, request: Mapping[str, Any], program: str, account: users.Account) -> Talker:
+        """A client that connects and sends ``request`` in one go, as a stranger has to."""
+        talker = Talker([program, self.socket, "--late"], self.world.environment(), account, "/")
+        self._started.append(talker)
+        return talker.begin(request)
+
     def spawn(self, words: Sequence[str], account: users.Account, env: Mapping[str, str] | None = None) -> Process:
         """Any program, as ``account``."""
         process = Process(words, self.world.environment(env), account)

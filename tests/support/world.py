@@ -246,6 +246,10 @@ class World:
         talker = self.talk([program, socket or self.socket, *options], account=account, env=env)
         return talker if "--late" in options else talker.connected()
 
+    def asking(self, request: Mapping[str, Any], program: str = "") -> Talker:
+        """Start the talker ``program``, which connects and sends ``request`` in one go, as a stranger has to."""
+        return self.talker(program, "--late").begin(request)
+
     def talk(
         self,
         words: Sequence[str],
