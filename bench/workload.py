@@ -105,7 +105,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
         caller = Caller(Attested(identity, ()), policy_file, nobody, builds)
         session = Session(peer, caller, pipeline, nobody, turn.looks)
         loop = asyncio.get_running_loop()
-        Connection(loop, readiness, turn, channel, session, limits, 300.0, 300.0, lambda _: None)
+        Connection(loop, readiness, turn, channel, session, limits, 300.0, 300.0, lambda _: None).begin()
     await asyncio.sleep(0)
     for kind in kinds:
         if kind == "connect":

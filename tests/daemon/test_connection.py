@@ -125,6 +125,7 @@ async def _converse(readiness: Readiness, drive: Drive, watch: Callable[[Connect
     limits = Limits(unread_answer_bytes=1_000_000)
     connection = Connection(loop, readiness, anyturn, channel, anything, limits, 300.0, 300.0, lambda _: ended.set())
     watch(connection)
+    connection.begin()
     with theirs:
         await drive(loop, theirs)
     await asyncio.wait_for(ended.wait(), 5)

@@ -186,3 +186,31 @@ def test_what_threads_ask_for_is_done_without_a_round_of_the_loop() -> None:
     assert faults == ["ValueError"]
     with pytest.raises(RuntimeError, match="closed"):
         loop.call_soon_threadsafe(faults.append, "too late")
+
+
+def test_who_left_waits_for_the_loop_once_and_not_longer(readiness: Readiness, pair: Pair) -> None:
+    """Somebody connects all the time: those who left must be let go all the same."""
+    ours, theirs = pair
+    ended: list[bytes] = []
+    readiness.add(ours.fileno(), lambda: ended.append(ours.recv(100)))
+    always, other = socket.socketpair()
+    with always, other:
+        key = readiness.register(always.fileno(), selectors.EVENT_WRITE)
+        theirs.close()
+        turns = [(readiness.select(0), len(ended)) for _ in range(4)]
+    loops = [(key, selectors.EVENT_WRITE)]
+    assert turns == [(loops, 0), (loops, 1), (loops, 1), (loops, 2)]
+
+
+def test_who_left_does_not_wait_where_the_loop_has_nothing_to_do(readiness: Readiness, pair: Pair) -> None:
+    ours, theirs = pair
+    ended: list[bytes] = []
+
+    def end() -> None:
+        ended.append(ours.recv(100))
+        readiness.remove(ours.fileno())
+
+    readiness.add(ours.fileno(), end)
+    theirs.close()
+    assert readiness.select(0) == []
+    assert ended == [b""]

@@ -16,7 +16,7 @@ from functools import partial
 
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.approvals import Approvals
-from keychain_auth.daemon.attesting.attestation import Attestor
+from keychain_auth.daemon.attesting.attestation import Attested, Attestor
 from keychain_auth.daemon.attesting.strangers import Strangers
 from keychain_auth.daemon.bait import RELEASE, Bait
 from keychain_auth.daemon.caller import Caller
@@ -30,7 +30,7 @@ from keychain_auth.daemon.state.pending_file import PendingFile
 from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.errors import AuditError
 from keychain_auth.identity.attest import Refusal
-from keychain_auth.model import Denial, Program
+from keychain_auth.model import Denial, Entry, Program
 from keychain_auth.platform.base import Channel, Peer, PeerGone
 from keychain_auth.policy.canaries import Alarm
 from keychain_auth.policy.explain import explain, mend
@@ -113,7 +113,7 @@ class Gate:
     async def _verified(self, peer: Peer, channel: Channel) -> Handler:
         generation = self._policy_file.generation
         attested = await self._attestor.attest(peer, self._policy_file.policy)
-        if isinstance(attested, Refusal):
+        if not isinstance(attested, Attested):
             return self._refuse(attested, peer.pid, peer.uid)
         caller = Caller(attested, self._policy_file, self._pending, self._builds)
         session = None
@@ -126,7 +126,7 @@ class Gate:
 
     async def _admitted(self, peer: Peer, channel: Channel, caller: Caller, generation: int) -> Handler:
         entry = caller.entry()
-        if isinstance(entry, Denial):
+        if not isinstance(entry, Entry):
             refused = self._stranger(caller, entry, channel)
             if entry.entry is None and entry.reason == PENDING_APPROVAL:
                 self._strangers.remember(peer, caller, entry, generation)

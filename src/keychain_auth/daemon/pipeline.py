@@ -28,7 +28,7 @@ from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import AuditError, KeychainError, KeychainGone, VaultLocked
 from keychain_auth.keychain.base import Keychain, Look, Remembering
-from keychain_auth.model import Denial, Entry, Item, Request, Temporary
+from keychain_auth.model import Denial, Entry, Grant, Item, Request, Temporary
 from keychain_auth.policy.decide import decide, decide_stale, search_prefixes
 from keychain_auth.policy.explain import explain, mend
 from keychain_auth.policy.temporary import decide_temporary
@@ -93,12 +93,13 @@ class Pipeline:
         except codec.Malformed as problem:
             return self._malformed(caller, problem)
         entry = caller.entry()  # by the policy of this moment, also on a connection that is long open
-        if isinstance(entry, Denial):
+        # Asked so, and not whether they are denials: msgspec's classes answer yes in a tenth of the time of a no.
+        if not isinstance(entry, Entry):
             return self._cut_off(caller, request, entry)
         if self._canaries.watching and (caught := self._bait.caught(caller, request)) is not None:
             return caught
         decision = decide(entry, request)
-        if isinstance(decision, Denial):
+        if not isinstance(decision, Grant):
             return self._temporarily(caller, request, entry, decision)
         if request.action == "read" and request.match == "exact" and len(request.targets) <= _AT_ONCE:
             return self._read(caller, request, entry)

@@ -38,12 +38,13 @@ class Namespaces(msgspec.Struct, frozen=True, gc=False):
 class ExecId(msgspec.Struct, frozen=True, gc=False):
     """What tells one exec from another, and one holder of a pid from the next.
 
-    Start time in clock ticks since boot, and the layout of its memory. A process that switched address randomisation
-    off (personality(2)) can keep the layout over an exec of the same file: never the only thing to rest on.
+    Start time in clock ticks since boot, and the layout of its memory as the system says it. A process that switched
+    address randomisation off (personality(2)) can keep the layout over an exec of the same file: never the only thing
+    to rest on.
     """
 
     start_time: int
-    layout: tuple[int, ...]
+    layout: tuple[int | bytes, ...]
 
 
 class MappedFile(msgspec.Struct, frozen=True, gc=False):

@@ -38,7 +38,7 @@ def match(
     ``connected``: the identity's connection was admitted before (by another policy, it may be).
     """
     entry = registered_entry(policy, identity, now=now, connected=connected)
-    if isinstance(entry, Denial):
+    if not isinstance(entry, Entry):
         return entry
     build = None if identity.signature is None else identity.signature.build
     refusal = outdated(entry, signer_of(policy, identity), build, builds)

@@ -84,7 +84,9 @@ class Attestor:
         try:
             until = time.monotonic() + self._seconds
             attested = await self._attest(peer, policy, until)
-            return attested if isinstance(attested, Refusal) else await self._behalf(peer, attested, policy, until)
+            if not isinstance(attested, Attested) or not policy.asks_on_behalf:
+                return attested
+            return await self._behalf(peer, attested, policy, until)
         except PeerGone as gone:
             return Refusal(IDENTITY_NOT_VERIFIED, str(gone))
         except FileTooLarge as large:
@@ -109,8 +111,6 @@ class Attestor:
 
     async def _behalf(self, peer: Peer, attested: Attested, policy: Policy, until: float) -> Attested:
         """Who stands behind it, where its entry asks. A command line comes with it, for the queue."""
-        if not policy.asks_on_behalf:
-            return attested
         entry = registered_entry(policy, attested.identity, now=time.time())
         if isinstance(entry, Denial) or entry.on_behalf_of is None:
             return attested
@@ -144,7 +144,7 @@ class Attestor:
             return attest.REPLACED
         entry = match(policy, identity, now=time.time())
         self._verified.note(facts, identity, entry)
-        if isinstance(entry, Denial) and entry.reason == PENDING_APPROVAL:
+        if not isinstance(entry, Entry) and entry.reason == PENDING_APPROVAL:
             # In a thread: a command line lies in its process's own pages, which can be mapped from what never answers.
             return Attested(identity, await self._look(peer, peer.command_line, until))
         return await self._strictly(peer, facts, entry, until) or Attested(identity, ())

@@ -23,7 +23,7 @@ class Verified:
     def note(self, facts: PeerFacts, identity: Identity, entry: Entry | Denial) -> None:
         """This identity was found for these facts, and leads to ``entry``."""
         place = _place(facts)
-        if identity.retired or isinstance(entry, Denial) or not entry.grace_seconds:
+        if identity.retired or not isinstance(entry, Entry) or not entry.grace_seconds:
             return
         if place not in self.programs and len(self.programs) >= _MOST:
             oldest = next(iter(self.programs))

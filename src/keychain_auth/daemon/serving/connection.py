@@ -32,7 +32,8 @@ _NEWLINE = 0x0A  # a number: see ``wire.codec``
 
 
 class Connection:
-    """Drives one channel. It may stay silent for ``first_patience`` seconds until it asks, then for ``patience``."""
+    """Drives one channel, from ``begin`` on. It may stay silent for ``first_patience`` seconds until it asks, then for
+    ``patience``."""
 
     __slots__ = (
         "_answer", "_answering", "_asked", "_channel", "_closed", "_distrust", "_ended", "_fd", "_first_patience",
@@ -81,15 +82,18 @@ class Connection:
         self._closed = False
         self._line_began = 0.0
         self._moved = time.monotonic()
-        self._reading = self._watched = False
-        self._read_on(True)
+        self._reading, self._watched = True, False
 
     # --- input --------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Take at once what was sent until now: nearly every program asks as soon as it is connected, and to wait until
-        that is reported costs another round of the loop."""
-        self._turn.serve((self._readable,))
+        """Take at once what was sent until now, and be told of what is sent later: nearly every program asks as soon as
+        it is connected, and to wait until that is reported costs another round of the loop."""
+        try:
+            self._turn.serve((self._readable,))
+        finally:  # only now: who waits for an answer need not wait for this too
+            if self._reading:
+                self._watch()
 
     def _readable(self) -> None:
         if not self._reading:
@@ -146,10 +150,13 @@ class Connection:
             if wanted:
                 if self._line_began:
                     self._line_began = time.monotonic()  # the clock of a line runs only while we take its bytes
-                if not self._watched:
-                    self._watched = True
-                    self._readiness.add(self._fd, self._readable)
+                self._watch()
             # Else it is watched until more comes: nearly always the answer is there before.
+
+    def _watch(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._readiness.add(self._fd, self._readable)
 
     def _unwatch(self) -> None:
         if self._watched:

@@ -262,10 +262,9 @@ class Server:
         self._connections[connection] = process
         if not handler.admitted:
             self._refused[connection] = None
+        connection.begin()
         if self._ending:
             connection.stop()
-        else:
-            connection.begin()
 
     def _make_room(self) -> bool:
         """Room for one more. The refused give way to the new, the admitted never do: strangers crowd out strangers.

@@ -36,8 +36,9 @@ _PIECE_BYTES = 64 * 1024
 _MOST_BYTES = 16 * 1024 * 1024
 # Lines of executable mappings: addresses, permissions, offset, device, inode, and the name if there is one. Where there
 # is none the line ends in a space, so what separates must be no newline: the next line would pass for the name. It
-# begins with the newline of the line before, and not with "^": that takes a fifth of the time.
-_EXECUTABLE = re.compile(rb"\n([0-9a-f]+)-([0-9a-f]+) ..x. [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) (\d+) *(.*)")
+# begins with the newline of the line before, and not with "^", says where a field ends, and gives nothing back ("++"):
+# so lines of other mappings take a tenth of the time.
+_EXECUTABLE = re.compile(rb"\n([^-]++)-([^ ]++) ..x. [^ ]++ ([^:]++):([^ ]++) (\d++) *+(.*)")
 # The kernel's own pages. No process can give its memory one of these names: PR_SET_VMA_ANON_NAME makes "[anon:…]". But
 # a process can make the vdso writable and write its own code there: then the pages are copies, which pagemap tells.
 _KERNEL_PAGES = frozenset((b"[vdso]", b"[vsyscall]", b"[uprobes]"))

@@ -10,7 +10,8 @@ Nor does it go back to the loop after each turn, but only for what is the loop's
 that a turn asked it for. A round of the loop with nothing to do costs 3 µs, more than half of what a connection that
 asks again at once waits for beside the answer itself.
 
-Level-triggered: what is left unread is reported again.
+Level-triggered: what is left unread is reported again. So whoever left waits for one round of the loop where that has
+something to do: mostly somebody connects, and his answer need not wait for the end of another connection.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import selectors
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import partial
 from typing import Any, TypeVarTuple
 
@@ -37,7 +38,7 @@ _AT_ONCE = 64
 _LOOKS = 8
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_IN, _OUT, _GONE = select.EPOLLIN, select.EPOLLOUT, select.EPOLLHUP
 _ONE = (1).to_bytes(8, sys.byteorder)  # eventfd(2): a number of eight bytes
 _Words = TypeVarTuple("_Words")
 
@@ -111,6 +112,7 @@ class Readiness(ConnectionSelector):
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}  # what epoll watches
         self._alone: dict[int, Callable[[], None]] = {}  # of the connections', what the loop does not watch too
+        self._postponed = False  # the ends of connections, in the last round
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop that waits by this."""
@@ -153,17 +155,20 @@ class Readiness(ConnectionSelector):
         keys, callbacks, alone = self._keys, self._callbacks, self._alone
         looks = 0
         while True:
-            ready = []
+            ready: list[Callable[[], None]] = []
+            gone: list[Callable[[], None]] = []
             for fd, mask in self._look(looks, wait):
                 if mask == _IN and (callback := alone.get(fd)) is not None:  # nearly always
                     ready.append(callback)
                     continue
                 if mask != _OUT and (callback := callbacks.get(fd)) is not None:
-                    ready.append(callback)
+                    (gone if mask & _GONE else ready).append(callback)
                 if (key := keys.get(fd)) is not None:
                     own = (_WRITE if mask & ~_IN else 0) | (_READ if mask & ~_OUT else 0)
                     if own & key.events:
                         events.append((key, own & key.events))
+            if gone and not self._postpone(events):
+                ready += gone
             if not ready:
                 return events
             if loop is not None:
@@ -174,6 +179,11 @@ class Readiness(ConnectionSelector):
             looks = _LOOKS if answered else 0
             if timeout is not None and (wait := until - time.monotonic()) <= 0:
                 return events
+
+    def _postpone(self, events: Sized) -> bool:
+        """Whether those who left wait until the loop has done what ``events`` say; never twice in a row."""
+        self._postponed = bool(events) and not self._postponed
+        return self._postponed
 
     def _look(self, looks: int, wait: float) -> list[tuple[int, int]]:
         poll = self._epoll.poll
