@@ -270,3 +270,17 @@ def test_the_helper_answers_as_keyring_does(world: World) -> None:
     for wrong in ((), ("get", "s"), ("diagnose",), ("--mode", "odd", "get", "s", "u"), ("get", "s", "u", "more")):
         assert plug.ask(*wrong).returncode == 2, wrong
     assert f"keychain-auth authorize {plug.path} t --read" in plug.ask("get", "t", "u").stderr
+
+
+def test_a_user_whose_name_is_two_lines_does_not_bring_his_own_password(world: World) -> None:
+    """Who may write a service may name a user; pip and uv take the second line for the password."""
+    plug = Plug(world, "keychain-auth-keyring")
+    plug.grant("s")
+    assert plug.ask("set", "s", "alice\nforged", input="p w\n").returncode == 0
+    naive = "\n".join(("alice\nforged", "p w"))
+    assert naive.split("\n")[:2] == ["alice", "forged"]
+    done = plug.ask("--mode", "creds", "get", "s")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "control characters" in done.stderr
+    done = plug.ask("--mode", "creds", "--output", "json", "get", "s")
+    assert json.loads(done.stdout) == {"username": "alice\nforged", "password": "p w"}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keychain_auth.cli.interchange import FORMATS, Secret, compose, parse
+from keychain_auth.client import dotenv
 from keychain_auth.errors import UsageError
 
 BITWARDEN = (
@@ -121,3 +122,26 @@ def test_what_a_form_cannot_hold_is_refused() -> None:
     ):
         with pytest.raises(UsageError):
             compose(form, [secret])
+
+
+def test_a_long_value_in_quotes_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 KB of lines in quotes took ten seconds, and files of variables come with other people's repositories."""
+    text = 'A="' + "x\n" * 5000 + '"'
+    looked = 0
+    end = dotenv._end
+
+    def counted(rest: str, at: int) -> tuple[int, int]:
+        nonlocal looked
+        looked += len(rest) - at
+        return end(rest, at)
+
+    monkeypatch.setattr(dotenv, "_end", counted)
+    assert dotenv.variables(text) == [("A", "x\n" * 5000)]
+    naive = sum(2 * number for number in range(5000))  # from its beginning for each line
+    assert looked <= len(text) < naive / 1000
+
+
+@pytest.mark.parametrize("value", ["x\\", "\\\n", "a\\\\\nb", "\\\n\"'"])
+def test_a_backslash_at_the_end_of_a_line_escapes_across_it(value: str) -> None:
+    assert parse("dotenv", compose("dotenv", [Secret("", "A", value)])) == [Secret("", "A", value)]
+    assert dotenv.variables('A="one\\\n" # rest') == [("A", "one\\\n")]

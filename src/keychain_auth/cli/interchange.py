@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -158,11 +159,11 @@ def _parse_csv(form: str, text: str) -> list[Secret]:
             rows.append((reader.line_num, {word: row.get(column, "") for word, column in columns.items()}))
     except csv.Error as error:
         raise UsageError(f"line {reader.line_num}: {error}") from None
-    titles = [row["name"] for _, row in rows]
+    titles = Counter(row["name"] for _, row in rows)
     found: list[Secret] = []
     for line, row in rows:
         name = row["name"].strip()
-        if titles.count(row["name"]) > 1 and row.get("username"):
+        if titles[row["name"]] > 1 and row.get("username"):
             name = f"{name}/{row['username']}"  # one site, several accounts
         if not name:
             raise UsageError(f"line {line}: an entry without a name")

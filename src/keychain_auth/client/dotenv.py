@@ -46,11 +46,13 @@ def variables(text: str) -> list[tuple[str, str]]:
         if rest[:1] not in ("'", '"'):
             found.append((name, _unquoted(rest)))
             continue
-        while (end := _end(rest)) < 0:  # a quoted value may go over several lines
+        end, looked = _end(rest, 1)
+        while end < 0:  # a quoted value may go over several lines, each of which is looked at once
             if at == len(lines):
                 raise UsageError(f"line {number}: the quotation mark is not closed")
             rest += "\n" + lines[at]
             at += 1
+            end, looked = _end(rest, looked)
         after = rest[end + 1 :].strip()
         if after and not after.startswith("#"):
             raise UsageError(f"line {number}: something follows the value")
@@ -73,16 +75,16 @@ def _unquoted(rest: str) -> str:
     return rest
 
 
-def _end(rest: str) -> int:
-    """Where the quotation mark that ``rest`` begins with is closed, -1 if it is not."""
-    at = 1
+def _end(rest: str, at: int) -> tuple[int, int]:
+    """Where the quotation mark that ``rest`` begins with is closed, -1 if it is not; and from where to look on, once
+    there is more. ``at``: nothing before it closes it."""
     while at < len(rest):
         if rest[at] == "\\" and rest[0] == '"':
             at += 1
         elif rest[at] == rest[0]:
-            return at
+            return at, at
         at += 1
-    return -1
+    return -1, at
 
 
 def _unescaped(inner: str) -> str:

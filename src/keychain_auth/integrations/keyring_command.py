@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 
 from keychain_auth.errors import EXIT_FAILED, EXIT_USAGE, quoted
-from keychain_auth.integrations.base import Helper, Refusal, read_input, stdin_is_terminal, write_output
+from keychain_auth.integrations.base import Helper, Refusal, is_plain, read_input, stdin_is_terminal, write_output
 from keychain_auth.integrations.keyring_names import decoded, encoded, sole_user
 
 SERVICE = ""
@@ -49,6 +49,9 @@ def _get(helper: Helper, username: str | None, wanted: str, options: dict[str, s
     answer = {"password": found.value}
     if options["--mode"] == "creds":
         answer = {"username": decoded(found.target), **answer}
+        # Read as two lines, and names come from whoever may write: the second would be the password.
+        if options["--output"] != "json" and not is_plain(answer["username"]):
+            raise Refusal(wanted, "its user's name holds control characters, which two lines cannot carry")
     write_output(json.dumps(answer) + "\n" if options["--output"] == "json" else "\n".join(answer.values()) + "\n")
     return 0
 
