@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import keychain_auth
 from cli.lab import script
 from daemon.requests import SUCCESS, write
 from support import programs
@@ -176,6 +178,41 @@ def test_upgrade_of_a_script_hashes_its_interpreter_too(world: World) -> None:
         "path": world.installation.interpreter, "hash": sha256_of(world.installation.interpreter)
     }  # fmt: skip
     assert world.cli("check", path).returncode == 0
+
+
+def test_upgrade_of_several_programs_is_one_change_or_none(world: World) -> None:
+    one, two = world.build_client("one", "1"), world.build_client("two", "1")
+    for program in (one, two):
+        world.cli("register", program)
+    before = entries(world)
+    world.build_client("one", "2")
+    world.build_client("two", "2")
+    assert world.cli("upgrade", one, two, world.path("bin/none")).returncode == 6
+    assert entries(world) == before
+    answer = world.cli_json("upgrade", one, two)
+    assert [(each["path"], each["outcome"]) for each in answer["entries"]] == [(one, "updated"), (two, "updated")]
+    assert [entries(world)[program]["hash"] for program in (one, two)] == [sha256_of(one), sha256_of(two)]
+    assert world.cli("upgrade").returncode == world.cli("upgrade", one, "--all").returncode == 2
+
+
+def test_upgrade_of_the_scripts_that_import_from_where_this_command_is(world: World) -> None:
+    package = os.path.dirname(os.path.abspath(keychain_auth.__file__))
+    lib = world.path("lib")
+    shutil.copytree(package, f"{lib}/keychain_auth", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["/bin/chown", "-R", f"{world.user.uid}:{world.user.gid}", lib], check=True)
+    rest = world.env.get("PYTHONPATH", "")
+    world.env["PYTHONPATH"] = lib + (f":{rest}" if rest else "")
+    ours, other = [script(world, "one.py"), script(world, "two.py")], script(world, "other.py")
+    world.cli("register", "--script", other)
+    assert world.cli("upgrade", "--importers").stdout == "No registered script imports from here.\n"
+    for path in ours:
+        world.cli("register", "--script", path, "--tree", lib)
+    world.write("lib/keychain_auth/new.py", "")
+    assert [world.cli("check", path).returncode for path in (*ours, other)] == [3, 3, 0]
+    answer = world.cli_json("upgrade", "--importers")
+    assert [(each["path"], each["outcome"]) for each in answer["entries"]] == [(path, "updated") for path in ours]
+    assert [world.cli("check", path).returncode for path in ours] == [0, 0]
+    assert world.cli("upgrade", "--importers").stdout == "".join(f"unchanged {path}\n" for path in ours)
 
 
 def test_unregister_needs_no_file(world: World) -> None:

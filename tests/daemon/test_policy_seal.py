@@ -41,6 +41,7 @@ def test_an_edit_that_nobody_accepted_is_not_obeyed(cheap: World) -> None:
     status = cheap.cli_json("status")["policy"]
     assert status["state"] == "last good"
     assert "nobody sealed" in status["problem"]
+    assert cheap.cli("restart").stderr.endswith("Next: keychain-auth policy seal\n")
     assert [line["result"] for line in cheap.audit() if line["action"] == "policy_unsealed"] == ["ERROR"]
     shown = cheap.cli("status").stdout
     assert "IS NOT OBEYED" in shown

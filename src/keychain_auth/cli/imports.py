@@ -24,6 +24,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import keychain_auth
 from keychain_auth import files
 from keychain_auth.daemon.places import Places
 from keychain_auth.errors import KeychainAuthError, NotFound, UsageError
@@ -85,6 +86,14 @@ def renewed(places: Places, interpreter: str, launch: Launch) -> Document:
     """The same field once more, for files that have changed. Raises as ``launch_document``."""
     python = os.path.join(launch.prefix, "bin", "python") if launch.prefix else interpreter
     return launch_document(places, interpreter, python, _added(interpreter, launch))
+
+
+def is_importer(entry: Entry) -> bool:
+    """Does this script import what this command is made of, so that an upgrade of the package changes it?"""
+    if entry.interpreter is None:
+        return False
+    here = os.path.dirname(os.path.dirname(os.path.realpath(keychain_auth.__file__)))
+    return any(os.path.realpath(tree.path) == here for tree in entry.launch.trees)
 
 
 def python_of(entry: Entry) -> str | None:

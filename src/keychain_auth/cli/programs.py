@@ -18,6 +18,7 @@ from keychain_auth.identity.signature import Trailer
 from keychain_auth.model import Program, Signature
 from keychain_auth.oslayer import system
 from keychain_auth.platform.signed_file import Examined, examine
+from keychain_auth.policy.behalf import is_helper
 from keychain_auth.policy.interpreters import is_interpreter
 
 _HEAD_BYTES = 8192  # a first line, and a second one that names a path (PATH_MAX)
@@ -106,6 +107,8 @@ def how_to_register(path: str) -> str:
         return "keychain-auth list"
     if file.is_interpreter:
         return "keychain-auth register --script SCRIPT"
+    if file.is_script and is_helper(path):
+        return f"keychain-auth register --app {shlex.quote(path)}"
     return f"keychain-auth register {'--script ' if file.is_script else ''}{shlex.quote(path)}"
 
 

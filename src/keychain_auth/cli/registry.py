@@ -19,7 +19,7 @@ from keychain_auth.cli import config_file, imports, output, temporary
 from keychain_auth.cli.demands import demand_options, demands, forgotten, tell_start
 from keychain_auth.cli.location import SCRIPT_GRADE, grade_of, warnings_about, warnings_of_libraries
 from keychain_auth.cli.options import json_option, passphrase_option
-from keychain_auth.cli.programs import File, look_at, require_program
+from keychain_auth.cli.programs import look_at, require_program
 from keychain_auth.cli.report import complain
 from keychain_auth.cli.scripts import interpreter_of, starts_declared
 from keychain_auth.cli.signers import signed_file, warnings_about_signer
@@ -144,42 +144,68 @@ def _register_script(
 
 
 @click.command()
-@click.argument("path", required=False)
+@click.argument("paths", metavar="PATH", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every program whose new file a package manager vouches for.")
+@click.option(
+    "--importers", is_flag=True, help="Every script that imports from the Python environment of this command: helpers."
+)
 @passphrase_option
 @json_option
-def upgrade(path: str | None, every: bool, as_json: bool) -> None:
-    """Give the known program PATH its new hash; its grants stay.
+def upgrade(paths: tuple[str, ...], every: bool, importers: bool, as_json: bool) -> None:
+    """Give the known program PATH its new hash; its grants stay. PATH can be repeated.
 
     For a script, its interpreter and what it imports from are hashed anew as well. Where the entry names a signer, only
-    what that signer signed is taken. An unknown path is exit code 6. With --all instead of PATH, each program that
-    changed is renewed if dpkg or rpm says that its package installed it so, and only root could have; the others are
-    listed with the reason.
+    what that signer signed is taken. An unknown path is exit code 6, and nothing is changed. With --all instead of
+    PATH, each program that changed is renewed if dpkg or rpm says that its package installed it so, and only root could
+    have; the others are listed with the reason. With --importers, what you installed or upgraded in the Python
+    environment of keychain-auth is accepted for all scripts that import from it.
     """
-    if every == (path is not None):
-        raise click.UsageError("either PATH or --all")
+    if (bool(paths), every, importers).count(True) != 1:
+        raise click.UsageError("PATH, or --all, or --importers: one of them")
     places = find_places()
     now = stamp(datetime.now(UTC))
-    if path is None:
+    if every:
         upgrade_all(places, now, as_json)
         return
     present = config_file.read(places)
-    known = config_file.known_program(present, path)
-    entry = present.by_path[known][0]
-    file = look_at(known) if entry.signer is None else signed_file(known, entry.signer)
-    interpreter: File | None = None
-    launch: edit.Document = {}
-    if entry.interpreter is not None:
-        interpreter = look_at(entry.interpreter.path)
-        launch = imports.renewed(places, interpreter.program.path, entry.launch)
-    program = msgspec.structs.replace(file.program, path=known)
-    runs = None if interpreter is None else interpreter.program
-    demanded = {"launch": launch} if launch else {}
-    outcome = config_file.change(
-        places, lambda document: edit.upgrade(document, program, runs, now=now, demands=demanded)
-    )
+    if importers:
+        paths = tuple(entry.program.path for entry in present.by_program.values() if imports.is_importer(entry))
+        if not paths and not as_json:
+            output.say("No registered script imports from here.")
+    known = dict.fromkeys(config_file.known_program(present, path) for path in paths)
+    renewals = [_renewal(places, present.by_path[path][0]) for path in known]
+
+    def renew(document: edit.Document) -> tuple[edit.Document, list[str]]:
+        outcomes = []
+        for program, runs, launch in renewals:
+            demanded = {"launch": launch} if launch else {}
+            document, outcome = edit.upgrade(document, program, runs, now=now, demands=demanded)
+            outcomes.append(outcome)
+        return document, outcomes
+
+    outcomes = config_file.change(places, renew)
     imports.forget_unused(places, config_file.read(places))
-    _tell(outcome, program, runs, _entry(places, program), [], as_json)
+    if importers and not as_json:
+        output.say(*(f"{outcome} {program.path}" for outcome, (program, _, _) in zip(outcomes, renewals, strict=True)))
+        return
+    answers = []
+    for outcome, (program, runs, _) in zip(outcomes, renewals, strict=True):
+        answers.append(_answer(outcome, program, runs, _entry(places, program), []))
+        if not as_json:
+            _tell(outcome, program, runs, _entry(places, program), [], as_json=False)
+    if as_json:
+        output.print_json(answers[0] if len(paths) == 1 and not importers else {"entries": answers})
+
+
+def _renewal(places: Places, entry: Entry) -> tuple[Program, Program | None, edit.Document]:
+    """The program, its interpreter and what it imports, as they are now."""
+    path = entry.program.path
+    file = look_at(path) if entry.signer is None else signed_file(path, entry.signer)
+    program = msgspec.structs.replace(file.program, path=path)
+    if entry.interpreter is None:
+        return program, None, {}
+    interpreter = look_at(entry.interpreter.path).program
+    return program, interpreter, imports.renewed(places, interpreter.path, entry.launch)
 
 
 @click.command()
@@ -281,20 +307,24 @@ def _entry(places: Places, program: Program) -> Entry:
     return config_file.read(places).by_program[(program.path, program.sha256)]
 
 
+def _answer(
+    outcome: str, program: Program, interpreter: Program | None, entry: Entry, warnings: list[str]
+) -> dict[str, Any]:
+    return {
+        "outcome": outcome,
+        "path": program.path,
+        "hash": f"sha256:{program.sha256}",
+        "interpreter": None if interpreter is None else interpreter.path,
+        "minimum_grade": entry.minimum_grade.value,
+        "warnings": warnings,
+    }
+
+
 def _tell(
     outcome: str, program: Program, interpreter: Program | None, entry: Entry, warnings: list[str], as_json: bool
 ) -> None:
     if as_json:
-        output.print_json(
-            {
-                "outcome": outcome,
-                "path": program.path,
-                "hash": f"sha256:{program.sha256}",
-                "interpreter": None if interpreter is None else interpreter.path,
-                "minimum_grade": entry.minimum_grade.value,
-                "warnings": warnings,
-            }
-        )
+        output.print_json(_answer(outcome, program, interpreter, entry, warnings))
         return
     output.say(f"{outcome} {program.path}", f"  sha256:{program.sha256}")
     if interpreter is not None:

@@ -18,7 +18,7 @@ from typing import Any
 from keychain_auth import __version__
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.settings import load_settings
-from keychain_auth.daemon.state.policy_file import PolicyFile
+from keychain_auth.daemon.state.policy_file import MISSING, UNSEALED, PolicyFile
 from keychain_auth.daemon.state.settings_seal import SettingsSeal
 from keychain_auth.errors import KeychainAuthError, quoted
 from keychain_auth.platform.base import Peer
@@ -48,7 +48,8 @@ class RestartCommands:
         if self._policy_file.problem:
             config, problem = self._policy_file.path, self._policy_file.problem
             raise KeychainAuthError(
-                f"{config} is not in order, and a daemon does not start on it: {problem}", hint=f"edit {quoted(config)}"
+                f"{config} is not in order, and a daemon does not start on it: {problem}",
+                hint="keychain-auth policy seal" if problem in (UNSEALED, MISSING) else f"edit {quoted(config)}",
             )
         if self._settings.text is None:  # else the next daemon begins by what was accepted, whatever the file says
             load_settings(self._settings.path)
