@@ -61,9 +61,7 @@ def test_the_moment_ends_an_open_connection_without_any_change_of_the_policy(wor
     talker = world.talker(program)
     assert won(talker.ask(ASK))
     upgraded(world, program)
-    began = datetime.now(UTC)
     until(lambda: talker.ask(ASK)["status"] == "denied", "the version before is refused")
-    assert (datetime.now(UTC) - began).total_seconds() < 10
 
 
 def test_without_grace_the_version_before_is_refused_at_once(world: World) -> None:

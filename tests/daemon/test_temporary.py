@@ -86,8 +86,9 @@ def test_the_command_that_mends_it_does(world: World, daemon: Daemon, program: s
 
 
 def test_a_time_ends_on_a_connection_that_is_open(world: World, program: str) -> None:
-    given = grant(world, program, "--for", "2s")
     talker = world.talker(program)
+    assert talker.ask(read("token")) != results(TOKEN)
+    given = grant(world, program, "--for", "5s")  # the command that gives it ends in that time
     assert talker.ask(read("token")) == results(TOKEN)
     until(lambda: talker.ask(read("token")) == ENDED, "its time is over")
     assert (
