@@ -16,11 +16,11 @@ from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.workers import Workers
-from keychain_auth.daemon.bait import Bait
-from keychain_auth.daemon.gate import Gate
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.pipeline import Pipeline
-from keychain_auth.daemon.refusals import Refusals
+from keychain_auth.daemon.requests.bait import Bait
+from keychain_auth.daemon.requests.gate import Gate
+from keychain_auth.daemon.requests.pipeline import Pipeline
+from keychain_auth.daemon.requests.refusals import Refusals
 from keychain_auth.daemon.serving.server import Server
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import AuditSettings

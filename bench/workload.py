@@ -28,11 +28,11 @@ import writing
 
 from keychain_auth.audit.log import AuditLog
 from keychain_auth.daemon.attesting.attestation import Attested
-from keychain_auth.daemon.bait import Bait
-from keychain_auth.daemon.caller import Caller
-from keychain_auth.daemon.gate import Session
 from keychain_auth.daemon.journal import Journal
-from keychain_auth.daemon.pipeline import Pipeline
+from keychain_auth.daemon.requests.bait import Bait
+from keychain_auth.daemon.requests.caller import Caller
+from keychain_auth.daemon.requests.gate import Session
+from keychain_auth.daemon.requests.pipeline import Pipeline
 from keychain_auth.daemon.serving.connection import Connection
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.state.builds_file import BuildsFile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keychain_auth.cli.approving.asking import Asked, asked_from
+from keychain_auth.cli.commands.approving.asking import Asked, asked_from
 from support.world import World
 
 ENTRY = {

@@ -16,8 +16,8 @@ import pytest
 from cli.lab import Terminal
 from daemon.requests import PENDING, SUCCESS, denied, read, write
 from keychain_auth.audit.summary import summarise
-from keychain_auth.cli.auditing import page as pages
-from keychain_auth.cli.auditing.page import Chain, page
+from keychain_auth.cli.commands.auditing import page as pages
+from keychain_auth.cli.commands.auditing.page import Chain, page
 from support.browser import document_after, picture
 from support.world import World
 

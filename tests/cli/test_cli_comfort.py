@@ -128,7 +128,7 @@ def watchers(world: World) -> list[int]:
                 environ = file.read()
         except OSError:
             continue
-        if b"keychain_auth.cli.clipboard" in words and world.home.encode() in environ:
+        if b"keychain_auth.cli.commands.secrets.clipboard" in words and world.home.encode() in environ:
             assert VALUE.encode() not in words + environ
             found.append(int(name))
     return found

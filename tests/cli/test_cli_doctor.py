@@ -14,8 +14,8 @@ import pytest
 from daemon.requests import denied, read
 from docs.test_docs import invocations, parse
 from keychain_auth.cli.app import commands
-from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL, Checked, Level, examine
-from keychain_auth.cli.doctoring.facts import DaemonFact, Facts, LeakyProgram, PathFact, ProgramFact
+from keychain_auth.cli.commands.doctoring.checks import CHECKS, OF_THE_KERNEL, Checked, Level, examine
+from keychain_auth.cli.commands.doctoring.facts import DaemonFact, Facts, LeakyProgram, PathFact, ProgramFact
 from keychain_auth.platform.remedies import Remedies
 from support.world import World
 
@@ -178,7 +178,7 @@ def test_a_socket_that_a_killed_daemon_left_is_told_from_none(world: World) -> N
 def test_a_daemon_that_does_not_answer_is_not_waited_for_for_ever(world: World) -> None:
     """A stopped process accepts nothing; the command says so after its own time."""
     code = (
-        "import sys; from keychain_auth.cli.doctoring import gather; gather._STATUS_SECONDS = 0.3;"
+        "import sys; from keychain_auth.cli.commands.doctoring import gather; gather._STATUS_SECONDS = 0.3;"
         "from keychain_auth.cli.app import run; sys.exit(run(['doctor', '--json']))"
     )
     daemon = world.start()

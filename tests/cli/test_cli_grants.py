@@ -105,7 +105,8 @@ def test_a_limit_alone_gives_nothing_to_who_has_something_for_a_time(world: Worl
 
 _GONE_AT_ONCE = """
 import subprocess, sys
-from keychain_auth.cli import config_file, grants
+from keychain_auth.cli.commands.permitting import grants
+from keychain_auth.cli.shared import config_file
 really_change = config_file.change
 
 def change(*words):

@@ -10,7 +10,7 @@ import pytest
 from cli.approving_lab import asked, entry_of
 from cli.lab import Terminal
 from daemon.requests import PENDING, denied, read, write
-from keychain_auth.cli.approving.asking import (
+from keychain_auth.cli.commands.approving.asking import (
     Choice,
     Looked,
     Permission,
@@ -98,7 +98,7 @@ def test_nor_behind_long_names_of_programs_or_services(more: dict[str, Any]) -> 
 
 PILOT = """
 import asyncio, os, sys
-from keychain_auth.cli.approving.screen import Watch
+from keychain_auth.cli.commands.approving.screen import Watch
 from keychain_auth.daemon.places import find_places
 app = Watch(find_places())
 async def until(pilot, condition, what):

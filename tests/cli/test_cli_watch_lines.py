@@ -10,8 +10,8 @@ import pytest
 from cli.approving_lab import asked, entry_of
 from cli.lab import Terminal
 from daemon.requests import PENDING, denied, read, request
-from keychain_auth.cli.approving import lines
-from keychain_auth.cli.approving.asking import (
+from keychain_auth.cli.commands.approving import lines
+from keychain_auth.cli.commands.approving.asking import (
     Asked,
     Looked,
 )
@@ -92,7 +92,7 @@ def test_a_key_that_was_pressed_twice_answers_one_program(running: World, look: 
     look.until(2)
     take_all = "lines._forget_typed = lambda: None;" if naive else ""
     code = f"import os, sys; os.environ['KEYCHAIN_AUTH_SOCKET'] = {running.socket!r};"
-    code += f"from keychain_auth.cli import main; from keychain_auth.cli.approving import lines; {take_all}"
+    code += f"from keychain_auth.cli import main; from keychain_auth.cli.commands.approving import lines; {take_all}"
     code += "sys.exit(main.main(sys.argv[1:]))"
     person = Terminal(running, "-c", code, "approve", "--interactive", shell=running.python)
     try:

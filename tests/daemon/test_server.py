@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from keychain_auth.daemon.gate import RefusedSession
+from keychain_auth.daemon.requests.gate import RefusedSession
 from keychain_auth.daemon.serving import server as server_module
 from keychain_auth.daemon.serving.doorway import Doorway
 from keychain_auth.daemon.serving.server import Server

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from daemon.requests import PENDING, denied, read, results
-from keychain_auth.daemon.attesting.strangers import Strangers
+from keychain_auth.daemon.requests.strangers import Strangers
 from keychain_auth.model import Denial
 from support.world import World
 

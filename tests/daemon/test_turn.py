@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keychain_auth.daemon.gate import Session
+from keychain_auth.daemon.requests.gate import Session
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.errors import AuditError
 

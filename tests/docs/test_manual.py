@@ -13,7 +13,7 @@ import pytest
 
 from docs.test_docs import SHOWN
 from keychain_auth.cli.app import NAME, commands
-from keychain_auth.cli.manual import roff, shells, tree
+from keychain_auth.cli.commands.manual import roff, shells, tree
 from support.programs import ROOT
 from support.world import World
 

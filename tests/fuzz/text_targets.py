@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fuzz.engine import Target
-from keychain_auth.cli import interchange
+from keychain_auth.cli.commands.secrets import interchange
 from keychain_auth.daemon.admin.socket import AdminRequest
 from keychain_auth.daemon.settings import load_settings
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, UsageError

@@ -18,7 +18,7 @@ from attacks.launch_lab import ASKING, output, secret_by
 from attacks.naive import SECRET
 from daemon.requests import SUCCESS, denied, read, results, write
 from keychain_auth.cli import app
-from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL
+from keychain_auth.cli.commands.doctoring.checks import CHECKS, OF_THE_KERNEL
 from support.daemon import Daemon
 from support.world import World
 

@@ -14,7 +14,7 @@ if sys.platform != "win32":
 import win32security
 from pipe_lab import Home
 
-from keychain_auth.cli.doctoring.checks import CHECKS, OF_THE_KERNEL
+from keychain_auth.cli.commands.doctoring.checks import CHECKS, OF_THE_KERNEL
 from keychain_auth.oslayer import security
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keychain_auth.cli.interchange import FORMATS, Secret, compose, parse
+from keychain_auth.cli.commands.secrets.interchange import FORMATS, Secret, compose, parse
 from keychain_auth.client import dotenv
 from keychain_auth.errors import UsageError
 

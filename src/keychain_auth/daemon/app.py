@@ -19,7 +19,6 @@ from msgspec import structs
 
 from keychain_auth import __version__, files
 from keychain_auth.audit.verify import Report, verify
-from keychain_auth.daemon import own_code
 from keychain_auth.daemon.admin.canaries import CanaryCommands
 from keychain_auth.daemon.admin.exchange import ExchangeCommands
 from keychain_auth.daemon.admin.keychains import KeychainCommands
@@ -31,25 +30,22 @@ from keychain_auth.daemon.admin.secrets import SecretCommands, UsesCommands
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminGate
 from keychain_auth.daemon.admin.vault import VaultCommands
 from keychain_auth.daemon.admin.waiting import WAITING_OPEN_TO_ALL, WaitingCommands
-from keychain_auth.daemon.approvals import Approvals
 from keychain_auth.daemon.attesting.attestation import Attestor
 from keychain_auth.daemon.attesting.hasher import Hasher
 from keychain_auth.daemon.attesting.launches import Launches
 from keychain_auth.daemon.attesting.workers import Workers
-from keychain_auth.daemon.bait import Bait
-from keychain_auth.daemon.events import Events
-from keychain_auth.daemon.gate import Gate
-from keychain_auth.daemon.housekeeping import Housekeeping
 from keychain_auth.daemon.journal import Journal
 from keychain_auth.daemon.locking.late_audit import LateAudit
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
 from keychain_auth.daemon.locking.sleep_watch import SleepWatch
-from keychain_auth.daemon.notifying import Notifier
-from keychain_auth.daemon.pipeline import Pipeline
-from keychain_auth.daemon.pipelines import of_each_user
 from keychain_auth.daemon.places import Places
-from keychain_auth.daemon.refusals import Refusals
+from keychain_auth.daemon.requests.approvals import Approvals
+from keychain_auth.daemon.requests.bait import Bait
+from keychain_auth.daemon.requests.gate import Gate
+from keychain_auth.daemon.requests.pipeline import Pipeline
+from keychain_auth.daemon.requests.pipelines import of_each_user
+from keychain_auth.daemon.requests.refusals import Refusals
 from keychain_auth.daemon.serving.server import Server
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.daemon.settings import load_settings
@@ -63,7 +59,11 @@ from keychain_auth.daemon.state.policy_file import PolicyFile
 from keychain_auth.daemon.state.policy_seal import PolicySeal
 from keychain_auth.daemon.state.settings_seal import Ending, SettingsSeal, StartAnew, accepted_settings
 from keychain_auth.daemon.state.uses import Uses
-from keychain_auth.daemon.status import Status
+from keychain_auth.daemon.upkeep import own_code
+from keychain_auth.daemon.upkeep.events import Events
+from keychain_auth.daemon.upkeep.housekeeping import Housekeeping
+from keychain_auth.daemon.upkeep.notifying import Notifier
+from keychain_auth.daemon.upkeep.status import Status
 from keychain_auth.errors import KeychainAuthError, PolicyFormatError, quoted
 from keychain_auth.keychain.base import Keychain, Remembering
 from keychain_auth.keychain.router import VAULT, Router
@@ -298,7 +298,7 @@ class App:
         )
 
     def _launching(self, turn: Turn, launches: Launches) -> Mapping[str, Any]:
-        from keychain_auth.daemon.attesting.launching import LaunchCommands, load_preludes  # noqa: PLC0415 - not on
+        from keychain_auth.daemon.admin.launching import LaunchCommands, load_preludes  # noqa: PLC0415 - not on
         from keychain_auth.daemon.attesting.trees import Trees  # noqa: PLC0415 - every system, and not loaded there
 
         settings = self._settings

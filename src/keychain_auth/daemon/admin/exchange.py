@@ -11,7 +11,7 @@ from typing import Any
 
 from keychain_auth.daemon.admin.secrets import require_well_formed
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
-from keychain_auth.daemon.bait import Bait
+from keychain_auth.daemon.requests.bait import Bait
 from keychain_auth.keychain.router import Router
 from keychain_auth.platform.base import Peer
 from keychain_auth.wire.messages import Limits

@@ -16,7 +16,7 @@ from keychain_auth.crypto.envelope import Protector
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
 from keychain_auth.daemon.locking.protection import Protection
 from keychain_auth.daemon.locking.safe import Safe
-from keychain_auth.daemon.refusals import Refusals, refusal_record
+from keychain_auth.daemon.requests.refusals import Refusals, refusal_record
 from keychain_auth.daemon.state.settings_seal import StartAnew
 from keychain_auth.errors import UsageError, VaultLocked, WrongPassphrase
 from keychain_auth.identity.attest import Refusal

@@ -23,7 +23,12 @@ from keychain_auth.daemon.state.settings_seal import SettingsSeal
 from keychain_auth.errors import KeychainAuthError, quoted
 from keychain_auth.platform.base import Peer
 
-_TRY = "import keychain_auth, keychain_auth.cli.start, keychain_auth.daemon.app; print(keychain_auth.__version__)"
+# What another version is asked has to be there in each: the table of commands, and the name of this one.
+_TRY = """
+import keychain_auth, keychain_auth.cli.app as app
+app.commands.get_command(None, "start")
+print(keychain_auth.__version__)
+"""
 _SECONDS = 20.0
 
 

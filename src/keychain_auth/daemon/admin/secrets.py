@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
-from keychain_auth.daemon.bait import Bait
+from keychain_auth.daemon.requests.bait import Bait
 from keychain_auth.daemon.state.uses import Uses
 from keychain_auth.errors import NotFound, UsageError, quoted
 from keychain_auth.keychain.base import Keychain

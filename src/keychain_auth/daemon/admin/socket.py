@@ -23,8 +23,8 @@ from keychain_auth.audit.record import AuditRecord, Result
 from keychain_auth.audit.verify import Report
 from keychain_auth.daemon.attesting.workers import Overdue, Workers
 from keychain_auth.daemon.locking.late_audit import LateAudit
-from keychain_auth.daemon.refusals import Refusals, refusal_record
-from keychain_auth.daemon.refused_session import RefusedSession
+from keychain_auth.daemon.requests.refusals import Refusals, refusal_record
+from keychain_auth.daemon.requests.refused_session import RefusedSession
 from keychain_auth.daemon.serving.handler import Handler, Reply, distrust
 from keychain_auth.daemon.serving.turn import Turn
 from keychain_auth.errors import (

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keychain_auth.daemon.admin.socket import AdminCommands, AdminRequest, Command
-from keychain_auth.daemon.approvals import Approvals
+from keychain_auth.daemon.requests.approvals import Approvals
 from keychain_auth.errors import NotFound
 from keychain_auth.platform.base import Peer
 

@@ -1,0 +1,1 @@
+"""For who makes programs (``keygen``, ``sign``, ``verify``) or another daemon (``conformance``)."""

@@ -1,0 +1,1 @@
+"""Values, by hand: set, change, list, remove, earlier ones, from and to other programs, canaries."""
