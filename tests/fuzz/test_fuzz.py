@@ -27,7 +27,10 @@ def test_what_was_once_found_stays_mended(find: str) -> None:
 def test_a_few_seconds_of_each(name: str) -> None:
     fuzzer = Fuzzer(TARGETS[name], seed=1)
     reached = len(fuzzer.lines)
-    fuzzer.run(SECONDS)
+    for _ in range(60):  # a busy machine gives half a second of ten other programs' time
+        fuzzer.run(SECONDS)
+        if fuzzer.tries > 20:
+            break
     assert fuzzer.tries > 20
     assert len(fuzzer.lines) >= reached
     assert reached > 5 or name == "admin"  # it sees the code under test at all; that one is all msgspec's
