@@ -62,3 +62,8 @@ def test_a_long_value_costs_no_more_than_its_stream() -> None:
     out = b"".join(masker.feed(b"x" * 60_000) for _ in range(20))
     assert out == b"x" * 1_200_000
     assert masker.feed(value) == MASK
+
+
+def test_expected_open_a_value_that_begins_inside_of_another_is_not_taken_out_whole() -> None:
+    masker = Masker([b"alice:s3cret", b"s3cret:prod"])
+    assert masker.feed(b"alice:s3cret:prod", last=True) == MASK + b":prod"

@@ -6,8 +6,9 @@ for byte, as soon as it can no longer be the beginning of a value. Standard inpu
 are the command's own; SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
 
 What it does not promise: a value that is printed in another form (base64, reversed, escaped, a part of it) is not
-found. It is against accidents in a log. And the price: the command's output is a pipe, not a terminal, it is a child of
-this process, and job control is between the two.
+found, nor is one that begins inside of another: what stands beyond the first one's end is shown. It is against
+accidents in a log. And the price: the command's output is a pipe, not a terminal, it is a child of this process, and
+job control is between the two.
 """
 
 from __future__ import annotations
