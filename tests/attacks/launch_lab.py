@@ -29,6 +29,9 @@ s.on("data", (answer) => {{ console.log("{who}", String(answer)); s.end(); }});
 NODE_ASKING = _NODE_ASKING.format(ask=ASK, who="honest")
 NODE_EVIL = _NODE_ASKING.format(ask=ASK, who="evil")
 
+# What a script says once it runs, and then waits for.
+STARTED = "print('started', flush=True)\ninput()\n"
+
 
 def registered(world: World, path: str, *options: str, interpreter: str = "") -> str:
     """Register the script and let it use ``aws``; returns its path."""

@@ -21,6 +21,7 @@ from attacks.launch_lab import (
     NODE,
     NODE_ASKING,
     NODE_EVIL,
+    STARTED,
     declared,
     launch,
     output,
@@ -31,8 +32,6 @@ from keychain_auth.platform.linux import tree
 from support.daemon import Daemon
 from support.process import Process
 from support.world import World
-
-STARTED = "print('started', flush=True)\ninput()\n"
 
 
 def source(world: World, folder: str, code: str) -> str:

@@ -19,6 +19,7 @@ from attacks.launch_lab import (
     NODE,
     NODE_ASKING,
     NODE_EVIL,
+    STARTED,
     declared,
     launch,
     output,
@@ -36,7 +37,6 @@ import plugins
 for found in pkgutil.iter_modules(plugins.__path__):
     importlib.import_module("plugins." + found.name)
 """
-STARTED = "print('started', flush=True)\ninput()\n"
 
 
 def script_of(world: World, text: str, *options: str) -> str:

@@ -8,9 +8,7 @@ then runs in that namespace, for the daemon serves only programs that see its mo
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -19,14 +17,10 @@ import pytest
 from support import users
 from support.lines import until
 from support.process import Process
-from support.systemd import answering
+from support.systemd import NEEDS, SYSTEMD, ControlGroups, answering
 from support.world import World
 
-SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), "")
-pytestmark = [
-    pytest.mark.skipif(not users.may_be_root(), reason="only root can give a service manager what it needs"),
-    pytest.mark.skipif(not (SYSTEMD and shutil.which("nsenter")), reason="systemd is not here (Debian: systemd)"),
-]
+pytestmark = NEEDS
 _START = """
 mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/systemd/system || exit 1
 for group in $GROUPS_HERE; do
@@ -41,12 +35,10 @@ class Manager:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        name = f"ka-{os.path.basename(world.home)}"
-        roots = [root for root in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified") if os.path.isdir(root)]
-        self._groups = [os.path.join(root, name) for root in roots or ["/sys/fs/cgroup"]]
+        self._groups = ControlGroups(world, ("systemd", "unified"))
         env = {
             "SYSTEMD": SYSTEMD, "OWNER": str(world.user.uid), "GROUP": str(world.user.gid),
-            "GROUPS_HERE": " ".join(self._groups), "SYSTEMD_LOG_TARGET": "console",
+            "GROUPS_HERE": " ".join(self._groups.folders), "SYSTEMD_LOG_TARGET": "console",
         }  # fmt: skip
         words = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", _START]
         self.process: Process = world.spawn(words, env=env, account=users.root(), cwd="/")
@@ -84,10 +76,7 @@ class Manager:
             with contextlib.suppress(AssertionError):
                 self.process.wait()
         self.process.close()
-        for group in self._groups:
-            for folder in sorted(glob.glob(f"{group}/**/", recursive=True), reverse=True):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+        self._groups.remove()
 
 
 @pytest.fixture

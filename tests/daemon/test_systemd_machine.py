@@ -21,16 +21,14 @@ from daemon.requests import SUCCESS, read, results, write
 from support import programs, users
 from support.installation import copy_with_needs
 from support.lines import until
-from support.systemd import answering
+from support.systemd import NEEDS, SYSTEMD, ControlGroups, answering
 from support.talker import Talker
 from support.users import Account
 from support.world import World
 
-SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), "")
 PYTHON = "/usr/bin/python3"
 pytestmark = [
-    pytest.mark.skipif(not users.may_be_root(), reason="only root can make a machine"),
-    pytest.mark.skipif(not (SYSTEMD and shutil.which("nsenter")), reason="systemd is not here (Debian: systemd)"),
+    *NEEDS,
     pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"there is no {PYTHON} to install from"),
 ]
 PROGRAM, GUARDED, GROUP = "/opt/keychain-auth/bin/talker", "/usr/local/bin/keychain-auth-guarded", "4242"
@@ -61,12 +59,9 @@ class Machine:
 
     def __init__(self, world: World, made: str) -> None:
         self._world = world
-        name = f"ka-{os.path.basename(world.home)}"
-        roots = [f"/sys/fs/cgroup/{part}" for part in ("systemd", "unified", "memory", "pids", "devices")]
-        roots = [root for root in roots if os.path.isdir(root)] or ["/sys/fs/cgroup"]
-        self._groups = [os.path.join(root, name) for root in roots]
+        self._groups = ControlGroups(world, ("systemd", "unified", "memory", "pids", "devices"))
         env = {
-            "SYSTEMD": SYSTEMD, "MADE": made, "GROUPS_HERE": " ".join(self._groups), "container": "test",
+            "SYSTEMD": SYSTEMD, "MADE": made, "GROUPS_HERE": " ".join(self._groups.folders), "container": "test",
             "SYSTEMD_UNIT_PATH": "/run/boot:/etc/systemd/system", "SYSTEMD_LOG_TARGET": "console",
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         }  # fmt: skip
@@ -117,10 +112,7 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._first, signal.SIGKILL)
         self.process.close()
-        for group in self._groups:
-            for folder in sorted(glob.glob(f"{group}/**/", recursive=True), reverse=True):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
+        self._groups.remove()
 
 
 @pytest.fixture

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import glob
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Protocol, TypeVar
 
 import pytest
 
+from support import users
 from support.lines import until
+from support.world import World
+
+SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), "")
+NEEDS = [
+    pytest.mark.skipif(not users.may_be_root(), reason="only root can give systemd what it needs"),
+    pytest.mark.skipif(not (SYSTEMD and shutil.which("nsenter")), reason="systemd is not here (Debian: systemd)"),
+]
+_CONTROL_GROUPS = "/sys/fs/cgroup"
 
 
 class Systemd(Protocol):
@@ -33,3 +45,22 @@ def answering(made: S, why_not: str) -> Iterator[S]:
         except AssertionError as error:
             pytest.skip(f"{why_not}: {str(error)[-300:]}")
         yield made
+
+
+class ControlGroups:
+    """A control group of its own in each of the hierarchies that are here (cgroups v1), or in the only one (v2).
+
+    They are made by whoever enters them: ``folders`` says where.
+    """
+
+    def __init__(self, world: World, hierarchies: Sequence[str]) -> None:
+        name = f"ka-{os.path.basename(world.home)}"
+        roots = [root for part in hierarchies if os.path.isdir(root := os.path.join(_CONTROL_GROUPS, part))]
+        self.folders = [os.path.join(root, name) for root in roots or [_CONTROL_GROUPS]]
+
+    def remove(self) -> None:
+        """Remove them, and what is below them. What is still in use stays."""
+        for group in self.folders:
+            for folder in sorted(glob.glob(f"{group}/**/", recursive=True), reverse=True):
+                with suppress(OSError):
+                    os.rmdir(folder)
