@@ -44,7 +44,7 @@ class ExecId(msgspec.Struct, frozen=True, gc=False):
     """
 
     start_time: int
-    layout: tuple[int | bytes, ...]
+    layout: tuple[int | str, ...]
 
 
 class MappedFile(msgspec.Struct, frozen=True, gc=False):

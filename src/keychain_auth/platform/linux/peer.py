@@ -65,7 +65,7 @@ class LinuxPeer(LinuxProcess):
                 # Two descriptors of one /proc/PID folder show one inode for as long as both are open, and an inode
                 # belongs to one process for ever (fs/proc/base.c, proc_pid_make_inode).
                 folder = os.fstat(process.folder).st_ino
-                self.look = f"{folder} {self._device} {self._file} {exec_id.start_time} {exec_id.layout}"
+                self.look = f"{folder} {self._device} {self._file} {exec_id.start_time} {exec_id.layout[0]}"
             at_path = place_of(executable.path, patient)
             status = process.status()
             code = self._host.mappings.code_of(

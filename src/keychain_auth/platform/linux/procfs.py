@@ -190,7 +190,7 @@ def exec_id_now(stat: int) -> ExecId:
 def _exec_id(text: bytes) -> ExecId:
     # The name in parentheses may hold spaces and parentheses itself; nothing after the last one can.
     fields = text.rpartition(b")")[2].split()
-    return ExecId(int(fields[_START_TIME]), (b" ".join(_LAYOUT(fields)),))
+    return ExecId(int(fields[_START_TIME]), (b" ".join(_LAYOUT(fields)).decode("ascii"),))
 
 
 def read_whole(folder: int, name: str, limit: int, *, piece_bytes: int = 64 * 1024) -> bytes:
