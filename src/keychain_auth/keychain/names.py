@@ -7,6 +7,7 @@ characters long before; this is for everybody else who calls a keychain. No erro
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections.abc import Iterable, Mapping
 
@@ -28,14 +29,8 @@ def can_be_asked_for(service: str, target: str) -> bool:
 
 def encoded(values: Iterable[str]) -> list[bytes]:
     """``values`` as UTF-8. Raises KeychainError, which holds nothing of them."""
-    found: list[bytes] = []
-    try:
-        for value in values:
-            found.append(value.encode())
-    except UnicodeEncodeError:
-        found = []
-    else:
-        return found
+    with contextlib.suppress(UnicodeEncodeError):
+        return list(map(str.encode, values))
     raise KeychainError("cannot store text that is not valid Unicode (a lone surrogate)")
 
 

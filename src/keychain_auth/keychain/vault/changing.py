@@ -64,8 +64,9 @@ class Changing(Reading):
         self, service: str, entries: Sequence[tuple[str, str]], attributes: Mapping[str, str], program: str = ""
     ) -> None:
         """See Keychain. Of two entries with one target the last counts."""
-        require_names(service, [target for target, _ in entries], attributes)
-        values = dict(zip((target for target, _ in entries), encoded(value for _, value in entries), strict=True))
+        targets, texts = [entry[0] for entry in entries], [entry[1] for entry in entries]
+        require_names(service, targets, attributes)
+        values = dict(zip(targets, encoded(texts), strict=True))
         if not values:
             return
         name = program.encode("utf-8", "backslashreplace").decode()  # a file name need not be UTF-8

@@ -23,7 +23,7 @@ Format 1 had no history, and its names no program. Format 2 had no journal. ``mi
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -218,17 +218,13 @@ class Codec:
         record = Record(name.target, context, blob if len(blob) <= INLINE_BYTES else None, name.attributes)
         return Row(row_id, self.seal_names([name], [context])[0], blob, generation, name.service, record)
 
-    def seal_names(self, names: Iterable[Name], contexts: Iterable[bytes]) -> list[bytes]:
+    def seal_names(self, names: Iterable[Name], contexts: Sequence[bytes]) -> list[bytes]:
         """The name blobs of rows, by their contexts."""
-        return self._names.seal_all(
-            [(_encode(name), b"name" + context) for name, context in zip(names, contexts, strict=True)]
-        )
+        return self._names.seal_all(list(map(_encode, names)), b"name", contexts)
 
-    def seal_values(self, values: Iterable[bytes], contexts: Iterable[bytes]) -> list[bytes]:
+    def seal_values(self, values: Sequence[bytes], contexts: Sequence[bytes]) -> list[bytes]:
         """The value blobs of rows, by their contexts."""
-        return self._values.seal_all(
-            [(value, b"value" + context) for value, context in zip(values, contexts, strict=True)]
-        )
+        return self._values.seal_all(values, b"value", contexts)
 
     def seal_batch(self, plain: bytes, generation: int) -> bytes:
         """The blob of an entry of the journal."""

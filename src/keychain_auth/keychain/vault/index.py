@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import filterfalse
+from operator import attrgetter
 from weakref import WeakSet
 
 import msgspec
@@ -23,6 +25,7 @@ VIEWED_AT_ONCE = 64
 
 # Inserting into a sorted list moves half of it each time; sorting an almost sorted list costs one pass.
 _FEW = 8
+_target_of = attrgetter("target")
 _HIDDEN = "\0"  # how the names of the vault's own rows begin (``format.OWN_SERVICE``)
 _LAST_CHARACTER = 0x10FFFF
 
@@ -52,8 +55,9 @@ class Shelf:
     def put(self, records: Sequence[Record]) -> None:
         """Add or replace."""
         self._settle_views()
-        new = [record.target for record in records if record.target not in self.records]
-        self.records.update((record.target, record) for record in records)
+        targets = list(map(_target_of, records))
+        new = list(filterfalse(self.records.__contains__, targets))
+        self.records.update(zip(targets, records, strict=True))
         if len(new) <= _FEW:
             for target in new:
                 insort(self.order, target)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from keychain_auth.errors import VaultDamaged
-from keychain_auth.keychain.vault.format import Codec, Damage, Name, State, context_of, row_id_of
+from keychain_auth.keychain.vault.format import GENERATION_BYTES, Codec, Damage, Name, State, context_of
 from keychain_auth.keychain.vault.history import History, select
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
 
@@ -45,14 +46,26 @@ class Batch(msgspec.Struct, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A batch, sealed, whose rows are to be made. ``rows``: target, row id and value blob of each."""
+    """A batch, sealed, whose rows are to be made: target, context and value blob of each."""
 
     generation: int
     service: str
     attributes: dict[str, str] | None
     modified: int
     program: str
-    rows: list[tuple[str, bytes, bytes]]
+    targets: list[str]
+    contexts: list[bytes]
+    blobs: list[bytes]
+
+    @property
+    def row_ids(self) -> list[bytes]:
+        """The row id of each."""
+        return [context[:-GENERATION_BYTES] for context in self.contexts]
+
+    @property
+    def rows(self) -> Iterable[tuple[str, bytes, bytes]]:
+        """Target, row id and value blob of each."""
+        return zip(self.targets, self.row_ids, self.blobs, strict=True)
 
     def name(self, target: str) -> Name:
         """What the name blob of a row says."""
@@ -60,11 +73,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def records(self) -> list[Record]:
         """What is to be known of its rows in memory."""
-        tail, attributes = context_of(b"", self.generation), self.attributes
-        return [
-            Record(target, row_id + tail, blob if len(blob) <= INLINE_BYTES else None, attributes)
-            for target, row_id, blob in self.rows
-        ]
+        kept: list[bytes | None] = list(self.blobs)
+        if max(map(len, self.blobs)) > INLINE_BYTES:
+            kept = [blob if len(blob) <= INLINE_BYTES else None for blob in self.blobs]
+        return list(map(Record, self.targets, self.contexts, kept, repeat(self.attributes)))
+
+
+_Version = tuple[Entry, str, bytes, bytes]
+"""A row to be made: its entry, and its target, context and value blob there."""
 
 
 class _Written(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -84,20 +100,22 @@ _decode = msgspec.msgpack.Decoder(_Written).decode
 
 def sealed(codec: Codec, batch: Batch, generation: int) -> Entry:
     """``batch`` as it is written in transaction ``generation``. Raises UnicodeEncodeError."""
-    known, service, tail = batch.known, batch.service, context_of(b"", generation)
-    ids = [
-        codec.row_id(service, target) if (record := known.get(target)) is None else row_id_of(record.context)
-        for target in batch.values
+    find, service, tail = batch.known.get, batch.service, context_of(b"", generation)
+    targets = list(batch.values)
+    contexts = [
+        (codec.row_id(service, target) if (record := find(target)) is None else record.context[:-GENERATION_BYTES])
+        + tail
+        for target in targets
     ]
-    blobs = codec.seal_values(batch.values.values(), [row_id + tail for row_id in ids])
-    rows = list(zip(batch.values, ids, blobs, strict=True))
-    return Entry(generation, service, batch.attributes, int(time.time()), batch.program, rows)
+    blobs = codec.seal_values(list(batch.values.values()), contexts)
+    return Entry(generation, service, batch.attributes, int(time.time()), batch.program, targets, contexts, blobs)
 
 
 def to_blob(codec: Codec, entry: Entry) -> bytes:
     """The entry as it goes into the table."""
-    targets, values = [row[0] for row in entry.rows], [row[2] for row in entry.rows]
-    written = _Written(entry.service, entry.attributes, entry.modified, entry.program, targets, values)
+    written = _Written(
+        entry.service, entry.attributes, entry.modified, entry.program, entry.targets, entry.blobs
+    )  # fmt: skip
     return codec.seal_batch(_encode(written), entry.generation)
 
 
@@ -105,13 +123,15 @@ def from_blob(codec: Codec, blob: bytes, generation: int) -> Entry:
     """The entry of a row of the table. Raises Damage."""
     try:
         written = _decode(codec.open_batch(blob, generation))
-        rows = [
-            (target, codec.row_id(written.service, target), value)
-            for target, value in zip(written.targets, written.values, strict=True)
-        ]
+        targets, blobs = written.targets, written.values
+        contexts = [context_of(codec.row_id(written.service, target), generation) for target in targets]
     except (msgspec.DecodeError, ValueError):
         raise Damage("an entry of its journal does not hold what it must") from None
-    return Entry(generation, written.service, written.attributes, written.modified, written.program, rows)
+    if not targets or len(targets) != len(blobs):
+        raise Damage("an entry of its journal does not hold what it must")
+    return Entry(
+        generation, written.service, written.attributes, written.modified, written.program, targets, contexts, blobs
+    )
 
 
 def read(codec: Codec, state: State, table: Sequence[tuple[object, ...]]) -> list[Entry]:
@@ -138,16 +158,17 @@ def placed(
     All present rows are looked at before any is changed: the statements of one kind then run in one call each.
     Raises VaultDamaged, sqlite3.Error.
     """
-    written: dict[bytes, list[tuple[Entry, str, bytes]]] = {}
+    written: dict[bytes, list[_Version]] = {}
     for entry in entries:
-        for target, row_id, blob in entry.rows:
-            written.setdefault(row_id, []).append((entry, target, blob))
+        of_entry = zip(repeat(entry), entry.targets, entry.contexts, entry.blobs)
+        for row_id, version in zip(entry.row_ids, of_entry, strict=True):
+            written.setdefault(row_id, []).append(version)
     there = {old[0]: old[1:] for old in select(db, _PRESENT, list(written))}
     count, members, member, keep = state.count, state.members, codec.member, history.keep
     new: list[bytes] = []
     aside: list[tuple[bytes, int]] = []
-    late: list[tuple[bytes, Entry, str, bytes]] = []
-    last: list[tuple[bytes, Entry, str, bytes]] = []
+    late: list[tuple[bytes, _Version]] = []
+    last: list[tuple[bytes, _Version]] = []
     for row_id, versions in written.items():
         old = checked(path, state, there.get(row_id))
         if old is None:
@@ -158,13 +179,13 @@ def placed(
         if keep and (old is not None or len(versions) > 1):
             for earlier in _earlier(history, row_id, old, versions):
                 if earlier is not None:
-                    late.append((row_id, *earlier))
+                    late.append((row_id, earlier))
                 elif old is not None:
                     aside.append((row_id, old[0]))
-        last.append((row_id, *versions[-1]))
+        last.append((row_id, versions[-1]))
     rows = _rows(codec, last)
-    for row in rows:
-        members ^= member(context_of(row[0], row[3]))
+    for _, (_, _, context, _) in last:
+        members ^= member(context)
     history.came_back(db, state, new)
     state = history.replaced(db, state, aside, _rows(codec, late))
     db.executemany(_UPSERT, rows)
@@ -175,17 +196,15 @@ def _earlier(
     history: History,
     row_id: bytes,
     old: tuple[int, object, object] | None,
-    versions: Sequence[tuple[Entry, str, bytes]],
-) -> list[tuple[Entry, str, bytes] | None]:
+    versions: Sequence[_Version],
+) -> list[_Version | None]:
     """Which of the present row (None) and ``versions`` another value replaced: the newest ``keep`` of them."""
-    found: list[tuple[Entry, str, bytes] | None] = []
-    later, _, blob = versions[-1]
-    context = context_of(row_id, later.generation)
+    found: list[_Version | None] = []
+    later, _, context, blob = versions[-1]
     for version in versions[-2::-1]:
         if len(found) == history.keep:
             return found
-        entry, _, value = version
-        its = context_of(row_id, entry.generation)
+        entry, _, its, value = version
         if entry.attributes != later.attributes or not history.is_same_value(value, its, blob, context):
             found.append(version)
         later, blob, context = entry, value, its
@@ -196,14 +215,15 @@ def _earlier(
     return found
 
 
-def _rows(codec: Codec, versions: Sequence[tuple[bytes, Entry, str, bytes]]) -> list[tuple[bytes, bytes, bytes, int]]:
+def _rows(codec: Codec, versions: Sequence[tuple[bytes, _Version]]) -> list[tuple[bytes, bytes, bytes, int]]:
     """``versions`` as rows: id, name, value, generation."""
     names = codec.seal_names(
-        [entry.name(target) for _, entry, target, _ in versions],
-        [context_of(row_id, entry.generation) for row_id, entry, _, _ in versions],
+        [entry.name(target) for _, (entry, target, _, _) in versions],
+        [context for _, (_, _, context, _) in versions],
     )
     return [
-        (row_id, name, blob, entry.generation) for (row_id, entry, _, blob), name in zip(versions, names, strict=True)
+        (row_id, name, blob, entry.generation)
+        for (row_id, (entry, _, _, blob)), name in zip(versions, names, strict=True)
     ]
 
 

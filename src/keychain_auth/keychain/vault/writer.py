@@ -61,7 +61,7 @@ class Writer:
         self._db: sqlite3.Connection | None = None
         self._last_generation = state.generation
         self._waiting = list(waiting)
-        self.waiting_rows = sum(len(entry.rows) for entry in waiting)
+        self.waiting_rows = sum(len(entry.targets) for entry in waiting)
         self.state = state
 
     def open(self) -> None:
@@ -99,7 +99,7 @@ class Writer:
             db.executemany(_INSERT_ENTRY, rows)
             return self._waiting_for(state, entries, len(entries), entries[-1].generation)
 
-        added = sum(len(entry.rows) for entry in entries)
+        added = sum(len(entry.targets) for entry in entries)
         self._transaction(change, place=None if self.waiting_rows + added > MOST_WAITING else 0)
         self._waiting += entries
         self.waiting_rows += added
@@ -251,7 +251,7 @@ class Writer:
         self.state = state
         if entries:
             del self._waiting[: len(entries)]
-            self.waiting_rows -= sum(len(entry.rows) for entry in entries)
+            self.waiting_rows -= sum(len(entry.targets) for entry in entries)
 
     def _oldest(self, most: int | None) -> list[Entry]:
         """Entries that wait, the oldest first: until they are of ``most`` targets or more; None for all.
@@ -265,7 +265,7 @@ class Writer:
             if len(targets) >= most:
                 break
             count += 1
-            targets.update(row[1] for row in entry.rows)
+            targets.update(entry.row_ids)
         return self._waiting[:count]
 
     def _placed(self, db: sqlite3.Connection, state: State, entries: Sequence[Entry]) -> State:
