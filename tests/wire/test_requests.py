@@ -90,6 +90,24 @@ def test_a_key_that_stands_twice_is_always_found(
         decode_request(bad, LIMITS)
 
 
+@given(st.lists(st.text(max_size=6), max_size=3), st.sampled_from([True, False]), st.data())
+def test_no_key_of_a_write_stands_twice(values: list[str], ascii_only: bool, data: st.DataObject) -> None:
+    """Writes are counted by a rule of their own: so many marks that no field more can be there."""
+    targets = [f"t{number}" for number in range(len(values))]
+    fields = {"type": "REQUEST", "action": "write", "service": "s", "targets": targets, "values": values}
+    members = [json.dumps({name: field}, ensure_ascii=ascii_only)[1:-1] for name, field in fields.items()]
+    twice = data.draw(st.sampled_from(list(fields)))
+    other = {"targets": data.draw(st.lists(st.sampled_from("tuv"), max_size=3)), "values": ["second"] * len(values)}
+    more = json.dumps({twice: other.get(twice, fields[twice])})[1:-1]
+    bad = ("{" + ",".join([*members, more]) + "}").encode()
+    assert isinstance(json.loads(bad), dict)  # the naive parser accepts it
+    with pytest.raises(Malformed):
+        decode_request(bad, LIMITS)
+    if values:
+        good = decode_request(("{" + ",".join(members) + "}").encode(), LIMITS)
+        assert (good.targets, good.values, good.attributes) == (tuple(targets), tuple(values), {})
+
+
 def line_of(**fields: Any) -> bytes:
     return json.dumps({"type": "REQUEST", **fields}).encode()
 

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from keychain_auth.crypto.aead import NotAuthentic
 from keychain_auth.keychain.vault.format import Codec, Damage, State, context_of
+from keychain_auth.keychain.vault.parts import one_by_one, run_many, select
 
 KEEP = 3
-_AT_ONCE = 500  # SQLite before 3.32 takes 999 values in a statement
 GONE_KEPT = 1000
 
 _MOVE = (
@@ -79,7 +78,7 @@ class History:
         if not self.keep or not rows:
             return state
         state = self._moved(db, state, rows, now)
-        db.executemany("UPDATE history SET gone = ? WHERE id = ?", [(now, row_id) for row_id, _ in rows])
+        run_many(db, "UPDATE history SET gone = ? WHERE id = ?", [(now, row_id) for row_id, _ in rows])
         longest = db.execute(_LONGEST_GONE, (GONE_KEPT,)).fetchall()
         return self._dropped(db, state, longest)
 
@@ -87,7 +86,7 @@ class History:
         """Targets that were not there are written (again): their earlier values are no longer those of deleted ones."""
         if ids and state.past_count:
             gone = "UPDATE history SET gone = NULL WHERE id = ? AND gone IS NOT NULL"
-            db.executemany(gone, [(row_id,) for row_id in ids])
+            run_many(db, gone, [(row_id,) for row_id in ids])
 
     def forgotten(self, db: sqlite3.Connection, state: State, row_id: bytes) -> State:
         """Drop every earlier value of one target."""
@@ -141,10 +140,10 @@ class History:
     ) -> State:
         """Move ``rows`` here, add ``late``, and drop what is older than the newest ``keep`` of each."""
         members, member = state.past_members, self._codec.past_member
-        db.executemany(_MOVE, [(gone, row_id) for row_id, _ in rows])
-        db.executemany(_INSERT, late)
+        run_many(db, _MOVE, [(gone, row_id) for row_id, _ in rows])
+        run_many(db, _INSERT, late)
         added = [*rows, *((row[0], row[3]) for row in late)]
-        for row_id, generation in added:
+        for row_id, generation in one_by_one(added):
             members ^= member(context_of(row_id, generation))
         state = _with_past(state, state.past_count + len(added), members)
         too_old, of, kept = [], b"", 0
@@ -156,19 +155,10 @@ class History:
 
     def _dropped(self, db: sqlite3.Connection, state: State, rows: list[tuple[bytes, int]]) -> State:
         members, member = state.past_members, self._codec.past_member
-        db.executemany("DELETE FROM history WHERE id = ? AND generation = ?", rows)
-        for row_id, generation in rows:
+        run_many(db, "DELETE FROM history WHERE id = ? AND generation = ?", rows)
+        for row_id, generation in one_by_one(rows):
             members ^= member(context_of(row_id, generation))
         return _with_past(state, state.past_count - len(rows), members)
-
-
-def select(db: sqlite3.Connection, sql: str, ids: Sequence[bytes]) -> list[tuple[Any, ...]]:
-    """The rows of a query whose ``%s`` stands for row ids: a statement for each of them costs twice as much."""
-    found: list[tuple[Any, ...]] = []
-    for at in range(0, len(ids), _AT_ONCE):
-        some = ids[at : at + _AT_ONCE]
-        found += db.execute(sql % ",".join("?" * len(some)), some).fetchall()
-    return found
 
 
 def _with_past(state: State, count: int, members: int) -> State:

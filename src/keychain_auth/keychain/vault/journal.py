@@ -25,8 +25,9 @@ import msgspec
 
 from keychain_auth.errors import VaultDamaged
 from keychain_auth.keychain.vault.format import GENERATION_BYTES, Codec, Damage, Name, State, context_of
-from keychain_auth.keychain.vault.history import History, select
+from keychain_auth.keychain.vault.history import History
 from keychain_auth.keychain.vault.index import INLINE_BYTES, Record
+from keychain_auth.keychain.vault.parts import in_parts, one_by_one, run_many, select
 
 _PRESENT = "SELECT id, generation, name, value FROM secrets WHERE id IN (%s)"
 _UPSERT = (
@@ -169,7 +170,7 @@ def placed(
     aside: list[tuple[bytes, int]] = []
     late: list[tuple[bytes, _Version]] = []
     last: list[tuple[bytes, _Version]] = []
-    for row_id, versions in written.items():
+    for row_id, versions in one_by_one(list(written.items())):
         old = checked(path, state, there.get(row_id))
         if old is None:
             count += 1
@@ -184,11 +185,11 @@ def placed(
                     aside.append((row_id, old[0]))
         last.append((row_id, versions[-1]))
     rows = _rows(codec, last)
-    for _, (_, _, context, _) in last:
+    for _, (_, _, context, _) in one_by_one(last):
         members ^= member(context)
     history.came_back(db, state, new)
     state = history.replaced(db, state, aside, _rows(codec, late))
-    db.executemany(_UPSERT, rows)
+    run_many(db, _UPSERT, rows)
     return msgspec.structs.replace(state, count=count, members=members)
 
 
@@ -217,10 +218,11 @@ def _earlier(
 
 def _rows(codec: Codec, versions: Sequence[tuple[bytes, _Version]]) -> list[tuple[bytes, bytes, bytes, int]]:
     """``versions`` as rows: id, name, value, generation."""
-    names = codec.seal_names(
-        [entry.name(target) for _, (entry, target, _, _) in versions],
-        [context for _, (_, _, context, _) in versions],
-    )
+    names: list[bytes] = []
+    for some in in_parts(versions):
+        names += codec.seal_names(
+            [entry.name(target) for _, (entry, target, _, _) in some], [context for _, (_, _, context, _) in some]
+        )
     return [
         (row_id, name, blob, entry.generation)
         for (row_id, (entry, _, _, blob)), name in zip(versions, names, strict=True)
