@@ -11,6 +11,7 @@ and folder stay (in memory, until the session ends).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import click
 
@@ -82,13 +84,34 @@ def _end_well() -> None:
             signal.signal(number, end)
 
 
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Signals that would raise meanwhile do so at the end."""
+    came: list[int] = []
+    usual = {}
+    for name in (*_ENDING, "SIGINT"):
+        number = getattr(signal, name, None)
+        if number is not None and callable(handler := signal.getsignal(number)):
+            usual[number] = handler
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def _run(words: list[str]) -> int:
     """The editor's exit code. It has ended when this returns or raises, so nothing is written afterwards."""
-    editor = subprocess.Popen(words)
+    editor = None
     try:
+        with _signals_later():  # one that raised in the middle of it would leave an editor that nobody knows of
+            editor = subprocess.Popen(words)
         return editor.wait()
     finally:
-        if editor.returncode is None:
+        if editor is not None and editor.returncode is None:
             editor.terminate()  # it may have a terminal to put in order
             try:
                 editor.wait(_END_SECONDS)
