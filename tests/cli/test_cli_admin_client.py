@@ -101,7 +101,7 @@ def test_a_refusal_is_heard_although_not_all_was_sent(listener: Listener) -> Non
 
 def test_a_daemon_that_never_answers(listener: Listener) -> None:
     asked = threading.Event()
-    path = listener(lambda connection: bool(connection.recv(100)) and asked.wait(20) and None)
+    path = listener(lambda connection: bool(connection.recv(100)) and asked.wait(60) and None)
     with pytest.raises(errors.RequestTimeout, match=r"within 0\.1 s"):
         admin.ask("status", socket=path, timeout=0.1)
     asked.set()

@@ -102,7 +102,7 @@ def collector(running: World) -> Iterator[tuple[str, socket.socket]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
         running.user.own(path)
-        listener.settimeout(20)
+        listener.settimeout(60)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
         yield path, listener
 

@@ -31,7 +31,7 @@ with socket.socket(socket.AF_UNIX) as listener:
     print("ready", flush=True)
     for _ in range(2):
         with listener.accept()[0] as connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             print(b"".join(iter(lambda: connection.recv(65536), b"")), flush=True)
 """
 
@@ -64,7 +64,7 @@ def test_an_impostor_of_another_user_gets_nothing(stranger: Account) -> None:
         with pytest.raises(UntrustedDaemon, match=f"belongs to user {stranger.uid}.*nothing was sent"):
             KeychainAuthClient(socket_path=path).write("s", {"t": "hunter2"})
         assert impostor.stdout.readline() == "b''\n"
-        assert impostor.wait(20) == 0
+        assert impostor.wait(60) == 0
     finally:
         impostor.kill()
         impostor.wait()

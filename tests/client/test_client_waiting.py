@@ -38,7 +38,7 @@ def test_every_request_asks_for_it_and_the_timeout_leaves_room(daemon: ScriptedD
         conversation.answer(results=[])
 
     daemon.serve(script)
-    with KeychainAuthClient(socket_path=daemon.path, wait="1m", timeout=0.5) as client:
+    with KeychainAuthClient(socket_path=daemon.path, wait="1m", timeout=5) as client:
         assert client.get("s", "t") == "v"
         client.send_request({"type": "REQUEST", "action": "read", "service": "s", "targets": ["t"], "wait": 5})
 

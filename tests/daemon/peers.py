@@ -52,7 +52,7 @@ class ScriptedPeer:
 
     def hash_program(self, limit: int, pace: Pace, keys: Collection[bytes] = ()) -> Digest:
         self.hashing.set()
-        self.go.wait(10)
+        self.go.wait(60)
         pace()
         self.hashed += 1
         return self._digest
@@ -103,7 +103,7 @@ class Interpreter(ScriptedPeer):
         return script
 
     def _hash_script(self, limit: int, pace: Pace) -> Digest:
-        self.held.wait(10)
+        self.held.wait(60)
         return Digest(self.key, "d" * 64, of_root=False, keep=True)
 
 

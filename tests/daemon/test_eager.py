@@ -49,7 +49,7 @@ def test_who_waits_for_something_else_afterwards_becomes_a_task() -> None:
     async def change(outcome: Outcome) -> str:
         await outcome
         await asyncio.sleep(0)
-        async with asyncio.timeout(5):  # needs a task
+        async with asyncio.timeout(60):  # needs a task
             await asyncio.sleep(0)
         return "made"
 

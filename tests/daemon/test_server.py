@@ -126,7 +126,7 @@ def serve() -> Iterator[Serve]:
             journal: Any = None
             server = Server(loop, readiness, turn, listener, gate, limits, journal, **options)
             server.start()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not condition(gate):
                     await asyncio.sleep(0)
             await server.stop(0)

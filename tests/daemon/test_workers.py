@@ -30,7 +30,7 @@ def test_many_jobs_use_the_threads_that_there_are() -> None:
 
         def work(number: int) -> int:
             if number < 3:
-                together.wait(10)  # all three at the same time
+                together.wait(60)  # all three at the same time
             seen.add(str(threading.get_ident()))
             return number
 

@@ -88,7 +88,7 @@ def test_mbsync_has_its_password(world: World) -> None:
             "Channel c\nFar :r:\nNear :l:\n"
         ))  # fmt: skip
         done = plug.run(mbsync, "-c", config, "c")
-        thread.join(10)
+        thread.join(60)
     finally:
         listening.close()
     assert any(f'LOGIN "alice" "{PASSWORD}"' in line for line in said), (said, done.stderr)

@@ -91,7 +91,7 @@ def test_the_process_on_the_other_end(inheritable: bool) -> None:
     try:
         with socket.socket(fileno=os.dup(listener.fileno())) as waiting:
             waiting.setblocking(True)
-            waiting.settimeout(20)
+            waiting.settimeout(60)
             channel = listener.accept() if _ready(waiting) else None
         assert channel is not None
         assert channel.peer_credentials() == (child.pid, os.geteuid())
@@ -108,13 +108,13 @@ def test_the_process_on_the_other_end(inheritable: bool) -> None:
         assert channel.receive() == (b"hello", child.pid)
         assert peer.strict_facts().holders == ()
         channel.close()
-        child.wait(20)
+        child.wait(60)
         assert peer.runs_same_exec() is None
         with pytest.raises(PeerGone):
             MacosPeer.facts(peer, patient=True)
     finally:
         child.kill()
-        child.wait(20)
+        child.wait(60)
         listener.close()
         shutil.rmtree(folder)
 

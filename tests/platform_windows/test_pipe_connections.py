@@ -144,7 +144,7 @@ def test_a_busy_pipe_is_tried_again() -> None:
     second: list[object] = []
     timer = threading.Timer(0.2, lambda: second.append(instance()))
     timer.start()
-    with KeychainAuthClient(socket_path=name, timeout=20) as client:
+    with KeychainAuthClient(socket_path=name, timeout=60) as client:
         assert repr(client)
     timer.join()
     for handle in (first, taken, *second):

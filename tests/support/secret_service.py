@@ -146,7 +146,7 @@ class Desktop:
             yield
         finally:
             connection.hang_up()
-            thread.join(10)
+            thread.join(60)
             connection.close()
 
     def items(self, collection: str = "login") -> list[dict[str, str]]:
@@ -220,7 +220,7 @@ class _Connection:
 
         message = new_method_call(DBusAddress(path, BUS_NAME, interface), method, signature, body)
         message.header.flags |= MessageFlag.no_auto_start
-        reply = self._bus.send_and_get_reply(message, timeout=10)
+        reply = self._bus.send_and_get_reply(message, timeout=60)
         if reply.header.message_type is MessageType.error:
             raise LookupError(reply.body)
         return tuple(reply.body)
@@ -260,7 +260,7 @@ class _Connection:
         """The messages up to the one that asks the bus about ``text``."""
         found = []
         while True:
-            message = self._bus.receive(timeout=10)
+            message = self._bus.receive(timeout=60)
             if message.body and message.body[0] == text:
                 return found
             found.append(message)

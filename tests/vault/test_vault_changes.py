@@ -30,7 +30,7 @@ class Gate:
         def held(*arguments: object) -> object:
             result = commit(*arguments)  # type: ignore[operator]
             self.committed.set()
-            assert self.go_on.wait(10)
+            assert self.go_on.wait(60)
             return result
 
         return held

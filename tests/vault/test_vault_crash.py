@@ -164,7 +164,7 @@ def test_a_write_cut_off_by_the_end_of_the_event_loop_leaves_memory_and_disk_tog
     def held(*arguments: Any) -> Any:
         result = commit(*arguments)
         committed.set()
-        assert asked.wait(10)
+        assert asked.wait(60)
         return result
 
     wait = order._Group.wait

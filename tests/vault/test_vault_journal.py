@@ -100,8 +100,11 @@ def test_rows_are_made_when_nobody_has_written_for_a_moment(tmp_path: Path, monk
         monkeypatch.setattr(vault._writer, "checkpoint", last)
         for number in range(5):
             await vault.write("svc", [(f"t{number}", "v"), ("same", str(number))], {})
-        await asyncio.wait_for(done.wait(), 20)
-        assert vault._writer.waiting_rows == 0
+        waiting = True
+        while waiting:  # on a busy machine there were such moments between the writes, too
+            await asyncio.wait_for(done.wait(), 60)
+            done.clear()
+            waiting = vault._writer.waiting_rows > 0
 
     with opened(tmp_path) as (vault, runner):
         runner.run(story(vault))
