@@ -69,6 +69,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, events: b
         click.echo("  ".join(padded).rstrip())
 
 
+def words(names: object) -> str:
+    """A list of names for a table."""
+    return ", ".join(names) if isinstance(names, list) and names else "-"
+
+
 def in_a_line(row: Sequence[object]) -> str:
     """What is there of a row."""
     return "  ".join(text for cell in row if (text := str(cell)) not in _NOTHING)

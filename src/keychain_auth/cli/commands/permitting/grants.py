@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from keychain_auth.cli.commands.registering.registry import words
 from keychain_auth.cli.shared import config_file, output
 from keychain_auth.cli.shared.options import checked_prefix, checked_service, json_option, passphrase_option
 from keychain_auth.cli.shared.temporary import described, grant_document
@@ -181,10 +180,10 @@ def tell_grants(entry: dict[str, Any]) -> None:
     grants = grants_of("", entry)
     targets = grants["allowed_targets"]
     output.say(
-        f"  read    {words(grants['allowed_read_services'])}",
-        f"  write   {words(grants['allowed_write_services'])}",
+        f"  read    {output.words(grants['allowed_read_services'])}",
+        f"  write   {output.words(grants['allowed_write_services'])}",
         f"  search  {'yes' if grants['can_search'] else 'no'}",
-        f"  targets {'any' if targets is None else 'only those that begin with ' + words(targets)}",
+        f"  targets {'any' if targets is None else 'only those that begin with ' + output.words(targets)}",
     )
 
 

@@ -253,10 +253,10 @@ def list_entries(as_json: bool) -> None:
     rows = [
         (
             entry["path"],
-            words(entry["allowed_read_services"]),
-            words(entry["allowed_write_services"]),
+            output.words(entry["allowed_read_services"]),
+            output.words(entry["allowed_write_services"]),
             "yes" if entry["can_search"] else "no",
-            "any" if entry["allowed_targets"] is None else words(entry["allowed_targets"]),
+            "any" if entry["allowed_targets"] is None else output.words(entry["allowed_targets"]),
             entry["grade"] or "(missing)",
             entry["minimum_grade"],
             entry["interpreter"] or "-",
@@ -285,11 +285,6 @@ def _grade_now(entry: Entry) -> str | None:
 def _tell_signers(signers: list[dict[str, str]]) -> None:
     for signer in signers:
         output.say(f"Programs signed by {signer['public_key']} may use {signer['service']}.")
-
-
-def words(names: object) -> str:
-    """A list of names for a table."""
-    return ", ".join(names) if isinstance(names, list) and names else "-"
 
 
 def _too_weak(places: Places, program: Program, grade: Grade) -> list[str]:
