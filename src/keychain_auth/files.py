@@ -28,19 +28,23 @@ _LOCK_SECONDS = 4.0  # less than the daemon takes to end
 _LOCK_POLL_SECONDS = 0.005
 
 
-def make_private_dir(path: str) -> None:
+def make_private_dir(path: str) -> bool:
     """Create ``path`` (and its parents) for this user alone (mode 0700), or check and tighten the one that is there.
 
-    A folder of ours that others may enter is tightened: that takes away, it never gives.
+    A folder of ours that others may enter is tightened: that takes away, it never gives. True if others could write
+    into it until now: whoever did may have left something.
     Raises UnsafeFile if it is not a folder or belongs to another user.
     """
     os.makedirs(os.path.dirname(path) or ".", mode=PRIVATE_DIR, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         system.make_private_dir(path)
-    if not stat.S_ISDIR(os.stat(path, follow_symlinks=False).st_mode):
+    about = os.stat(path, follow_symlinks=False)
+    if not stat.S_ISDIR(about.st_mode):
         raise UnsafeFile(f"{path} is not a folder", hint=system.aside_command(path))
+    _, mode, _ = system.exposure(path, about)
     if (problem := system.folder_problem(path)) is not None:
         raise UnsafeFile(problem[0], hint=problem[1])
+    return bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def read_private(path: str, limit: int = 64 * 1024 * 1024) -> bytes:

@@ -57,6 +57,7 @@ def test_what_was_there_is_kept_and_the_record_goes_on(world: World) -> None:
     done = world.cli("restore", path, *FD, input=WORDS)
     assert done.returncode == 1
     assert "another process has the vault" in done.stderr  # the running daemon is not disturbed
+    assert "another process has the vault" in world.cli("restore", path, input="").stderr  # before any passphrase
     assert world.cli("get", "aws", "later").stdout == "after the backup"
     daemon.stop()
     aside = restored(world, path)["aside"]

@@ -60,6 +60,16 @@ def test_wrong_usage_is_exit_code_2(world: World, words: tuple[str, ...]) -> Non
     assert not words or len(done.stderr.splitlines()) <= 2
 
 
+def test_a_command_that_there_is_not_is_told_of_one_that_there_is(world: World) -> None:
+    typed = (("authorise", "x"), ("audit", "serch"), ("xy",))
+    said = [world.cli(*words).stderr.splitlines()[0] for words in typed]
+    assert said == [
+        "No such command 'authorise'. Did you mean 'authorize'?",
+        "No such command 'serch'. Did you mean 'search'?",
+        "No such command 'xy'.",
+    ]
+
+
 @pytest.mark.parametrize("group", ["policy", "vault", "protect", "canary", "audit"])
 def test_a_group_without_a_command_says_which_there_are(world: World, group: str) -> None:
     done = world.cli(group)

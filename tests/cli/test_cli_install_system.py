@@ -138,7 +138,11 @@ def test_who_may_connect_must_be_said(world: World) -> None:
 def test_only_root_installs_it(world: World) -> None:
     done = world.cli("install", "--system", "--world")
     assert done.returncode == 1
-    assert "Next: sudo keychain-auth install --system" in done.stderr
+    assert "Next: sudo keychain-auth install --system --world\n" in done.stderr
+    assert (
+        "sudo keychain-auth install --system --group devs\n"
+        in world.cli("install", "--system", "--group", "devs").stderr
+    )
     assert "sudo keychain-auth uninstall" in world.cli("uninstall", "--system").stderr
 
 

@@ -149,6 +149,17 @@ def test_a_folder_that_others_can_write_is_refused(world: World) -> None:
     assert "other users can change the socket's folder" in daemon.log
 
 
+def test_a_policy_folder_that_others_could_write_is_closed_and_told_of_once(world: World) -> None:
+    folder = world.path(".config/keychain-auth")
+    assert world.spawn(["/bin/mkdir", "-p", folder]).wait() == 0
+    os.chmod(folder, 0o777)
+    daemon = world.start()
+    assert f"others could write into it until now path={folder}" in daemon.log
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    daemon.stop()
+    assert "others could write" not in world.start().log
+
+
 def test_a_path_that_no_socket_can_have_is_refused(world: World) -> None:
     daemon = world.start(socket=world.path("x" * 100), ready=False)
     assert daemon.wait() != 0

@@ -6,7 +6,9 @@ Ctrl-C is 130, the rest is said by the error itself (``errors.py``).
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import re
 import sys
 
 import click
@@ -154,4 +156,13 @@ def _in_one_line(error: click.UsageError) -> str:
     text = " ".join(error.format_message().split())
     if text == "Missing command." and error.ctx is not None and isinstance(error.ctx.command, click.Group):
         text = f"Missing command: {', '.join(error.ctx.command.list_commands(error.ctx))}"
-    return text
+    return text + _meant(error, text)
+
+
+def _meant(error: click.UsageError, text: str) -> str:
+    """A command that is called nearly so, for one that there is not; else nothing."""
+    wrong = re.match(r"No such command '([^']*)'\.$", text)
+    if wrong is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
+        return ""
+    near = difflib.get_close_matches(wrong[1], error.ctx.command.list_commands(error.ctx), 1)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -95,7 +95,8 @@ class App:
         self._journal = journal
         self._started = time.time()
         self._settings = load_settings(places.settings) if settings is None else accepted_settings(settings)
-        files.make_private_dir(os.path.dirname(places.policy))
+        if files.make_private_dir(folder := os.path.dirname(places.policy)):
+            journal.warning("others could write into it until now", path=folder, mend=f"ls -l {quoted(folder)}")
         self._platform = LocalPlatform(
             frozenset(self._settings.filesystems), (places.agent_socket, places.admin_socket),
             system=paths.is_system(), guard_group=self._settings.guard_group,

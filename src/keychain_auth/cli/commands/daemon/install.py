@@ -85,7 +85,7 @@ def install(
         check(plan, documents(system=system), as_json=as_json)
     else:
         if system:
-            require_root_owned()
+            require_root_owned(group)
         _carry_out(plan, documents(system=system), socket, system=system, no_start=no_start, as_json=as_json)
 
 

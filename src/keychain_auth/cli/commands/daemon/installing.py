@@ -18,7 +18,7 @@ from keychain_auth.cli.commands.manual import roff, shells, tree
 from keychain_auth.cli.shared import output
 from keychain_auth.client import admin
 from keychain_auth.daemon.places import find_places
-from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, UsageError
+from keychain_auth.errors import DaemonNotRunning, KeychainAuthError, UsageError, quoted
 from keychain_auth.platform import paths, service
 from keychain_auth.platform.place import only_root_writes
 from keychain_auth.platform.plan import MARK, Plan, Request, ServiceFile, Step
@@ -104,7 +104,7 @@ def require_choice(*, world: bool, group: str) -> None:
     if world == bool(group):
         raise UsageError(
             "say who may connect to the daemon: --world for every user, or --group NAME",
-            hint="sudo keychain-auth install --system --world",
+            hint="sudo keychain-auth install --system --group NAME",
         )
 
 
@@ -113,9 +113,12 @@ def require_root(command: str) -> None:
         raise KeychainAuthError(f"only root can {command}", hint=f"sudo keychain-auth {command}")
 
 
-def require_root_owned() -> None:
-    """What a daemon of the machine runs must be changeable by root alone: its code could read every user's programs."""
-    require_root("install --system")
+def require_root_owned(group: str) -> None:
+    """What a daemon of the machine runs must be changeable by root alone: its code could read every user's programs.
+
+    ``group``: who may connect, "" for all; what was chosen stands in the command for root, too.
+    """
+    require_root(f"install --system {f'--group {quoted(group)}' if group else '--world'}")
     package = os.path.dirname(keychain_auth.__file__)
     for path in (
         sys.executable,

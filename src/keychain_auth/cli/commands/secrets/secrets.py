@@ -20,7 +20,7 @@ from keychain_auth.cli.shared import output
 from keychain_auth.cli.shared.options import json_option, passphrase_option, socket_option
 from keychain_auth.client import admin, references
 from keychain_auth.client.terminal import stdin_is_nothing
-from keychain_auth.errors import NotFound, UsageError, quoted
+from keychain_auth.errors import KeychainAuthError, NotFound, UsageError, quoted
 
 _LONGEST_INPUT = 16 * 1024 * 1024  # bytes; the daemon's own limit is far below, and it is the one that counts
 
@@ -104,6 +104,8 @@ def list_secrets(service: str | None, prefix: str, keychain: str, socket: str | 
         output.print_json(rows)
     elif not rows:
         output.say("No such secret.")
+        if service or prefix:
+            output.say("Next, to see which there are: keychain-auth list-secrets")
     else:
         output.table(
             ("service", "target", "attributes"),
@@ -150,7 +152,8 @@ def _remove_all(service: str, names: list[str], yes: bool, socket: str | None, a
         if as_json or not sys.stdin.isatty():
             raise UsageError(f"{len(names)} secrets would be removed, and nobody can be asked", hint="add --yes")
         output.say(*(f"  {service} {name}" for name in names))
-        click.confirm(f"Remove these {len(names)}?", abort=True, err=True)
+        if not click.confirm(f"Remove these {len(names)}?", err=True):
+            raise KeychainAuthError("nothing was removed")
     admin.ask("rm-many", socket=socket, wanted={service: names})
     if as_json:
         output.print_json({"outcome": "removed", "service": service, "targets": names})
@@ -170,7 +173,8 @@ def _prompted(service: str, target: str) -> str:
         except EOFError:
             raise UsageError("no value was given; nothing was stored") from None
     if first != second:
-        raise UsageError("the two values are not the same; nothing was stored")
+        again = f"keychain-auth set {quoted(service)} {quoted(target)}"
+        raise UsageError("the two values are not the same; nothing was stored", hint=again)
     return _text(first.encode("utf-8", "surrogateescape"))
 
 

@@ -12,8 +12,10 @@ Contract:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -85,6 +87,8 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
     """
     places = find_places(socket)
     content = _content(file)
+    if not dry_run:  # before anybody types a passphrase for nothing
+        _claimed(places)()
     words = passphrase.ask("Passphrase of the backup: ", _WORDS_OPTION) if backup_passphrase_fd is None else None
     unpacked = backups.unpack(file, content, words or passphrase.read_line(backup_passphrase_fd or 0))
     files.make_private_dir(places.vault)
@@ -96,11 +100,7 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
             output.say(f"{file}: {report.secrets} secrets, {report.earlier_values} earlier values, all in order.")
         return
     with contextlib.ExitStack() as undo:
-        try:
-            undo.callback(os.close, claim_vault(places.vault))
-        except VaultInUse as error:
-            error.hint = "stop the daemon first: keychain-auth status names its pid"
-            raise
+        undo.callback(_claimed(places))
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         done = restoration.restore(places.vault, unpacked, KeyFile, places.vault_key, stamp)
     aside = _keep_the_record(places, done, file, stamp)
@@ -122,6 +122,16 @@ def restore(file: str, dry_run: bool, backup_passphrase_fd: int | None, socket: 
     if done.new_key_file:
         output.say(f"a new key file was made: {places.vault_key}")
     output.say("Start the daemon: keychain-auth start")
+
+
+def _claimed(places: Places) -> Callable[[], None]:
+    """The vault, for this command alone until what is returned is called. Raises VaultInUse."""
+    files.make_private_dir(places.vault)
+    try:
+        return functools.partial(os.close, claim_vault(places.vault))
+    except VaultInUse as error:
+        error.hint = "stop the daemon first: keychain-auth status names its pid"
+        raise
 
 
 def _says(path: str, text: str) -> bool:
