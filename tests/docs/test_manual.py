@@ -150,7 +150,7 @@ def completed(shell: str, *words: str) -> Iterator[str]:
         command, text = ["zsh", "-f"], _ZSH % (script, typed)
     else:
         command, text = ["fish", "--no-config"], f'{script}\ncomplete -C "{" ".join((NAME, *words))}"\n'
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=30, cwd="/bin",
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60, cwd="/bin",
                           env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TERM": "dumb"})  # fmt: skip
     assert done.stderr == "", done.stderr
     for line in done.stdout.splitlines():

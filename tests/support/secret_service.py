@@ -181,7 +181,7 @@ class Desktop:
         """Run a program in this session to its end; what it printed."""
         done = subprocess.run(
             words, input=input, env=self.world.environment(self.env), cwd="/", capture_output=True, text=True,
-            check=False, timeout=30, **self.world.user.popen(),
+            check=False, timeout=60, **self.world.user.popen(),
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{words}: {done.returncode} {done.stdout} {done.stderr}"
         return done.stdout
