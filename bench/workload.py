@@ -81,6 +81,7 @@ async def _run(readiness: Readiness, folder: str, turns: int, kinds: list[str]) 
     vault = open_vault(os.path.join(folder, "vault"), [KeyFile(os.path.join(folder, "vault.key"))])
     names = [f"proj_123:staging:DATABASE_URL_{number:03d}" for number in range(STORED)]
     await vault.write(SERVICE, [(name, f"postgres://app:{name}@db.staging.example:5432/app") for name in names], {})
+    await vault.place_all()  # now, and not while something else is counted
     knock = knocking.build(folder) if "connect" in kinds else ""
     audit = AuditLog.open(os.path.join(folder, "audit", "audit.log"), vault.audit_key())
     journal, limits, policy_file = Journal(), Limits(), PolicyFile(_written_policy(folder, knock))
