@@ -43,7 +43,8 @@ mount -t proc proc /proc
 for folder in /run /opt /var/lib /var/log /usr/local/bin /usr/local/share; do
     mkdir -p "$folder"; mount -t tmpfs -o mode=755 tmpfs "$folder"
 done
-cp -a /etc /opt/etc; mount --bind /opt/etc /etc
+# Locks and new versions of passwd and group come and go there; what is copied without them is whole.
+cp -a /etc /opt/etc || test -s /opt/etc/passwd; mount --bind /opt/etc /etc
 rm -rf /etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d
 mkdir -p /etc/systemd/system /run/boot /opt/keychain-auth
 cp -a "$MADE/." /opt/keychain-auth
