@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -146,12 +147,17 @@ def every_command(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[t
 NO_JSON = ("unlocked", "launch", "run", "mcp", "completion", "manual")
 
 
-def test_every_command_explains_itself_and_takes_json(world: World) -> None:
-    listed = world.cli("--help").stdout.partition("Commands:")[2].split("\n")
-    helps = dict(every_command(commands))
-    names = {line.split()[0] for line in listed if line.startswith("  ") and line[2] != " "}
-    assert names == {name for name, *_ in helps}
-    for words, text in helps.items():
+def test_help_shows_each_command_once_in_its_section(world: World) -> None:
+    shown = world.cli("--help").stdout
+    secrets = shown[shown.index("\nSecrets:\n") : shown.index("\nPrograms that use them:\n")]
+    assert re.search(r"^  set +Store a secret\.$", secrets, re.MULTILINE)
+    named = re.findall(r"^  ([a-z-]+)  ", shown[shown.index("\nSecrets:\n") :], re.MULTILINE)
+    assert named == commands.list_commands(click.Context(commands))
+    assert set(named) == {name for name, *_ in dict(every_command(commands))}
+
+
+def test_every_command_explains_itself_and_takes_json() -> None:
+    for words, text in every_command(commands):
         assert text.startswith(f"Usage: keychain-auth {' '.join(words)} ")
         if words[0] not in NO_JSON:
             assert ("--log-json" if words == ("start",) else "--json") in text, words

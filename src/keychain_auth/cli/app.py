@@ -19,64 +19,84 @@ from keychain_auth.errors import EXIT_USAGE, KeychainAuthError
 
 NAME = "keychain-auth"
 
-# Name to where it is, in the order of the help. Loaded when it is called: `status` does not pay for the vault.
-_COMMANDS = {
-    "start": ("daemon.start", "start"),
-    "restart": ("daemon.restart", "restart"),
-    "status": ("daemon.status", "status"),
-    "install": ("daemon.install", "install"),
-    "uninstall": ("daemon.install", "uninstall"),
-    "list-pending": ("approving.pending", "list_pending"),
-    "approve": ("approving.pending", "approve"),
-    "deny": ("approving.pending", "deny"),
-    "watch": ("approving.watch", "watch"),
-    "register": ("registering.registry", "register"),
-    "upgrade": ("registering.registry", "upgrade"),
-    "unregister": ("registering.registry", "unregister"),
-    "launch": ("using.launch", "launch_script"),
-    "list": ("registering.registry", "list_entries"),
-    "check": ("permitting.check", "check"),
-    "explain": ("permitting.explain", "explain"),
-    "doctor": ("doctoring.doctor", "doctor"),
-    "authorize": ("permitting.grants", "authorize"),
-    "revoke": ("permitting.grants", "revoke"),
-    "require": ("permitting.grants", "require"),
-    "behalf": ("permitting.behalf", "behalf"),
-    "share": ("permitting.grants", "share"),
-    "owner": ("secrets.owner", "owner"),
-    "set": ("secrets.secrets", "set_secret"),
-    "get": ("secrets.secrets", "get_secret"),
-    "edit": ("secrets.edit", "edit_secret"),
-    "list-secrets": ("secrets.secrets", "list_secrets"),
-    "rm": ("secrets.secrets", "remove_secret"),
-    "run": ("using.run", "run_command"),
-    "inject": ("using.inject", "inject"),
-    "mcp": ("using.mcp", "mcp"),
-    "migrate": ("secrets.migrate", "migrate"),
-    "history": ("secrets.history", "history"),
-    "canary": ("secrets.canary", "canary"),
-    "restore-value": ("secrets.history", "restore_value"),
-    "vault": ("vault.vault", "vault"),
-    "backup": ("vault.backup", "backup"),
-    "restore": ("vault.backup", "restore"),
-    "export": ("secrets.exchange", "export"),
-    "import": ("secrets.exchange", "import_secrets"),
-    "audit": ("auditing.audit", "audit"),
-    "trust": ("permitting.trust", "trust"),
-    "distrust": ("permitting.trust", "distrust"),
-    "unlock": ("vault.locking", "unlock"),
-    "lock": ("vault.locking", "lock"),
-    "unlocked": ("vault.locking", "unlocked"),
-    "protect": ("vault.locking", "protect"),
-    "rekey": ("vault.locking", "rekey"),
-    "policy": ("permitting.policy_seal", "policy_group"),
-    "keygen": ("publishing.signing", "keygen"),
-    "sign": ("publishing.signing", "sign"),
-    "verify": ("publishing.signing", "verify"),
-    "conformance": ("publishing.conformance", "conformance"),
-    "completion": ("manual.documenting", "completion"),
-    "manual": ("manual.documenting", "manual"),
+# By what a person wants, in the order of the help: the name, and where it is. Loaded when it is called: `status` does
+# not pay for the vault.
+_SECTIONS = {
+    "Secrets": {
+        "set": ("secrets.secrets", "set_secret"),
+        "get": ("secrets.secrets", "get_secret"),
+        "edit": ("secrets.edit", "edit_secret"),
+        "rm": ("secrets.secrets", "remove_secret"),
+        "list-secrets": ("secrets.secrets", "list_secrets"),
+        "history": ("secrets.history", "history"),
+        "restore-value": ("secrets.history", "restore_value"),
+        "canary": ("secrets.canary", "canary"),
+        "import": ("secrets.exchange", "import_secrets"),
+        "export": ("secrets.exchange", "export"),
+        "migrate": ("secrets.migrate", "migrate"),
+        "owner": ("secrets.owner", "owner"),
+    },
+    "Programs that use them": {
+        "run": ("using.run", "run_command"),
+        "inject": ("using.inject", "inject"),
+        "launch": ("using.launch", "launch_script"),
+        "mcp": ("using.mcp", "mcp"),
+    },
+    "Programs that ask": {
+        "list-pending": ("approving.pending", "list_pending"),
+        "approve": ("approving.pending", "approve"),
+        "deny": ("approving.pending", "deny"),
+        "watch": ("approving.watch", "watch"),
+    },
+    "Programs that are known": {
+        "register": ("registering.registry", "register"),
+        "upgrade": ("registering.registry", "upgrade"),
+        "unregister": ("registering.registry", "unregister"),
+        "list": ("registering.registry", "list_entries"),
+    },
+    "What they may do": {
+        "authorize": ("permitting.grants", "authorize"),
+        "revoke": ("permitting.grants", "revoke"),
+        "require": ("permitting.grants", "require"),
+        "behalf": ("permitting.behalf", "behalf"),
+        "share": ("permitting.grants", "share"),
+        "trust": ("permitting.trust", "trust"),
+        "distrust": ("permitting.trust", "distrust"),
+        "check": ("permitting.check", "check"),
+        "explain": ("permitting.explain", "explain"),
+        "policy": ("permitting.policy_seal", "policy_group"),
+    },
+    "The vault": {
+        "unlock": ("vault.locking", "unlock"),
+        "lock": ("vault.locking", "lock"),
+        "unlocked": ("vault.locking", "unlocked"),
+        "protect": ("vault.locking", "protect"),
+        "rekey": ("vault.locking", "rekey"),
+        "backup": ("vault.backup", "backup"),
+        "restore": ("vault.backup", "restore"),
+        "vault": ("vault.vault", "vault"),
+    },
+    "What happened": {
+        "audit": ("auditing.audit", "audit"),
+        "doctor": ("doctoring.doctor", "doctor"),
+        "status": ("daemon.status", "status"),
+    },
+    "The daemon": {
+        "install": ("daemon.install", "install"),
+        "uninstall": ("daemon.install", "uninstall"),
+        "start": ("daemon.start", "start"),
+        "restart": ("daemon.restart", "restart"),
+    },
+    "Signing, and the rest": {
+        "keygen": ("publishing.signing", "keygen"),
+        "sign": ("publishing.signing", "sign"),
+        "verify": ("publishing.signing", "verify"),
+        "conformance": ("publishing.conformance", "conformance"),
+        "completion": ("manual.documenting", "completion"),
+        "manual": ("manual.documenting", "manual"),
+    },
 }
+_COMMANDS = {name: place for section in _SECTIONS.values() for name, place in section.items()}
 
 
 class _Commands(click.Group):
@@ -91,6 +111,18 @@ class _Commands(click.Group):
         module, attribute = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"keychain_auth.cli.commands.{module}"), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of ``--help``, in sections; click's own is one list."""
+        width = max(map(len, _COMMANDS))
+        room = formatter.width - width - 4  # beside the name and the gaps around it
+        for title, section in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), self._in_short(ctx, name, room)) for name in section])
+
+    def _in_short(self, ctx: click.Context, name: str, room: int) -> str:
+        command = self.get_command(ctx, name)
+        return command.get_short_help_str(room) if command is not None else ""
 
 
 @click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
