@@ -113,7 +113,7 @@ def test_expected_open_code_that_was_changed_before_the_start(world: World, writ
     out = exchange(world, writable)
     opened(world)
     world.asking({**read("secret"), "wait": 600}, world.build_client("stranger", "evil"))
-    until(lambda: os.path.exists(out), "the foreign code ran")
+    until(lambda: os.path.exists(out) and os.path.getsize(out) > 0, "the foreign code ran")
     with open(out, encoding="utf-8") as file:
         assert file.read() == SECRET
 
