@@ -6,7 +6,6 @@ Ctrl-C is 130, the rest is said by the error itself (``errors.py``).
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
@@ -196,5 +195,7 @@ def _meant(error: click.UsageError, text: str) -> str:
     wrong = re.match(r"No such command '([^']*)'\.$", text)
     if wrong is None or error.ctx is None or not isinstance(error.ctx.command, click.Group):
         return ""
+    import difflib  # noqa: PLC0415 - only who mistyped pays for it
+
     near = difflib.get_close_matches(wrong[1], error.ctx.command.list_commands(error.ctx), 1)
     return f" Did you mean '{near[0]}'?" if near else ""

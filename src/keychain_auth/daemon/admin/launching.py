@@ -20,9 +20,9 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib import resources
 from typing import Any
 
+import keychain_auth
 from keychain_auth.audit.record import AuditRecord
 from keychain_auth.daemon.admin.socket import AdminRequest, Command
 from keychain_auth.daemon.attesting.hasher import Hasher
@@ -46,8 +46,12 @@ _MOST_AT_ONCE = 16
 
 def load_preludes() -> Preludes:
     """The preludes as the package has them."""
-    folder = resources.files("keychain_auth.boot")
-    return Preludes((folder / "python.py").read_text("utf-8"), (folder / "node.js").read_text("utf-8"))
+    # Not by ``importlib.resources``: it brings zipfile, tempfile and shutil along, 1.4 MiB of an idle daemon.
+    texts = []
+    for name in ("python.py", "node.js"):
+        with open(os.path.join(os.path.dirname(keychain_auth.__file__), "boot", name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return Preludes(*texts)
 
 
 class LaunchCommands:
